@@ -1,0 +1,92 @@
+## make run-server     an echo server on HOST:PORT; needs Python alone, no .venv
+##     HOST=127.0.0.1      the address to listen on, IPv4, IPv6 or a name; empty: every interface
+##     PORT=65432          0: any free port
+##     ARGS=               more options of `python -m reactor serve`, as typed in a shell
+## make run-clients    load an echo server on HOST:PORT and check every byte that comes back
+##     N=100               connections at the same time
+##     MESSAGES=100        messages from each of them
+##     SIZE=64             bytes in a message
+##     RATE=0              messages a second in all; 0: the next when the last is back
+##     HOST= PORT=         where the server is, as above
+##     ARGS=               more options of scripts/run_clients.py
+## make ladder         climb scripts/ladder/ with N clients and MESSAGES each: the README's table
+## make test           run the tests; ARGS= goes to pytest: make test ARGS="-k echo -x"
+## make lint           ruff on everything, mypy --strict on reactor/
+## make clean          remove .venv and whatever tools and builds left behind
+## make help           this
+##
+##     PYTHON=python3      for every target: the Python to use, 3.11 or later
+##     .venv is made on first use, and again when setup.cfg asks for something else or PYTHON changes.
+
+# `PYTHON` may come from the environment. The rest may not: shells and CI systems export a HOST or a
+# PORT of their own, and a server that listens there by accident is worse than one more word to type.
+PYTHON  ?= python3
+HOST     = 127.0.0.1
+PORT     = 65432
+N        = 100
+MESSAGES = 100
+SIZE     = 64
+RATE     = 0
+ARGS     =
+
+.DEFAULT_GOAL := help
+.PHONY: help run-server run-clients ladder test lint clean
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+# Scripts, tests and whatever they start import the package as it lies here; it is never installed.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+# A value as one word of the shell, whatever is in it. ARGS alone goes in unquoted: it is words by design.
+quote = '$(subst ','\'',$(1))'
+
+# RFC 3986 writes an IPv6 address in brackets before a port, and bare everywhere else.
+bare_host = $(subst [,,$(subst ],,$(HOST)))
+address   = $(if $(findstring :,$(bare_host)),[$(bare_host)],$(bare_host)):$(PORT)
+
+# Recipes say $(python), not $(PYTHON): make expands a recipe just before it runs it, so the version is
+# asked for only where Python is needed, and $(error) is the way to stop with one line and not two.
+# The question must be good Python 2 as well; -S and -E make the answer quick.
+version_question = import sys; print(sys.version_info >= (3, 11) and "new" or sys.version.split()[0])
+version_answer   = $(shell $(PYTHON) -E -S -c '$(version_question)' 2>/dev/null)
+version_error    = $@ needs Python 3.11 or later, but $(PYTHON) $(if $(version_answer),is Python \
+                   $(version_answer),does not run); name another: make $@ PYTHON=/path/to/python3.11
+python           = $(if $(filter new,$(version_answer)),$(PYTHON),$(error $(version_error)))
+
+# `exec`: the program takes the place of the recipe's shell, so that make passes a SIGTERM on to the
+# program itself, and a program that needs a moment to end is not left behind by a shell that does not.
+
+help:
+	@sed -n 's/^## \{0,1\}//p' Makefile
+
+run-server:
+	@exec $(python) -m reactor serve echo --bind $(call quote,$(address)) $(ARGS)
+
+run-clients:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python scripts/run_clients.py --host $(call quote,$(bare_host)) --port $(call quote,$(PORT)) \
+	    --connections $(call quote,$(N)) --messages $(call quote,$(MESSAGES)) --size $(call quote,$(SIZE)) \
+	    --rate $(call quote,$(RATE)) $(ARGS)
+
+ladder:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python scripts/ladder.py --connections $(call quote,$(N)) --messages $(call quote,$(MESSAGES)) $(ARGS)
+
+test:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python -m pytest $(ARGS)
+
+# ruff reads no setup.cfg, pyproject.toml holds the build system alone, and one more file at the top for
+# these few words is not worth it. --isolated: no configuration above this directory has a say either.
+# Checked: pycodestyle, pyflakes, import order, bugbear, old idioms, comprehensions, idle `noqa`s.
+# Not `ruff format`: it would tear apart the literal tables, which are laid out by hand to be read.
+ruff_options = --isolated --quiet --target-version py311 --line-length 115 --select E,W,F,I,B,UP,C4,RUF100
+
+lint:
+	@$(python) scripts/environment.py test lint
+	@.venv/bin/python -m ruff check $(ruff_options) reactor scripts tests
+	@exec .venv/bin/python -m mypy
+
+clean:
+	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
