@@ -1,0 +1,145 @@
+"""Climb the ladder: run every server of `scripts/ladder/` in turn, under the same clients, as one table.
+
+Each step's docstring claims that the step before could not do something. A claim should be seen: the
+blocking server must leave all clients but one in the queue of unaccepted connections, the one with a
+thread for each must show its threads, and the loops must show one. So every step gets the same load, one
+after the other and alone, from the load generator that any echo server gets (`scripts/run_clients.py`).
+It runs as a process of its own, because clients in the server's process would be measured with it.
+
+What the server used is read from Linux's /proc while it is still there: its peak of resident memory
+(VmHWM, which the kernel keeps) and its threads (sampled as the clients run, for they end with them).
+Elsewhere these two columns are empty.
+
+The figures are of one run on one machine: they rank the steps, and prove nothing finer than that.
+
+Usage: make ladder [N=100] [MESSAGES=100]
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import queue
+import re
+import subprocess
+import sys
+import threading
+from typing import Any, TextIO
+
+from tabulate import tabulate
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+STEPS = sorted((ROOT / "scripts" / "ladder").glob("[0-9]_*.py"))
+CLIENTS = ROOT / "scripts" / "run_clients.py"
+
+LISTENING_SECONDS = 10  # until a step has said where it listens; a start of Python takes a tenth of one
+REPLY_SECONDS = 2  # that a client waits for a reply, and so what the clients of step 1 wait in vain
+CLIENTS_SECONDS = 300  # that all clients of one step may take
+SAMPLE_SECONDS = 0.05  # between two looks at how many threads the server has
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    rows = [climb(step, arguments.connections, arguments.messages) for step in STEPS]
+    print(tabulate(rows, headers="keys", tablefmt="github", intfmt=",", floatfmt=",.1f"))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run each server of scripts/ladder/ under the same clients.")
+    parser.add_argument("--connections", type=positive, default=100, metavar="N", help="clients at once (100)")
+    parser.add_argument("--messages", type=positive, default=100, metavar="N", help="from each of them (100)")
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def climb(step: pathlib.Path, connections: int, messages: int) -> dict[str, Any]:
+    """Run one step's server, put the clients to it, end it; return its row of the table."""
+    print(f"{step.stem}: {connections} clients x {messages} messages", file=sys.stderr)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(step), "127.0.0.1", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        reader = threading.Thread(target=read_lines, args=[server.stderr, lines])
+        reader.start()
+        try:
+            port = listening_port(step, lines)
+            report, threads = run_clients(port, connections, messages, server.pid, environment)
+            memory_kib = from_proc(server.pid, "VmHWM")
+        finally:
+            server.kill()
+            reader.join()
+    p99_us = report["latency_us"]["p99"]
+    return {
+        "step": step.stem,
+        "clients": report["connections"],
+        "served": report["served"],
+        "left in accept queue": report["never_answered"],
+        "messages/s": round(report["messages_per_second"]),
+        "p99 µs": p99_us and round(p99_us),
+        "peak memory MiB": memory_kib / 1024 if memory_kib else None,
+        "threads": threads,
+    }
+
+
+def read_lines(standard_error: TextIO, lines: queue.SimpleQueue[str]) -> None:
+    """Read to the end, past the one line that counts: a server whose log fills its pipe stands still."""
+    for line in standard_error:
+        lines.put(line)
+    lines.put("")
+
+
+def listening_port(step: pathlib.Path, lines: queue.SimpleQueue[str]) -> int:
+    """Wait until the server says where it listens: "listening on 127.0.0.1:PORT"."""
+    said = ""
+    try:
+        while line := lines.get(timeout=LISTENING_SECONDS):
+            said = line.strip()
+            if found := re.search(r"listening on \S*:(\d+)", line):
+                return int(found[1])
+    except queue.Empty:
+        sys.exit(f"{step.stem} did not say within {LISTENING_SECONDS} s where it listens; it said: {said!r}")
+    sys.exit(f"{step.stem} ended before it listened; it said: {said!r}")
+
+
+def run_clients(
+    port: int, connections: int, messages: int, server_pid: int, environment: dict[str, str]
+) -> tuple[dict[str, Any], int | None]:
+    """Run the load generator; return its report, and the most threads that the server had meanwhile."""
+    command = [sys.executable, str(CLIENTS), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--connections", str(connections), "--messages", str(messages), "--size", "64"]
+    command += ["--timeout", str(REPLY_SECONDS), "--json"]
+    threads = [from_proc(server_pid, "Threads")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as clients:
+        for _ in range(int(CLIENTS_SECONDS / SAMPLE_SECONDS)):
+            threads.append(from_proc(server_pid, "Threads"))
+            try:
+                output, _ = clients.communicate(timeout=SAMPLE_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        else:
+            clients.kill()
+            sys.exit(f"the clients were not done after {CLIENTS_SECONDS} s")
+    # Status 1 is no failure here: it says that a client was not served, and step 1 is there to show that.
+    if clients.returncode not in (0, 1):
+        sys.exit(f"{CLIENTS.name} ended with status {clients.returncode}")
+    return json.loads(output), max((count for count in threads if count), default=None)
+
+
+def from_proc(pid: int, field: str) -> int | None:
+    """Read a number from /proc/PID/status (man 5 proc); None where the system has no such file."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return None
+    found = re.search(rf"^{field}:\s+(\d+)", status, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+if __name__ == "__main__":
+    main()
