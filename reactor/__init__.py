@@ -1,0 +1,23 @@
+"""An event-loop TCP server in pure Python, from `selectors` up.
+
+The README has the tour. In short: write a `Protocol`, give it to a `Server`, call `run`.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # before anything that an older Python could not even read
+    _message = "reactor needs Python 3.11 or newer; this is Python " + sys.version.split()[0]
+    if sys.argv[0] == "-m":
+        sys.stderr.write(_message + "\n")
+        sys.exit(2)
+    raise ImportError(_message)
+
+from .core.connection import Connection
+from .core.limits import Limits
+from .core.loop import Reactor
+from .core.protocol import Protocol
+from .core.states import CloseReason, State
+from .net.connector import connect
+from .service.server import Server
+
+__all__ = ["CloseReason", "Connection", "Limits", "Protocol", "Reactor", "Server", "State", "connect"]

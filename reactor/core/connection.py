@@ -1,0 +1,343 @@
+"""One connection: its state, its buffers, and all that a program may ask of it.
+
+`socket.sendall` is what a blocking program uses, and what this class promises: everything that is written
+arrives, in order, or the connection is lost. But it cannot be what a non-blocking server calls. On a
+socket that does not block, `sendall` raises in the middle when the kernel has no more room, and with the
+exception is gone how much was sent. The contract is kept with `send`, which tells the count, and with a
+buffer for the rest.
+
+A `Connection` is the state of that: it holds what waits to be sent, knows whether its protocol wants to read,
+and where it is in its life (`states`). It makes no system call that moves a byte. The `Dispatcher` does, by
+asking a connection what it wants and telling it what came of it. So this file can be understood, and tested,
+without a network.
+
+A protocol's calls change the state and nothing else: `close` inside a callback does not close a socket under
+that callback's feet, and `write` does not send. When the callback returns, the dispatcher *settles*
+the connection: it sends, and compares what the kernel is asked to watch with what the connection now wants.
+A connection that was touched from elsewhere (another's callback, a timer) puts itself on the list of those
+that want attention, and is settled in the loop's flush phase.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from .buffers import OutputBuffer
+from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
+from .states import (
+    CLOSED,
+    CLOSING,
+    FLUSHING,
+    HALF_CLOSED_LOCAL,
+    HALF_CLOSED_REMOTE,
+    LOST,
+    NEW,
+    OPEN,
+    CloseReason,
+    State,
+    set_state,
+)
+
+if TYPE_CHECKING:
+    import socket
+    from collections import deque
+
+    from .counters import Counters
+    from .limits import Limits
+    from .protocol import Protocol
+    from .timers import Handle
+
+logger = logging.getLogger("reactor.core")
+
+
+class Connection:
+    """What `connection_made` hands to a protocol: the transport of PEP 3156.
+
+    All of it belongs to the thread of its reactor. From another thread, go through
+    `Reactor.call_soon_threadsafe`.
+    """
+
+    __slots__ = (
+        "socket",  # the handle; only the dispatcher calls it
+        "fd",  # its number, for as long as it is registered
+        "protocol",  # whom to tell
+        "state",  # where in its life; moved by `set_state` alone
+        "peername",  # the peer's address as `accept` or `connect` had it
+        "unsent",  # the only chunk written since the last send: kept as it is, not copied
+        "backlog",  # an OutputBuffer once there is more than that, or the kernel was full; else None
+        "limits",  # the bounds it lives under
+        "high_bytes",  # output above this pauses the protocol's writing
+        "low_bytes",  # output at or below this resumes it
+        "writing_paused",  # `pause_writing` was called last
+        "reading_paused",  # the protocol wants no data now
+        "known",  # events the kernel has told and, level-triggered, would tell for ever
+        "fin_sent",  # our side of the socket is shut down
+        "interest",  # what the kernel was last asked to watch
+        "attention",  # the dispatcher's queue of connections to settle
+        "counters",  # the dispatcher's, for what happens here
+        "attended",  # on that list, or in its own callback: it will be settled
+        "timer",  # the Handle of its deadline, or None
+        "close_reason",  # why it ends, once that is known
+        "error",  # what `connection_lost` will be given
+        "dropped_writes",  # writes after the end
+        "__weakref__",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        peername: Any,
+        limits: Limits,
+        attention: deque[Connection],
+        counters: Counters,
+    ) -> None:
+        self.socket = sock
+        self.fd = sock.fileno()
+        self.protocol: Protocol = None  # type: ignore[assignment]  # given before the state is OPEN
+        self.state: State = NEW
+        self.peername = peername
+        self.unsent = b""
+        self.backlog: OutputBuffer | None = None
+        self.limits = limits
+        self.high_bytes = limits.output_high_bytes
+        self.low_bytes = limits.output_low_bytes
+        self.writing_paused = False
+        self.reading_paused = False
+        self.known = 0
+        self.fin_sent = False
+        self.interest = 0
+        self.attention = attention
+        self.counters = counters
+        self.attended = False
+        self.timer: Handle | None = None
+        self.close_reason: CloseReason | None = None
+        self.error: Exception | None = None
+        self.dropped_writes = 0
+
+    # What a protocol may ask.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of `data`, in order, behind what was written before. Returns at once.
+
+        A `bytes` object is kept, not copied. A `bytearray` or `memoryview`, which its owner may change before
+        it is sent, is copied here. Empty data does nothing. After the connection has ended, or `close` was
+        called, the data is dropped and counted (W4): a peer may leave at any moment, and that is no mistake of
+        the program. TypeError for anything but bytes; RuntimeError after `write_eof`, which is one (PEP 3156).
+        """
+        if type(data) is not bytes:
+            data = _as_bytes(data)
+        if not self.state.writes:
+            self._refuse_write()
+        elif self.backlog is None and not self.unsent:
+            self.unsent = data
+            if len(data) > self.high_bytes:
+                self._check_high_mark()
+            if not self.attended:
+                self._ask_for_attention()
+        elif data:
+            self._append(data)
+
+    def writelines(self, chunks: Any) -> None:
+        """`write` for each of the iterable `chunks`."""
+        for chunk in chunks:
+            self.write(chunk)
+
+    def write_eof(self) -> None:
+        """End our side: when all that was written is sent, the peer sees the end. Reading goes on.
+
+        If the peer has ended its side already, nothing is left to do in either direction and the connection
+        closes. Does nothing when our side has ended. (shutdown(2) with SHUT_WR; RFC 9293, section 3.6.)
+        """
+        if self.state is OPEN:
+            set_state(self, HALF_CLOSED_LOCAL)
+            self._ask_for_attention()
+        elif self.state is HALF_CLOSED_REMOTE:
+            self.close()
+
+    def can_write_eof(self) -> bool:
+        """True: TCP can end one direction alone."""
+        return True
+
+    def close(self) -> None:
+        """Send what was written, then end the connection. No more data is delivered. Again does nothing."""
+        if self.state is HALF_CLOSED_REMOTE:
+            set_state(self, FLUSHING)
+        elif self.state is OPEN or self.state is HALF_CLOSED_LOCAL:
+            self.close_reason = CloseReason.CLOSED
+            set_state(self, CLOSING)
+        else:
+            return
+        self._ask_for_attention()
+
+    def abort(self) -> None:
+        """End the connection now. What is not sent yet is lost, and the peer can tell: it sees a reset."""
+        self.end(CloseReason.ABORTED, None)
+
+    def is_closing(self) -> bool:
+        """Whether the connection has ended, or is about to: no data will be delivered, no write be taken."""
+        return not (self.state.delivers or self.state.writes)
+
+    def pause_reading(self) -> None:
+        """Deliver no data until `resume_reading`. The kernel's buffer fills, and TCP holds the peer back."""
+        self.reading_paused = True
+        self._ask_for_attention()
+
+    def resume_reading(self) -> None:
+        """Deliver data again. Does nothing when reading is not paused."""
+        self.reading_paused = False
+        self._ask_for_attention()
+
+    def is_reading(self) -> bool:
+        """Whether data that arrives would be delivered."""
+        return self.state.delivers and not self.reading_paused
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the marks, in bytes, between which writing is paused and resumed.
+
+        With `high` alone, `low` is a quarter of it; with `low` alone, `high` is four times that; with
+        neither, the defaults of `Limits`. High 0 pauses whenever anything waits. ValueError unless
+        0 <= low <= high.
+        """
+        if high is None and low is None:
+            high, low = self.limits.output_high_bytes, self.limits.output_low_bytes
+        if high is None:
+            high = 4 * low
+        if low is None:
+            low = high // 4
+        if not 0 <= low <= high:
+            raise ValueError(f"marks must be 0 <= low <= high bytes, not low={low!r}, high={high!r}")
+        self.high_bytes, self.low_bytes = high, low
+        self._check_high_mark()
+        self._ask_for_attention()
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """The marks (low, high) in bytes."""
+        return self.low_bytes, self.high_bytes
+
+    def has_output(self) -> bool:
+        """Whether anything waits to be sent."""
+        return bool(self.unsent) or self.backlog is not None
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes were written and not yet taken by the kernel."""
+        return len(self.unsent) if self.backlog is None else len(self.backlog)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What is known by `name`: "peername", "sockname", "socket"; `default` for anything else.
+
+        The addresses are those of the `socket` module: (host, port) for IPv4, (host, port, flow, scope) for
+        IPv6. Use "socket" for options (`setsockopt`), never to read, write or close.
+        """
+        if name == "peername":
+            return self.peername
+        if name == "socket":
+            return self.socket
+        if name == "sockname" and self.state is not LOST:
+            return self.socket.getsockname()
+        return default
+
+    def set_protocol(self, protocol: Protocol) -> None:
+        """Hand the connection over: every callback from now on goes to `protocol`.
+
+        Its `connection_made` is not called; that is for whoever hands over.
+        """
+        self.protocol = protocol
+
+    def get_protocol(self) -> Protocol:
+        """The protocol that is being told."""
+        return self.protocol
+
+    # What the dispatcher asks.
+
+    def wanted_interest(self) -> int:
+        """What the kernel should watch for this connection: a function of its state and nothing else (law 1)."""
+        state = self.state
+        if state is CLOSED or state is LOST:
+            return 0
+        if state.discards or (state.delivers and not self.reading_paused):
+            wanted = READABLE | BROKEN
+        elif state.delivers:
+            # Paused: data may wait, but a peer that leaves is news (R5). Told once, it is not asked for again.
+            wanted = (PEER_FIN | BROKEN) & ~self.known
+        else:
+            wanted = BROKEN
+        if self.unsent or self.backlog is not None:
+            wanted |= WRITABLE | BROKEN
+        return wanted
+
+    def end(self, reason: CloseReason, error: Exception | None) -> None:
+        """End it, now, for `reason`. The first reason of an unclean end stands; what follows does nothing."""
+        if self.state is CLOSED or self.state is LOST:
+            return
+        self.close_reason = reason
+        self.error = error
+        set_state(self, CLOSED)
+        self._ask_for_attention()
+
+    def sent(self, count: int) -> bool:
+        """The kernel took the first `count` bytes of the output; whether that was all of it."""
+        if self.backlog is None:
+            if count == len(self.unsent):
+                self.unsent = b""
+                return True
+            self.backlog = OutputBuffer()
+            self.backlog.append(self.unsent)
+            self.unsent = b""
+        if count:
+            self.backlog.consume(count)
+        if not self.backlog:
+            self.backlog = None
+        return self.backlog is None
+
+    def drop_output(self) -> None:
+        """Forget what was not sent: the connection has ended."""
+        self.unsent, self.backlog = b"", None
+
+    def fail(self, callback: str, exc: Exception) -> None:
+        """The protocol's `callback` raised `exc`: log it once, end this connection, spare the others (E9)."""
+        logger.error("%s raised in %s; ending its connection", callback, self, exc_info=exc)
+        self.end(CloseReason.HANDLER_ERROR, exc)
+
+    # Parts of the above.
+
+    def _append(self, data: bytes) -> None:
+        if self.backlog is None:
+            self.backlog = OutputBuffer()
+            self.backlog.append(self.unsent)
+            self.unsent = b""
+        self.backlog.append(data)
+        self._check_high_mark()
+        if not self.attended:
+            self._ask_for_attention()
+
+    def _check_high_mark(self) -> None:
+        if self.get_write_buffer_size() > self.high_bytes and not self.writing_paused and self.state.writes:
+            self.writing_paused = True
+            try:
+                self.protocol.pause_writing()
+            except Exception as exc:
+                # Here, not in the caller of `write`: that may be the callback of another connection.
+                self.fail("pause_writing", exc)
+
+    def _refuse_write(self) -> None:
+        if self.state is HALF_CLOSED_LOCAL:
+            raise RuntimeError("write after write_eof: our side of the connection has ended")
+        self.counters.dropped_writes += 1
+        if not self.dropped_writes:  # once, however many follow (W4)
+            logger.info("%s has ended: what is written to it is dropped", self)
+        self.dropped_writes += 1
+
+    def _ask_for_attention(self) -> None:
+        if not self.attended:
+            self.attended = True
+            self.attention.append(self)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.fd} {self.state.label} peer={self.peername}>"
+
+
+def _as_bytes(data: Any) -> bytes:
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"data must be bytes, bytearray or memoryview, not {type(data).__name__}")

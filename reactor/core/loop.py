@@ -1,0 +1,241 @@
+"""The reactor: one thread that waits for everyone.
+
+A blocking server waits in `recv` for one client, and all others wait for it. The reactor pattern (D. C. Schmidt,
+1995) turns this round: wait for all descriptors at once, in the one call that can (`select`), then call
+whoever has something to do, and wait again. Nothing between two waits may block.
+
+One iteration is six phases, and `run_once` is the list of them:
+
+    1. timers     what is due
+    2. ready      what `call_soon` queued before this iteration, and what threads and signals asked for
+    3. poll       wait for the kernel: not at all if anything is queued, else until the next deadline
+    4. dispatch   each ready descriptor: accept, or receive, tell the protocol, and send what it wrote
+    5. flush      send what callbacks wrote to connections other than their own
+    6. reap       close what has ended
+
+The order is a choice. Timers come before the poll, so that what they write leaves in the same iteration; closing
+comes last, when nobody can be in the middle of anything. Each phase works off what was there when it began
+and leaves what it causes to the next iteration: whoever re-queues itself for ever shares the loop with the rest.
+
+Three things are injected so that the loop can run without a network and without waiting: the selector, the
+clock and the socket factory.
+"""
+
+from __future__ import annotations
+
+import math
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from .counters import Counters
+from .dispatcher import Dispatcher
+from .limits import Limits
+from .listener import Listener
+from .poller import make_poller
+from .protocol import Protocol
+from .states import CloseReason
+from .timers import Handle, Timers
+from .wakeup import Signals, Waker
+
+LONGEST_WAIT_SECONDS = 3600.0  # epoll takes milliseconds in an int; an hourly idle turn costs nothing
+
+
+class Reactor:
+    """An event loop. It belongs to the thread that runs it; many may exist, one to a thread.
+
+    `selector`, `clock` (seconds, never going back) and `socket_factory` (called like `socket.socket`) can be
+    replaced for tests. As a context manager it closes itself at the end.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        selector: selectors.BaseSelector | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        socket_factory: Callable[..., socket.socket] = socket.socket,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.socket_factory = socket_factory
+        self.counters = Counters()
+        self.timers = Timers(clock)
+        self.poller = make_poller(selector or selectors.DefaultSelector())
+        self.dispatcher = Dispatcher(self.poller, self.timers, self.counters, self.limits)
+        self._ready: deque[Handle] = deque()  # what `call_soon` queued
+        self._foreign: deque[Handle] = deque()  # the same, from other threads
+        self._waker = Waker(self.poller)
+        self._signals = Signals(self._waker)
+        self._running = False
+        self._stopping = False
+        self._closing = False
+        self._closed = False
+        self.at_close: set[Callable[[], None]] = set()  # how the floors above give back what is theirs
+
+    # The iteration.
+
+    def run_once(self, timeout: float = math.inf) -> None:
+        """One iteration; waits at most `timeout` seconds, and less if there is something to do."""
+        self._run_timers()
+        self._run_ready()
+        events = self._poll(timeout)
+        self._dispatch(events)
+        self.dispatcher.flush()
+        self.dispatcher.reap()
+
+    def _run_timers(self) -> None:
+        self.timers.now = self.timers.clock()
+        self.counters.callback_errors += self.timers.run_due()
+
+    def _run_ready(self) -> None:
+        for callback, args in self._signals.take():
+            self.call_soon(callback, *args)
+        while self._foreign:
+            self._ready.append(self._foreign.popleft())
+        for _ in range(len(self._ready)):  # a snapshot: a callback that re-queues itself must not starve the sockets
+            self.counters.callback_errors += not self._ready.popleft().run()
+
+    def _poll(self, timeout: float) -> list[tuple[int, int]]:
+        dispatcher = self.dispatcher
+        if self._ready or dispatcher.attention or dispatcher.doomed or self._stopping or self._signals.interrupted:
+            timeout = 0.0
+        else:
+            until_deadline = self.timers.next_when() - self.timers.clock()
+            timeout = max(0.0, min(timeout, until_deadline, LONGEST_WAIT_SECONDS))
+        events = self.poller.poll(timeout)
+        self.timers.now = self.timers.clock()
+        self.counters.iterations += 1
+        return events
+
+    def _dispatch(self, events: list[tuple[int, int]]) -> None:
+        handlers = self.poller.handlers
+        for fd, happened in events:
+            entry = handlers.get(fd)
+            if entry is not None:  # else it was unregistered earlier in this batch: stale (E7)
+                handler, source = entry
+                handler(source, happened)
+
+    # Running it.
+
+    def run(self) -> None:
+        """Iterate until `stop`. Can be run again afterwards.
+
+        KeyboardInterrupt is raised between two phases rather than in the middle of one, so that it too leaves
+        everything consistent; a second Ctrl-C raises at once, in case a callback never returns. An exception
+        that is no `Exception` (SystemExit) leaves `run` from whichever callback raised it. RuntimeError if
+        the reactor is running already, or closed.
+        """
+        if self._running:
+            raise RuntimeError("this reactor is already running")
+        self.check_open()
+        self._running = True
+        try:
+            with self._signals.deferred_interrupt():
+                while True:
+                    self.run_once()
+                    if self._signals.interrupted:
+                        raise KeyboardInterrupt
+                    if self._stopping:
+                        break
+        finally:
+            self._running = self._stopping = False
+            if self._closing:
+                self.close()
+
+    def stop(self) -> None:
+        """Have `run` return at the end of this iteration, or of its first one if it is not running."""
+        self._stopping = True
+
+    # What programs ask of it.
+
+    def time(self) -> float:
+        """The clock's time in seconds, the one that `call_at` means."""
+        return self.timers.clock()
+
+    def call_soon(self, callback: Callable[..., object], *args: object) -> Handle:
+        """Call `callback(*args)` in the next iteration, in the order of these calls."""
+        self.check_open()
+        handle = Handle(callback, args, -math.inf, None)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(self, seconds: float, callback: Callable[..., object], *args: object) -> Handle:
+        """Call `callback(*args)` when `seconds` have passed, never earlier. ValueError for NaN."""
+        return self.timers.call_at(self.timers.clock() + seconds, callback, *args)
+
+    def call_at(self, when: float, callback: Callable[..., object], *args: object) -> Handle:
+        """Call `callback(*args)` at `when`, in seconds of `time()`, never earlier. ValueError for NaN."""
+        return self.timers.call_at(when, callback, *args)
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> Handle:
+        """`call_soon`, from any thread: the only method that other threads may call.
+
+        RuntimeError when the reactor is closed: the call would never be made.
+        """
+        self.check_open()
+        handle = Handle(callback, args, -math.inf, None)
+        self._foreign.append(handle)
+        self._waker.wake()
+        return handle
+
+    def check_open(self) -> None:
+        """RuntimeError if the reactor is closed: what is asked of it then would never happen."""
+        if self._closed:
+            raise RuntimeError("this reactor is closed")
+
+    def add_signal_handler(self, number: int, callback: Callable[..., object], *args: object) -> None:
+        """Have the loop call `callback(*args)` whenever signal `number` has arrived.
+
+        ValueError off the main thread, where Python allows no signal handlers (signal.signal).
+        """
+        self._signals.add(number, callback, *args)
+
+    def remove_signal_handler(self, number: int) -> bool:
+        """Give the signal back to who had it before; False if it was not handled here."""
+        return self._signals.remove(number)
+
+    def listen(
+        self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits | None = None
+    ) -> Listener:
+        """Serve the connections that come to the bound stream socket `sock`, one protocol from `factory` each.
+
+        The reactor owns the socket from here on. `limits` are those of the reactor unless given.
+        """
+        return self.dispatcher.listen(sock, factory, limits or self.limits)
+
+    def close(self) -> None:
+        """End every connection (reason `shutdown`), tell their protocols, and give back all descriptors.
+
+        Inside a callback it stops the loop, and closes when `run` is done. Again does nothing.
+        """
+        if self._running:
+            self._closing = True
+            self.stop()
+            return
+        if self._closed:
+            return
+        self._closed = True
+        while self.at_close:
+            self.at_close.pop()()
+        for listener in self.dispatcher.listeners():
+            self.dispatcher.stop_listening(listener)
+        while connections := self.dispatcher.connections():  # `connection_lost` may open new ones
+            for connection in connections:
+                connection.end(CloseReason.SHUTDOWN, None)
+            self.dispatcher.flush()
+            self.dispatcher.reap()
+        self.dispatcher.reap()
+        self._signals.close()
+        self._waker.close()
+        self.poller.close()
+
+    def __enter__(self) -> Reactor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""More ways in and out than an accepted TCP connection: addresses, and connections that we open ourselves."""

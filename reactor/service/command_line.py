@@ -1,0 +1,149 @@
+"""`reactor serve APP`: a server from the shell, with errors that a person can act on.
+
+Whatever is wrong with the command is said in one line that names it and says what would be right, before
+anything is bound. A traceback here would be a bug of ours.
+
+Exit status: 0 after a clean drain, 1 when the drain had to cut connections, 2 for a command that cannot be carried
+out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import logging
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from ..core.limits import Limits
+from ..core.protocol import Protocol
+from ..net.addresses import parse
+from .server import Server
+from .status import StatusLine, StatusLineHandler
+
+APPS = "reactor.apps"
+DEFAULT_BIND = "127.0.0.1:65432"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+DESCRIPTION = """\
+Serve a program over TCP from one event loop.
+
+APP is a built-in program (echo) or MODULE:NAME, a Protocol class or a factory
+of them. ADDRESS is HOST:PORT, [IPV6]:PORT, :PORT (every interface), unix:PATH
+or fd://N; port 0 takes a free one and says which."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out the command in `arguments` (default: those of the process); the exit status."""
+    options = _parse(arguments)
+    handler = StatusLineHandler(sys.stderr) if sys.stderr.isatty() else logging.StreamHandler(sys.stderr)
+    level = logging.DEBUG if options.verbose else logging.INFO
+    logging.basicConfig(level=level, format=LOG_FORMAT, handlers=[handler])
+    try:
+        program = load_program(options.app)
+        server = Server(program, options.bind or [DEFAULT_BIND], limits=_limits(options))
+        server.listen()
+    except (OSError, ValueError, TypeError) as exc:
+        sys.stderr.write(f"reactor: {getattr(exc, 'strerror', None) or exc}\n")
+        return 2
+    status = StatusLine(server.reactor, sys.stderr) if sys.stderr.isatty() else None
+    cut = server.run()
+    if status is not None:
+        status.clear()
+    return 1 if cut else 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage that argparse would print before it."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="reactor", description="An event-loop TCP server in pure Python.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    serve = commands.add_parser(
+        "serve",
+        help="serve a program",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument("app", metavar="APP", help="the program")
+    serve.add_argument(
+        "--bind",
+        action="append",
+        type=_address,
+        metavar="ADDRESS",
+        help=f"where to listen; may be repeated (default: {DEFAULT_BIND})",
+    )
+    serve.add_argument("--verbose", action="store_true", help="log every connection's end")
+    _add_limits(serve)
+    return parser.parse_args(arguments)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits")
+    for field in dataclasses.fields(Limits):
+        group.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=int if field.type == "int" else float,
+            default=field.default,
+            metavar="N",
+            help=f"{field.metadata['meaning']} ({field.default:g})".replace("%", "%%"),
+        )
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    return Limits(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Limits)})
+
+
+def _address(text: str) -> str:
+    try:
+        parse(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+    return text
+
+
+def load_program(name: str) -> Callable[[], Protocol]:
+    """The built-in program of that name, or the `NAME` of `MODULE:NAME`; ValueError if there is none.
+
+    A built-in program is the `PROGRAM` of a module in `reactor.apps`. It is looked up by name, since the house
+    allows no imports from the floor above. Modules are found as `python -m` finds them: from the current folder too.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon and name in _built_in_programs():
+        module_name, attribute = f"{APPS}.{name}", "PROGRAM"
+    elif not (module_name and attribute):
+        known = ", ".join(_built_in_programs())
+        raise ValueError(f"there is no program {name!r}: write {known} or MODULE:NAME")
+    program = _attribute(_module(module_name), attribute, name)
+    if not callable(program):
+        raise ValueError(f"{name} is not a Protocol class or a factory of them, but {program!r}")
+    return program  # type: ignore[no-any-return]  # what it returns, only calling it can show
+
+
+def _built_in_programs() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(APPS).__path__))
+
+
+def _module(name: str) -> Any:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as exc:
+        raise ValueError(f"there is no module {exc.name!r} here or among the installed ones") from None
+
+
+def _attribute(module: Any, path: str, name: str) -> Any:
+    for part in path.split("."):
+        try:
+            module = getattr(module, part)
+        except AttributeError:
+            raise ValueError(f"{name} does not exist: {module!r} has no {part!r}") from None
+    return module
