@@ -196,13 +196,11 @@ class Connection:
         """Set the marks, in bytes, between which writing is paused and resumed.
 
         With `high` alone, `low` is a quarter of it; with `low` alone, `high` is four times that; with
-        neither, the defaults of `Limits`. High 0 pauses whenever anything waits. ValueError unless
+        neither, `high` is that of `Limits`. High 0 pauses whenever anything waits. ValueError unless
         0 <= low <= high.
         """
-        if high is None and low is None:
-            high, low = self.limits.output_high_bytes, self.limits.output_low_bytes
         if high is None:
-            high = 4 * low
+            high = self.limits.output_high_bytes if low is None else 4 * low
         if low is None:
             low = high // 4
         if not 0 <= low <= high:

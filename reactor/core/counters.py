@@ -36,7 +36,7 @@ class Counters:
         self.sends = 0  # `send` calls that took data
         self.dropped_writes = 0  # calls of `write` on a connection that had ended
         self.accept_errors = 0  # `accept` calls that failed, other than for want of a connection
-        self.callback_errors = 0  # exceptions that ended no connection: from `call_soon`, timers, `connection_lost`
+        self.callback_errors = 0  # exceptions out of `call_soon`, timers and `connection_lost`
         self.iterations = 0  # turns of the loop
         self.closed = dict.fromkeys(CloseReason, 0)
 

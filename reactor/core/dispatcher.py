@@ -253,7 +253,7 @@ class Dispatcher:
     # Writing, and ending.
 
     def settle(self, connection: Connection) -> None:
-        """Bring the kernel into line with the connection: send, take the steps that follow, watch what it wants."""
+        """Bring the kernel into line with the connection: send, take the steps that follow, watch."""
         emptied = True
         if (connection.unsent or connection.backlog is not None) and connection.state is not CLOSED:
             emptied = self.send(connection)

@@ -95,7 +95,7 @@ class Reactor:
             self.call_soon(callback, *args)
         while self._foreign:
             self._ready.append(self._foreign.popleft())
-        for _ in range(len(self._ready)):  # a snapshot: a callback that re-queues itself must not starve the sockets
+        for _ in range(len(self._ready)):  # a snapshot: who re-queues itself must not starve the sockets
             self.counters.callback_errors += not self._ready.popleft().run()
 
     def _poll(self, timeout: float) -> list[tuple[int, int]]:

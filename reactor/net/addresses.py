@@ -62,7 +62,7 @@ def parse(text: str) -> Address:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(f"address {text!r} is ambiguous: write an IPv6 address as [{host}]:{port} or [{text}]:PORT")
+        raise ValueError(f"address {text!r} is ambiguous: write [{host}]:{port} or [{text}]:PORT for IPv6")
     if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"address {text!r} is not HOST:PORT with a port from 0 to 65535 (nor unix:PATH, fd://N)")
     return Address(host=host, port=int(port))

@@ -134,7 +134,7 @@ def _connected_to_itself(sock: socket.socket) -> bool:
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return False
     try:
-        return sock.getsockname() == sock.getpeername()
+        return bool(sock.getsockname() == sock.getpeername())
     except OSError:
         return False  # gone again already: reading from it will tell
 

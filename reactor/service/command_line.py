@@ -113,7 +113,8 @@ def load_program(name: str) -> Callable[[], Protocol]:
     """The built-in program of that name, or the `NAME` of `MODULE:NAME`; ValueError if there is none.
 
     A built-in program is the `PROGRAM` of a module in `reactor.apps`. It is looked up by name, since the house
-    allows no imports from the floor above. Modules are found as `python -m` finds them: from the current folder too.
+    allows no imports from the floor above. Modules are found as `python -m` finds them, in the current folder
+    too.
     """
     module_name, colon, attribute = name.partition(":")
     if not colon and name in _built_in_programs():

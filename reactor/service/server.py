@@ -78,23 +78,31 @@ class Server:
         OSError, with an explanation in `strerror`, when an address cannot be had; then none is kept.
         """
         if not self.addresses:
-            sockets: list[socket.socket] = []
             try:
                 for address in self.bind:
-                    sockets += bind(address, self.reactor.socket_factory)
-                self._listeners = [self._listen_on(sock) for sock in sockets]
+                    for sock in bind(address, self.reactor.socket_factory):
+                        self._listen_on(sock, address)
             except BaseException:
-                for sock in sockets:
-                    sock.close()
+                self._stop_listening()
                 raise
             self.addresses = [describe(listener.address) for listener in self._listeners]
             logger.info("listening on %s", ", ".join(self.addresses))
         return self.addresses
 
-    def _listen_on(self, sock: socket.socket) -> Listener:
-        if sock.family == socket.AF_UNIX and isinstance(path := sock.getsockname(), str) and path:
-            self._unix_paths.append((path, os.stat(path).st_ino))
-        return self.reactor.listen(sock, self.program, self.limits)
+    def _listen_on(self, sock: socket.socket, address: Address) -> None:
+        if address.path is not None:
+            self._unix_paths.append((address.path, os.stat(address.path).st_ino))
+        try:
+            self._listeners.append(self.reactor.listen(sock, self.program, self.limits))
+        except OSError as exc:  # bound by two, listened on by one: it shows only now
+            sock.close()
+            raise OSError(exc.errno, f"cannot listen on {address}: {exc.strerror}") from None
+
+    def _stop_listening(self) -> None:
+        while self._listeners:
+            self.reactor.dispatcher.stop_listening(self._listeners.pop())
+        while self._unix_paths:
+            unlink_unix(*self._unix_paths.pop())
 
     def run(self) -> int:
         """Serve until `close`, SIGINT or SIGTERM; then drain. How many connections the drain had to cut.
@@ -109,9 +117,8 @@ class Server:
             self.reactor.run()
         finally:
             self._cut += sum(connection.state is not LINGERING for connection in self._connections())
+            self._stop_listening()
             self.reactor.close()
-            for path, inode in self._unix_paths:
-                unlink_unix(path, inode)
         counters = self.reactor.counters
         logger.info("stopped: %d connections served, %d cut", counters.accepted, self._cut)
         return self._cut
@@ -140,8 +147,7 @@ class Server:
     def _drain(self) -> None:
         if not self._draining:
             self._draining = True
-            for listener in self._listeners:
-                self.reactor.dispatcher.stop_listening(listener)
+            self._stop_listening()
             now = self.reactor.time()
             self._drain_deadline = now + self.limits.drain_seconds
             self._linger_deadline = now + DRAIN_LINGER_SECONDS
