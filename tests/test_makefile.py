@@ -1,0 +1,175 @@
+"""What a newcomer types first: `make` explains itself, says plainly what is missing, passes on what it is given.
+
+Nothing here runs a server or makes an environment. PYTHON is a stand-in where it matters, and `make -n`
+shows the commands that would run.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGETS_THAT_NEED_PYTHON = ["run-server", "run-clients", "ladder", "test", "lint"]
+DEADLINE_SECONDS = 30
+
+
+def make(*arguments, **variables):
+    # These tests may themselves run under `make test ARGS=...`, which hands its variables down.
+    inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "ARGS")
+    environment = {key: value for key, value in os.environ.items() if key not in inherited} | variables
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_SECONDS
+    )
+
+
+def command_of(target, *arguments, **variables):
+    """Return the words of the last command that a target would run."""
+    result = make("-n", target, f"PYTHON={sys.executable}", *arguments, **variables)
+    assert result.returncode == 0, result.stderr
+    *_, command = result.stdout.replace("\\\n", " ").splitlines()
+    return shlex.split(command)
+
+
+def option(command, name):
+    return command[command.index(name) + 1]
+
+
+def stand_in(path, script):
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_make_alone_explains_every_target_and_every_variable():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    variables = re.findall(r"^([A-Z]+) +\??=", makefile, re.MULTILINE)
+    assert {"run-server", "run-clients", "test"} <= set(targets)
+    assert {"PYTHON", "HOST", "N"} <= set(variables)
+
+    result = make("PYTHON=/nowhere/python")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == make("help").stdout
+    for target in targets:
+        assert re.search(rf"^make {target}  +\S", result.stdout, re.MULTILINE), target
+    for variable in variables:
+        assert re.search(rf"^    (\S+ )?{variable}=\S*  +\S", result.stdout, re.MULTILINE), variable
+
+
+@pytest.mark.parametrize("target", TARGETS_THAT_NEED_PYTHON)
+@pytest.mark.parametrize("version", ["2.7.18", "3.8.18", "3.10.13"])
+def test_a_python_that_is_too_old_gets_one_line_that_says_which_it_is(tmp_path, target, version):
+    # What such a Python answers to the Makefile's question; it fails at all else, as it would at our syntax.
+    old = stand_in(tmp_path / "python", f'case "$*" in *version_info*) echo {version};; *) exit 1;; esac')
+    result = make(target, f"PYTHON={old}")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert f"{target} needs Python 3.11 or later, but {old} is Python {version};" in result.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS_THAT_NEED_PYTHON)
+def test_a_python_that_is_not_there_gets_one_line(target):
+    result = make(target, "PYTHON=/nowhere/python")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert f"{target} needs Python 3.11 or later, but /nowhere/python does not run;" in result.stderr
+
+
+def test_the_question_for_the_version_is_answered_by_this_python():
+    question = re.search(r"^version_question = (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True)
+    assert answer.stdout == "new\n"
+
+
+def test_run_server_needs_no_environment_and_serves_echo():
+    result = make("-n", "run-server", f"PYTHON={sys.executable}", "ARGS=--max-connections 5 --workers '2'")
+    words = shlex.split(result.stdout)
+    assert words == [
+        "exec", sys.executable, "-m", "reactor", "serve", "echo",
+        "--bind", "127.0.0.1:65432", "--max-connections", "5", "--workers", "2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("localhost", "localhost:7"),
+        ("::1", "[::1]:7"),
+        ("[::1]", "[::1]:7"),
+        ("", ":7"),
+        ("a'b; rm -rf / #$$HOME", "a'b; rm -rf / #$HOME:7"),
+    ],
+)
+def test_run_server_binds_to_host_and_port_whatever_is_in_them(host, address):
+    assert option(command_of("run-server", f"HOST={host}", "PORT=7"), "--bind") == address
+
+
+def test_run_clients_passes_every_variable_to_the_load_generator():
+    variables = ["N=7", "MESSAGES=8", "SIZE=9", "RATE=10", "HOST=[::1]", "PORT=11", "ARGS=--json --timeout 3"]
+    command = command_of("run-clients", *variables)
+    assert command[:3] == ["exec", ".venv/bin/python", "scripts/run_clients.py"]
+    assert {command[index]: command[index + 1] for index in range(3, 15, 2)} == {
+        "--connections": "7", "--messages": "8", "--size": "9", "--rate": "10", "--host": "::1", "--port": "11",
+    }  # fmt: skip
+    assert command[15:] == ["--json", "--timeout", "3"]
+
+
+def test_test_passes_args_to_pytest():
+    assert command_of("test", "ARGS=-k 'this or that' -x")[-4:] == ["pytest", "-k", "this or that", "-x"]
+
+
+def test_a_host_or_port_in_the_environment_is_not_ours_to_use():
+    command = command_of("run-server", HOST="example.invalid", PORT="1")
+    assert option(command, "--bind") == "127.0.0.1:65432"
+
+
+def test_a_failing_environment_stops_the_target_before_anything_runs(tmp_path):
+    failing = 'case "$*" in *version_info*) echo new;; *environment.py*) echo no venv >&2; exit 1;; esac'
+    result = make("test", f"PYTHON={stand_in(tmp_path / 'python', failing)}")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[0] == "no venv"
+
+
+def test_what_make_starts_imports_the_package_from_the_tree(tmp_path):
+    python = stand_in(tmp_path / "python", 'case "$*" in *version_info*) echo new;; *) echo "$PYTHONPATH";; esac')
+    assert make("run-server", f"PYTHON={python}", PYTHONPATH="/elsewhere").stdout == f"{ROOT}:/elsewhere\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_the_server_and_make_waits_for_its_end(tmp_path, number):
+    # A server that takes a moment to end, as one does that finishes what it is sending.
+    server = tmp_path / "server.py"
+    server.write_text(
+        "import pathlib, signal, time\n"
+        "def end(*_):\n"
+        "    time.sleep(0.2)\n"
+        f"    pathlib.Path({str(tmp_path / 'ended')!r}).touch()\n"
+        "    raise SystemExit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "signal.signal(signal.SIGINT, end)\n"
+        "print('started', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+    answer = 'case "$*" in *version_info*) echo new;; *) exec'
+    python = stand_in(tmp_path / "python", f"{answer} {sys.executable} {server};; esac")
+    command = ["make", "run-server", f"PYTHON={python}"]
+    # In a session of its own, as on a terminal of its own: Ctrl-C goes to all its processes, a TERM to make.
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout.readline() == "started\n"
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
+            process.wait(DEADLINE_SECONDS)
+            assert (tmp_path / "ended").exists()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
