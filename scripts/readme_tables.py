@@ -1,0 +1,56 @@
+"""The README's tables that must say what the code says: made from the code, never by hand.
+
+A table in a README is right on the day it is written. These are written by this script, between pairs of markers
+`<!-- NAME -->` and `<!-- /NAME -->`, and a test fails when what stands there is not what the code gives today.
+
+    python scripts/readme_tables.py          write them into README.md
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from reactor.core.limits import Limits  # noqa: E402  # the repository is importable only from here on
+from reactor.core.states import NEXT, State  # noqa: E402
+
+
+def states() -> str:
+    """Each state, what it means for either direction, and the steps out of it."""
+    rows = ["| state | input | output | next state: when |", "|---|---|---|---|"]
+    for state in State:
+        steps = "<br>".join(f"`{after.name}`: {when}" for after, when in NEXT[state].items())
+        rows.append(f"| `{state.name}` | {state.input_is} | {state.output_is} | {steps} |")
+    return "\n".join(rows)
+
+
+def limits() -> str:
+    """Each limit, its default, what it bounds, and whose number that is."""
+    rows = ["| limit | default | what it bounds | precedent |", "|---|---|---|---|"]
+    for field in dataclasses.fields(Limits):
+        meaning, precedent = field.metadata["meaning"], field.metadata["precedent"]
+        rows.append(f"| `{field.name}` | {field.default:,} | {meaning} | {precedent} |")
+    return "\n".join(rows)
+
+
+TABLES = {"states": states, "limits": limits}
+
+
+def with_tables(readme: str) -> str:
+    """The text `readme` with every marked table made anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"<!-- {name} -->\n{TABLES[name]()}\n<!-- /{name} -->"
+
+    return re.sub(rf"<!-- ({'|'.join(TABLES)}) -->\n.*?<!-- /\1 -->", fill, readme, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(with_tables(path.read_text()))
