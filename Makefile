@@ -79,10 +79,9 @@ test:
 # ruff reads no setup.cfg, pyproject.toml holds the build system alone, and one more file at the top for
 # these few words is not worth it. --isolated: no configuration above this directory has a say either.
 # Checked: pycodestyle, pyflakes, import order, bugbear, old idioms, comprehensions, idle `noqa`s.
-# UP036 would have the package stop telling an old Python that it is too old.
 # Not `ruff format`: it would tear apart the literal tables, which are laid out by hand to be read.
 ruff_options = --isolated --quiet --output-format concise --target-version py311 --line-length 120 \
-               --select E,W,F,I,B,UP,C4,RUF100 --ignore UP036
+               --select E,W,F,I,B,UP,C4,RUF100
 
 lint:
 	@$(python) scripts/environment.py test lint

@@ -175,6 +175,15 @@ def test_an_interrupt_leaves_nothing_half_made(made, failing):
     assert not environment.ENVIRONMENT.exists()
 
 
+@pytest.mark.parametrize("failing", ["venv", "pip"])
+def test_an_interrupt_while_it_is_made_anew_leaves_nothing_either(made, monkeypatch, failing):
+    monkeypatch.setattr(environment, "VERSION", "3.99.0")
+    made.failing = failing
+    with pytest.raises(KeyboardInterrupt):
+        environment.main(["test"])
+    assert not environment.ENVIRONMENT.exists()
+
+
 def test_an_extra_that_cannot_be_added_leaves_the_rest_in_use(made):
     made.failing = "pip"
     with pytest.raises(KeyboardInterrupt):
