@@ -44,17 +44,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logging.DEBUG if options.verbose else logging.INFO
     logging.basicConfig(level=level, format=LOG_FORMAT, handlers=[handler])
     try:
-        program = load_program(options.app)
-        server = Server(program, options.bind or [DEFAULT_BIND], limits=_limits(options))
-        server.listen()
+        server = Server(load_program(options.app), options.bind or [DEFAULT_BIND], limits=_limits(options))
     except (OSError, ValueError, TypeError) as exc:
-        sys.stderr.write(f"reactor: {getattr(exc, 'strerror', None) or exc}\n")
-        return 2
+        return _refuse(exc)
+    try:
+        server.handle_signals()
+        server.listen()
+    except OSError as exc:
+        server.reactor.close()
+        return _refuse(exc)
     status = StatusLine(server.reactor, sys.stderr) if sys.stderr.isatty() else None
     cut = server.run()
     if status is not None:
         status.clear()
     return 1 if cut else 0
+
+
+def _refuse(exc: Exception) -> int:
+    sys.stderr.write(f"reactor: {getattr(exc, 'strerror', None) or exc}\n")
+    return 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -119,7 +127,7 @@ def load_program(name: str) -> Callable[[], Protocol]:
     module_name, colon, attribute = name.partition(":")
     if not colon and name in _built_in_programs():
         module_name, attribute = f"{APPS}.{name}", "PROGRAM"
-    elif not (module_name and attribute):
+    elif not attribute or not module_name or module_name.startswith("."):
         known = ", ".join(_built_in_programs())
         raise ValueError(f"there is no program {name!r}: write {known} or MODULE:NAME")
     program = _attribute(_module(module_name), attribute, name)

@@ -110,10 +110,8 @@ class Server:
         Signals are handled when this is the main thread. The server cannot be run again. Errors as `listen`.
         """
         try:
+            self.handle_signals()
             self.listen()
-            if threading.current_thread() is threading.main_thread():
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    self.reactor.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
             self.reactor.run()
         finally:
             self._cut += sum(connection.state is not LINGERING for connection in self._connections())
@@ -122,6 +120,16 @@ class Server:
         counters = self.reactor.counters
         logger.info("stopped: %d connections served, %d cut", counters.accepted, self._cut)
         return self._cut
+
+    def handle_signals(self) -> None:
+        """Take SIGINT and SIGTERM to mean a drain, if this is the main thread. `run` does it if you did not.
+
+        Before `listen`: whoever reads that the server is listening may send a signal at once, and then must get
+        a drain, not the signal's default.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.reactor.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
 
     def close(self) -> None:
         """Drain and have `run` return. From any thread or callback; again, or after the end, does nothing."""
@@ -176,7 +184,11 @@ class Server:
     # On a thread of its own.
 
     def __enter__(self) -> Server:
-        self.listen()
+        try:
+            self.listen()
+        except BaseException:
+            self.reactor.close()  # there is no block at whose end it would be
+            raise
         self._thread = threading.Thread(target=self.run, name=f"reactor {self.addresses[0]}", daemon=True)
         self._thread.start()
         return self

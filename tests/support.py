@@ -1,0 +1,231 @@
+"""What the tests of the whole thing share: a real server process, clients that cannot hang, and the truth from /proc.
+
+A test that talks to a process can fail in one more way than others: it can wait for ever. So every wait here has
+`DEADLINE_SECONDS`, generous because the machine may be busy; no test asserts how long anything took. What a
+process writes is read by threads as it comes, so that it never blocks on a full pipe and a test can wait for a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+OBSERVED_SERVER = pathlib.Path(__file__).with_name("observed_server.py")
+DEADLINE_SECONDS = 20.0
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> Any:
+    """Poll `condition` until it is true, for what no event tells: another process's view. Return its value."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS:g} s: {what}"
+        time.sleep(0.005)
+    return value
+
+
+class Lines:
+    """The lines of a stream, gathered by a thread as they come."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._lines: list[str] = []
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, args=[stream], daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            with self._changed:
+                self._lines.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The first match of `pattern` in any line so far or to come; AssertionError with all lines if none comes."""
+        with self._changed:
+            found = self._changed.wait_for(lambda: self._search(pattern) or self._ended, DEADLINE_SECONDS)
+            match = self._search(pattern)
+            assert match, f"{pattern!r} {'never came' if found else 'did not come in time'}; what came:\n{self.text}"
+            return match
+
+    def wait_for_number(self, count: int) -> str:
+        """Line number `count`, from 1."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._lines) >= count or self._ended, DEADLINE_SECONDS)
+            assert len(self._lines) >= count, f"line {count} never came; what came:\n{self.text}"
+            return self._lines[count - 1]
+
+    def _search(self, pattern: str) -> re.Match[str] | None:
+        return next((match for line in self._lines if (match := re.search(pattern, line))), None)
+
+    def join(self) -> None:
+        """Wait for the end of the stream."""
+        self._thread.join(DEADLINE_SECONDS)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @property
+    def text(self) -> str:
+        """All of them so far, as they were written."""
+        return "".join(self._lines)
+
+
+class ServerProcess:
+    """A server in a process of its own: what it says, where it listens, what it uses."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout and process.stderr
+        self.process = process
+        self.pid = process.pid
+        self.stdout = Lines(process.stdout)
+        self.stderr = Lines(process.stderr)
+        self.addresses: list[str] = []
+
+    def wait_until_listening(self) -> None:
+        """Wait for the line that says where it listens."""
+        self.addresses = self.stderr.wait_for(r"listening on (.+)$")[1].split(", ")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The first address, as `socket.create_connection` takes it."""
+        return socket_address(self.addresses[0])
+
+    def send_signal(self, number: int) -> None:
+        """Send signal `number`."""
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Its exit status, once all that it wrote is here too."""
+        status = self.process.wait(DEADLINE_SECONDS)
+        self.stderr.join()
+        self.stdout.join()
+        return status
+
+    def terminate(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def statistics(self) -> dict[str, Any]:
+        """`Server.statistics()` of an observed server, asked for by SIGUSR1."""
+        line = len(self.stdout) + 1
+        self.send_signal(signal.SIGUSR1)
+        statistics: dict[str, Any] = json.loads(self.stdout.wait_for_number(line))
+        return statistics
+
+    def descriptors(self) -> int:
+        """How many file descriptors it has open (proc(5))."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def resident_bytes(self) -> int:
+        """Its resident memory now, VmRSS (proc(5))."""
+        return self._status_bytes("VmRSS")
+
+    def peak_resident_bytes(self) -> int:
+        """The most resident memory it ever had, VmHWM (proc(5))."""
+        return self._status_bytes("VmHWM")
+
+    def _status_bytes(self, name: str) -> int:
+        status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
+        assert found, status
+        return int(found[1]) * 1024
+
+    def cpu_ticks(self) -> int:
+        """The processor time it has used, in clock ticks: utime + stime of proc(5)."""
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str | os.PathLike[str]], **options: Any) -> Iterator[ServerProcess]:
+    """Run `command` until the block ends, its output read line by line; `options` as for Popen.
+
+    It finds the package as it lies here. A warning is an error there too, and ends up in `stderr`.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    options = {"stdin": subprocess.DEVNULL, "env": environment, **options}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(list(command), stdout=pipe, stderr=pipe, text=True, **options) as process:
+        server = ServerProcess(process)
+        try:
+            yield server
+        finally:
+            if process.poll() is None:
+                process.kill()
+            server.wait()
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, bind: str = "127.0.0.1:0", **options: Any) -> Iterator[ServerProcess]:
+    """`python -m reactor serve ARGUMENTS --bind BIND`, once it listens; `arguments` begin with the program."""
+    with running([sys.executable, "-m", "reactor", "serve", *arguments, "--bind", bind], **options) as server:
+        server.wait_until_listening()
+        yield server
+
+
+@contextlib.contextmanager
+def observed(*arguments: str, bind: str = "127.0.0.1:0", **options: Any) -> Iterator[ServerProcess]:
+    """The same with `statistics()`: its own command line, run by a script that answers SIGUSR1 with them."""
+    with running([sys.executable, OBSERVED_SERVER, "serve", *arguments, "--bind", bind], **options) as server:
+        server.wait_until_listening()
+        yield server
+
+
+def socket_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[V6]:PORT` as the `socket` module takes it."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def connect(address: tuple[str, int]) -> socket.socket:
+    """A blocking client whose every call has a deadline."""
+    return socket.create_connection(address, timeout=DEADLINE_SECONDS)
+
+
+def receive(client: socket.socket, size: int) -> bytes:
+    """The next `size` bytes, or fewer if the stream ends before."""
+    received = bytearray()
+    while len(received) < size and (data := client.recv(min(1 << 16, size - len(received)))):
+        received += data
+    return bytes(received)
+
+
+def receive_all(client: socket.socket) -> bytes:
+    """Everything up to the end of the stream."""
+    return receive(client, sys.maxsize)
+
+
+def exchange(client: socket.socket, message: bytes) -> bytes:
+    """Send `message` and return as many bytes as it has."""
+    client.sendall(message)
+    return receive(client, len(message))
+
+
+def patterned(size: int, seed: int = 0) -> bytes:
+    """`size` bytes among which a piece that is missing, doubled or out of place shows."""
+    numbers = range(seed << 20, (seed << 20) + -(-size // 8))
+    return struct.pack(f"!{len(numbers)}Q", *numbers)[:size]
+
+
+def reset(client: socket.socket) -> None:
+    """Close `client` so that its peer sees a reset and not an end."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    client.close()
