@@ -16,6 +16,7 @@ import logging
 import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -147,6 +148,11 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as exc:
         raise ValueError(f"there is no module {exc.name!r} here or among the installed ones") from None
+    except Exception as exc:  # the program's own mistake, whichever; a ValueError of it must not look like ours
+        last = traceback.extract_tb(exc.__traceback__)[-1]
+        place = "" if isinstance(exc, SyntaxError) else f" at {last.filename}:{last.lineno}"  # its text has it
+        what = " ".join(f"{type(exc).__name__}: {exc}".split())
+        raise ValueError(f"importing {name} failed{place}: {what}") from None
 
 
 def _attribute(module: Any, path: str, name: str) -> Any:

@@ -8,11 +8,13 @@ takes the status line away first.
 from __future__ import annotations
 
 import logging
+import os
 from typing import TextIO
 
 from ..core.loop import Reactor
 
 PERIOD_SECONDS = 1.0
+USUAL_COLUMNS = 80  # where the terminal does not know
 ERASE_LINE = "\r\x1b[K"  # to the first column, and erase to the end (ECMA-48: EL)
 
 
@@ -26,9 +28,16 @@ class StatusLine:
         reactor.call_later(PERIOD_SECONDS, self._tick)
 
     def _tick(self) -> None:
-        self._stream.write(ERASE_LINE + self.text())
+        self._stream.write(ERASE_LINE + self.text()[: self._columns() - 1])
         self._stream.flush()
         self._reactor.call_later(PERIOD_SECONDS, self._tick)
+
+    def _columns(self) -> int:
+        """The terminal's width now. What is longer would wrap, and of two rows only the last can be erased."""
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or USUAL_COLUMNS
+        except OSError:  # not a terminal
+            return USUAL_COLUMNS
 
     def text(self) -> str:
         """The line: connections now, and the rates of what was received since the last call."""

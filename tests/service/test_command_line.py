@@ -3,16 +3,11 @@
 import contextlib
 import os
 import pathlib
-import pty
 import re
-import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import termios
-import time
 
 import pytest
 
@@ -22,14 +17,12 @@ from tests.support import (
     ROOT,
     connect,
     exchange,
-    patterned,
     receive,
     receive_all,
     reset,
     running,
     serving,
     socket_address,
-    wait_until,
 )
 
 REACTOR = [sys.executable, "-m", "reactor"]
@@ -164,8 +157,9 @@ def test_a_program_is_found_in_the_current_folder(folder):
 
 def test_the_installed_command_too_finds_a_program_in_the_current_folder(folder):
     # `python -m` puts the current folder on the path by itself; an installed script does not.
-    command = [sys.executable, "-c", "import sys; sys.path.pop(0); from reactor.service.command_line import main; main()"]
-    with running([*command, "serve", "mine:BigReply", "--bind", "127.0.0.1:0"], cwd=folder) as server:
+    script = "import sys; sys.path.pop(0); from reactor.service.command_line import main; main()"
+    command = [sys.executable, "-c", script, "serve", "mine:BigReply", "--bind", "127.0.0.1:0"]
+    with running(command, cwd=folder) as server:
         server.wait_until_listening()
         with connect(server.address) as client:
             client.sendall(b"?")
@@ -375,9 +369,18 @@ def test_a_port_that_only_root_may_have_is_one_clear_line():
     assert_refused(result, "127.0.0.1:1", "permission denied")
 
 
-def test_a_module_that_needs_another_says_which(tmp_path):
-    (tmp_path / "mine.py").write_text("import no_such_helper")
-    assert_refused(run("serve", "mine:Program", cwd=tmp_path), "'no_such_helper'")
+BROKEN_PROGRAMS = {
+    "a missing import": ("import no_such_helper", ["'no_such_helper'"]),
+    "a syntax error": ("def (", ["importing mine failed: SyntaxError", "line 1"]),
+    "an exception": ("x = 1\nint('seven')", ["mine.py:2", "ValueError", "'seven'"]),
+    "a message of several lines": ("raise OSError('one\\ntwo')", ["mine.py:1", "OSError: one two"]),
+}
+
+
+@pytest.mark.parametrize(("source", "words"), BROKEN_PROGRAMS.values(), ids=BROKEN_PROGRAMS)
+def test_a_program_that_cannot_be_imported_is_one_line_that_says_where(source, words, tmp_path):
+    (tmp_path / "mine.py").write_text(source)
+    assert_refused(run("serve", "mine:Program", cwd=tmp_path), *words)
 
 
 # Help.
@@ -417,7 +420,7 @@ def old_python(version):
 @pytest.mark.parametrize("version", ["3.6", "3.8", "3.10"])
 def test_a_python_that_is_too_old_gets_one_line(version):
     command = [old_python(version), "-m", "reactor", "serve", "echo", "--bind", "127.0.0.1:0"]
-    result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE_SECONDS)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=DEADLINE_SECONDS)
     said = result.stderr.decode()
     assert result.returncode == 2
     assert re.fullmatch(rf"reactor needs Python 3\.11 or newer; this is Python {re.escape(version)}\.\d+\n", said)
@@ -425,102 +428,5 @@ def test_a_python_that_is_too_old_gets_one_line(version):
 
 def test_importing_the_package_in_a_python_that_is_too_old_says_so():
     command = [old_python("3.8"), "-c", "import reactor"]
-    result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE_SECONDS)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=DEADLINE_SECONDS)
     assert result.stderr.decode().splitlines()[-1].startswith("ImportError: reactor needs Python 3.11 or newer")
-
-
-# On a terminal.
-
-
-class Terminal:
-    """The screen of a server that runs on a pseudo-terminal, `columns` wide."""
-
-    def __init__(self, columns=80):
-        self._fd, child = pty.openpty()
-        termios.tcsetwinsize(child, (24, columns))
-        command = [*REACTOR, "serve", "echo", "--bind", "127.0.0.1:0", "--verbose"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environment)
-        os.close(child)
-        self.output = ""
-
-    def read(self):
-        """Take in what comes next; False at the end."""
-        assert select.select([self._fd], [], [], DEADLINE_SECONDS)[0], f"no more came than {self.output!r}"
-        try:
-            data = os.read(self._fd, 65536)
-        except OSError:  # EIO: its last user has closed it
-            return False
-        self.output += data.decode()
-        return bool(data)
-
-    def wait_for(self, pattern):
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not (match := re.search(pattern, self.output)):
-            assert time.monotonic() < deadline and self.read(), f"{pattern!r} did not come, but {self.output!r}"
-        return match
-
-    def finish(self):
-        """End the server as Ctrl-C would, and take in the rest."""
-        self.process.send_signal(signal.SIGINT)
-        while self.read():
-            pass
-        return self.process.wait(DEADLINE_SECONDS)
-
-    def rows(self):
-        """What the eye sees at the end, without the row of the cursor where it is empty."""
-        rows, column = [""], 0
-        for piece in re.findall(r"\x1b\[K|\r|\n|[^\x1b\r\n]+", self.output):
-            if piece == "\x1b[K":
-                rows[-1] = rows[-1][:column]
-            elif piece == "\r":
-                column = 0
-            elif piece == "\n":
-                rows.append("")
-            else:
-                rows[-1] = rows[-1][:column] + piece + rows[-1][column + len(piece) :]
-                column += len(piece)
-        assert re.sub(r"\x1b\[K", "", self.output).count("\x1b") == 0, "an escape sequence this screen does not know"
-        return rows if rows[-1] else rows[:-1]
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(DEADLINE_SECONDS)
-        os.close(self._fd)
-
-
-STATUS = r"\d[\d,]* connections   \d[\d,]* messages/s   \d[\d,.]* MB/s   \d[\d,]* accepted"
-
-
-@pytest.fixture
-def terminal():
-    terminal = Terminal()
-    yield terminal
-    terminal.close()
-
-
-def test_on_a_terminal_a_status_line_shows_the_connections(terminal):
-    port = int(terminal.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
-    with connect(("127.0.0.1", port)) as client:
-        assert exchange(client, b"hello") == b"hello"
-        terminal.wait_for(r"\r\x1b\[K1 connections   \d+ messages/s   0\.0 MB/s   1 accepted")
-
-
-def test_log_lines_and_the_status_line_do_not_mix(terminal):
-    port = int(terminal.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
-    client = connect(("127.0.0.1", port))
-    terminal.wait_for("1 connections .* 1 accepted")
-    client.close()
-    terminal.wait_for("peer_closed\r\n")
-    assert terminal.finish() == 0
-    rows = terminal.rows()
-    assert rows and not [row for row in rows if not re.match(r"\d{4}-\d\d-\d\d \S+ (INFO|DEBUG) ", row)]
-    assert not [row for row in rows if re.search(STATUS, row)]
-
-
-def test_away_from_a_terminal_there_is_no_status_line():
-    with serving("echo") as server:
-        wait_until(lambda: server.cpu_ticks() >= 0, "its ticks")
-        server.terminate()
-        assert "\x1b" not in server.stderr.text + server.stdout.text
