@@ -80,8 +80,7 @@ class Server:
         if not self.addresses:
             try:
                 for address in self.bind:
-                    for sock in bind(address, self.reactor.socket_factory):
-                        self._listen_on(sock, address)
+                    self._listen_at(address)
             except BaseException:
                 self._stop_listening()
                 raise
@@ -89,13 +88,17 @@ class Server:
             logger.info("listening on %s", ", ".join(self.addresses))
         return self.addresses
 
-    def _listen_on(self, sock: socket.socket, address: Address) -> None:
+    def _listen_at(self, address: Address) -> None:
+        sockets = bind(address, self.reactor.socket_factory)
         if address.path is not None:
             self._unix_paths.append((address.path, os.stat(address.path).st_ino))
         try:
-            self._listeners.append(self.reactor.listen(sock, self.program, self.limits))
+            while sockets:
+                self._listeners.append(self.reactor.listen(sockets[0], self.program, self.limits))
+                del sockets[0]  # it has its owner
         except OSError as exc:  # bound by two, listened on by one: it shows only now
-            sock.close()
+            for sock in sockets:
+                sock.close()
             raise OSError(exc.errno, f"cannot listen on {address}: {exc.strerror}") from None
 
     def _stop_listening(self) -> None:
