@@ -24,6 +24,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from .buffers import OutputBuffer
+from .deadlines import NEVER
 from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from .states import (
     CLOSED,
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
     import socket
     from collections import deque
 
-    from .counters import Counters
     from .limits import Limits
+    from .loop import Reactor
     from .protocol import Protocol
     from .timers import Handle
 
@@ -74,10 +75,18 @@ class Connection:
         "known",  # events the kernel has told and, level-triggered, would tell for ever
         "fin_sent",  # our side of the socket is shut down
         "interest",  # what the kernel was last asked to watch
+        "since",  # when it came into its state, in seconds of the clock; so are the next three
+        "heard_at",  # when input last came
+        "progress_at",  # when the kernel last took output, or output began to wait
+        "frame_since",  # when the unfinished frame began; NEVER without one
+        "frame_bytes",  # how much of that frame waits, in whose buffer ever
+        "settled_state",  # the state that it was last settled in
+        "reactor",  # the loop that it lives on
         "attention",  # the dispatcher's queue of connections to settle
-        "counters",  # the dispatcher's, for what happens here
+        "touched",  # more than plain output is to be settled
         "attended",  # on that list, or in its own callback: it will be settled
         "timer",  # the Handle of its deadline, or None
+        "admitted_from",  # the host it was let in from; None if we opened it
         "close_reason",  # why it ends, once that is known
         "error",  # what `connection_lost` will be given
         "dropped_writes",  # writes after the end
@@ -89,8 +98,8 @@ class Connection:
         sock: socket.socket,
         peername: Any,
         limits: Limits,
+        reactor: Reactor,
         attention: deque[Connection],
-        counters: Counters,
     ) -> None:
         self.socket = sock
         self.fd = sock.fileno()
@@ -107,10 +116,18 @@ class Connection:
         self.known = 0
         self.fin_sent = False
         self.interest = 0
+        self.since = NEVER
+        self.heard_at = NEVER
+        self.progress_at = NEVER
+        self.frame_since = NEVER
+        self.frame_bytes = 0
+        self.settled_state: State = NEW
+        self.reactor = reactor
         self.attention = attention
-        self.counters = counters
+        self.touched = False
         self.attended = False
         self.timer: Handle | None = None
+        self.admitted_from: str | None = None
         self.close_reason: CloseReason | None = None
         self.error: Exception | None = None
         self.dropped_writes = 0
@@ -124,6 +141,9 @@ class Connection:
         it is sent, is copied here. Empty data does nothing. After the connection has ended, or `close` was
         called, the data is dropped and counted (W4): a peer may leave at any moment, and that is no mistake of
         the program. TypeError for anything but bytes; RuntimeError after `write_eof`, which is one (PEP 3156).
+
+        More than `output_high_bytes` waiting calls `pause_writing`; more than `output_hard_bytes` ends the
+        connection, reason `slow_reader` (W1).
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
@@ -132,7 +152,7 @@ class Connection:
         elif self.backlog is None and not self.unsent:
             self.unsent = data
             if len(data) > self.high_bytes:
-                self._check_high_mark()
+                self._check_marks(len(data))
             if not self.attended:
                 self._ask_for_attention()
         elif data:
@@ -151,7 +171,7 @@ class Connection:
         """
         if self.state is OPEN:
             set_state(self, HALF_CLOSED_LOCAL)
-            self._ask_for_attention()
+            self.touch()
         elif self.state is HALF_CLOSED_REMOTE:
             self.close()
 
@@ -161,14 +181,7 @@ class Connection:
 
     def close(self) -> None:
         """Send what was written, then end the connection. No more data is delivered. Again does nothing."""
-        if self.state is HALF_CLOSED_REMOTE:
-            set_state(self, FLUSHING)
-        elif self.state is OPEN or self.state is HALF_CLOSED_LOCAL:
-            self.close_reason = CloseReason.CLOSED
-            set_state(self, CLOSING)
-        else:
-            return
-        self._ask_for_attention()
+        self.finish(CloseReason.CLOSED, None)
 
     def abort(self) -> None:
         """End the connection now. What is not sent yet is lost, and the peer can tell: it sees a reset."""
@@ -181,12 +194,12 @@ class Connection:
     def pause_reading(self) -> None:
         """Deliver no data until `resume_reading`. The kernel's buffer fills, and TCP holds the peer back."""
         self.reading_paused = True
-        self._ask_for_attention()
+        self.touch()
 
     def resume_reading(self) -> None:
         """Deliver data again. Does nothing when reading is not paused."""
         self.reading_paused = False
-        self._ask_for_attention()
+        self.touch()
 
     def is_reading(self) -> bool:
         """Whether data that arrives would be delivered."""
@@ -206,8 +219,8 @@ class Connection:
         if not 0 <= low <= high:
             raise ValueError(f"marks must be 0 <= low <= high bytes, not low={low!r}, high={high!r}")
         self.high_bytes, self.low_bytes = high, low
-        self._check_high_mark()
-        self._ask_for_attention()
+        self._check_marks(self.get_write_buffer_size())
+        self.touch()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """The marks (low, high) in bytes."""
@@ -271,7 +284,32 @@ class Connection:
         self.close_reason = reason
         self.error = error
         set_state(self, CLOSED)
-        self._ask_for_attention()
+        self.touch()
+
+    def finish(self, reason: CloseReason, error: Exception | None) -> None:
+        """`close`, for `reason`: what was written is sent before the end. `connection_lost` gets `error`."""
+        if self.state is HALF_CLOSED_REMOTE:  # the peer closed first, and that stays the reason
+            set_state(self, FLUSHING)
+        elif self.state is OPEN or self.state is HALF_CLOSED_LOCAL:
+            self.close_reason = reason
+            self.error = error
+            set_state(self, CLOSING)
+        else:
+            return
+        self.touch()
+
+    def frame_waits(self, size: int, new: bool) -> None:
+        """Told by whoever splits the input into frames: `size` bytes of an unfinished one are kept; 0 for none.
+
+        `new` when it is not the one that was unfinished before. From its first byte on it has `frame_seconds`.
+        """
+        self.reactor.counters.buffered_bytes += size - self.frame_bytes
+        self.frame_bytes = size
+        if not size:
+            self.frame_since = NEVER
+        elif new or self.frame_since == NEVER:
+            self.frame_since = self.heard_at
+            self.touch()
 
     def sent(self, count: int) -> bool:
         """The kernel took the first `count` bytes of the output; whether that was all of it."""
@@ -279,57 +317,88 @@ class Connection:
             if count == len(self.unsent):
                 self.unsent = b""
                 return True
-            self.backlog = OutputBuffer()
-            self.backlog.append(self.unsent)
-            self.unsent = b""
+            self._start_backlog()
+        assert self.backlog is not None
         if count:
             self.backlog.consume(count)
+            self.reactor.counters.buffered_bytes -= count
         if not self.backlog:
             self.backlog = None
         return self.backlog is None
 
-    def drop_output(self) -> None:
-        """Forget what was not sent: the connection has ended."""
+    def buffered_bytes(self) -> int:
+        """What is kept for it, against `memory_bytes`. A chunk that was not yet offered to the kernel is not."""
+        return self.frame_bytes + (len(self.backlog) if self.backlog is not None else 0)
+
+    def drop_buffers(self) -> None:
+        """Forget what was not sent, and what was not a frame yet: the connection has ended."""
+        self.reactor.counters.buffered_bytes -= self.buffered_bytes()
+        self.frame_bytes = 0
         self.unsent, self.backlog = b"", None
 
-    def fail(self, callback: str, exc: Exception) -> None:
-        """The protocol's `callback` raised `exc`: log it once, end this connection, spare the others (E9)."""
-        logger.error("%s raised in %s; ending its connection", callback, self, exc_info=exc)
-        self.end(CloseReason.HANDLER_ERROR, exc)
-
-    # Parts of the above.
-
-    def _append(self, data: bytes) -> None:
-        if self.backlog is None:
-            self.backlog = OutputBuffer()
-            self.backlog.append(self.unsent)
-            self.unsent = b""
-        self.backlog.append(data)
-        self._check_high_mark()
-        if not self.attended:
-            self._ask_for_attention()
-
-    def _check_high_mark(self) -> None:
-        if self.get_write_buffer_size() > self.high_bytes and not self.writing_paused and self.state.writes:
+    def pause(self) -> None:
+        """Call `pause_writing`, unless the protocol is paused already."""
+        if not self.writing_paused:
             self.writing_paused = True
+            self.touch()
             try:
                 self.protocol.pause_writing()
             except Exception as exc:
                 # Here, not in the caller of `write`: that may be the callback of another connection.
                 self.fail("pause_writing", exc)
 
+    def fail(self, callback: str, exc: Exception) -> None:
+        """The protocol's `callback` raised `exc`: log it once, end this connection, spare the others (E9)."""
+        logger.error("%s raised in %s; ending its connection", callback, self, exc_info=exc)
+        self.end(CloseReason.HANDLER_ERROR, exc)
+
+    def touch(self) -> None:
+        """Something has changed beyond plain output: have the state, the interest and the deadline looked at."""
+        self.touched = True
+        if not self.attended:
+            self._ask_for_attention()
+
+    # Parts of the above.
+
+    def _append(self, data: bytes) -> None:
+        if self.backlog is None:
+            self._start_backlog()
+        assert self.backlog is not None
+        self.backlog.append(data)
+        self.reactor.counters.buffered_bytes += len(data)
+        if len(self.backlog) > self.high_bytes:
+            self._check_marks(len(self.backlog))
+        if not self.attended:
+            self._ask_for_attention()
+
+    def _start_backlog(self) -> None:
+        self.backlog = OutputBuffer()
+        self.backlog.append(self.unsent)
+        self.reactor.counters.buffered_bytes += len(self.unsent)
+        self.unsent = b""
+
+    def _check_marks(self, size: int) -> None:
+        """Over the high mark, ask for a pause. Over the hard one, that was not heard, or not enough (W1)."""
+        if not self.state.writes:
+            return
+        if size > self.limits.output_hard_bytes:
+            mark = self.limits.output_hard_bytes
+            error = ConnectionAbortedError(f"{size} bytes waited to be sent: more than output_hard_bytes, {mark}")
+            self.end(CloseReason.SLOW_READER, error)
+        elif size > self.high_bytes:
+            self.pause()
+
     def _refuse_write(self) -> None:
         if self.state is HALF_CLOSED_LOCAL:
             raise RuntimeError("write after write_eof: our side of the connection has ended")
-        self.counters.dropped_writes += 1
+        self.reactor.counters.dropped_writes += 1
         if not self.dropped_writes:  # once, however many follow (W4)
             logger.info("%s has ended: what is written to it is dropped", self)
         self.dropped_writes += 1
 
     def _ask_for_attention(self) -> None:
-        if not self.attended:
-            self.attended = True
-            self.attention.append(self)
+        self.attended = True
+        self.attention.append(self)
 
     def __repr__(self) -> str:
         return f"<Connection {self.fd} {self.state.label} peer={self.peername}>"

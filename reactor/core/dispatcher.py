@@ -1,8 +1,8 @@
-"""The life of a connection, from accept to close: every system call on a stream socket is in this file.
+"""The life of a connection, from its first moment to its close: every system call on its socket is in this file.
 
-Read from top to bottom it goes as a connection does:
+Read from top to bottom it goes as a connection does (`acceptor` comes before, with `accept`):
 
-    accept  ->  adopt  ->  receive  ->  settle (send, shut down, change of interest)  ->  reap
+    adopt  ->  receive  ->  settle (send, take the steps that follow, watch)  ->  reap
 
 A non-blocking socket answers every call in one of four ways, and each call below deals with all four:
 
@@ -19,20 +19,19 @@ batch can get the same number and with it an event that was meant for another (E
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .admission import Admission
 from .connection import Connection
-from .counters import Counters
+from .deadlines import next_deadline
 from .limits import Limits
-from .listener import Listener
-from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE, SelectorPoller
+from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from .protocol import Protocol
 from .states import (
     CLOSED,
@@ -46,20 +45,11 @@ from .states import (
     CloseReason,
     set_state,
 )
-from .timers import Timers
+
+if TYPE_CHECKING:
+    from .loop import Reactor
 
 logger = logging.getLogger("reactor.core")
-
-# What `accept` reports of one waiting connection, not of itself (accept(2), "Error handling"). Anything else is
-# want of something that comes back: descriptors, of the process or of the system, or memory.
-ACCEPT_SKIP_ERRNOS = frozenset(
-    getattr(errno, name)
-    for name in "ECONNABORTED EPROTO EPERM ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP"
-    " ENETUNREACH ETIMEDOUT".split()
-    if hasattr(errno, name)
-)
-REST_SECONDS = 0.05  # how long a listener rests: newcomers wait at most this for a descriptor that came free (A1)
-ACCEPT_LOG_SECONDS = 1.0  # at most one line in so long, however often `accept` fails (A1)
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger {on, 0 seconds}: close(2) sends a RST
 
@@ -67,97 +57,36 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger {on, 0 seconds}: close
 class Dispatcher:
     """Makes the system calls for all connections of one reactor."""
 
-    def __init__(self, poller: SelectorPoller, timers: Timers, counters: Counters, limits: Limits) -> None:
-        self.poller = poller
-        self.timers = timers
-        self.counters = counters
-        self.limits = limits
+    def __init__(self, reactor: Reactor) -> None:
+        self.reactor = reactor
+        self.poller = reactor.poller
+        self.timers = reactor.timers
+        self.counters = reactor.counters
+        self.limits = reactor.limits
+        self.admission = Admission()
         self.attention: deque[Connection] = deque()  # touched outside their own callback: to be settled
         self.doomed: deque[Connection] = deque()  # CLOSED: to be reaped
-        self._resting: list[Listener] = []
-        self._accept_logged = -ACCEPT_LOG_SECONDS
+        self._memory_warned = False
 
     # Coming in.
 
-    def listen(self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits) -> Listener:
-        """Accept connections from the bound stream socket `sock`, from the next iteration on."""
-        sock.setblocking(False)
-        sock.listen(limits.backlog)
-        listener = Listener(sock, factory, limits)
-        self.poller.register(listener.fd, 0, self.accept, listener)
-        self._watch(listener)
-        return listener
-
-    def stop_listening(self, listener: Listener) -> None:
-        """Accept no more, and close the socket. The kernel resets whoever was waiting in its queue (A6)."""
-        if not listener.closed:
-            listener.closed = True
-            self._watch(listener)
-            self.poller.unregister(listener.fd, 0)
-            listener.socket.close()
-
-    def accept(self, listener: Listener, _events: int) -> None:
-        """Take what waits in the listener's queue, up to its budget.
-
-        Without a budget a storm of newcomers would starve everyone inside (A4); with a budget of one, the queue
-        would overflow while the loop goes round.
-        """
-        for _ in range(listener.limits.accepts_per_iteration):
-            if listener.closed:
-                return
-            try:
-                sock, peername = listener.socket.accept()
-            except BlockingIOError:
-                return
-            except OSError as exc:
-                self.counters.accept_errors += 1
-                if exc.errno in ACCEPT_SKIP_ERRNOS:
-                    continue  # A3: that one is gone; the next may be there
-                self._rest(listener, exc)
-                return
-            self.counters.accepted += 1
-            self.adopt(sock, peername, listener.factory, listener.limits)
-
-    def _rest(self, listener: Listener, exc: OSError) -> None:
-        """Stop watching a listener that cannot accept; it tries again soon, or when a descriptor comes free.
-
-        Some servers keep a spare descriptor: they give it up, accept with it, close at once, and take it
-        again. That empties the queue, but by turning away peers that a moment's patience would have served,
-        and it races with every other thread for the spare. Waiting is the honest answer (A1, A2).
-        """
-        if self.timers.now - self._accept_logged >= ACCEPT_LOG_SECONDS:
-            self._accept_logged = self.timers.now
-            logger.warning("cannot accept on %s, will try again: %s", listener, exc)
-        if not self._resting:
-            self.timers.call_at(self.timers.now + REST_SECONDS, self._wake_listeners)
-        listener.resting = True
-        self._resting.append(listener)
-        self._watch(listener)
-
-    def _wake_listeners(self) -> None:
-        while self._resting:
-            listener = self._resting.pop()
-            listener.resting = False
-            if not listener.closed:
-                self._watch(listener)
-
-    def _watch(self, listener: Listener) -> None:
-        wanted = listener.wanted_interest()
-        if wanted != listener.interest:
-            self.poller.modify(listener.fd, listener.interest, wanted)
-            listener.interest = wanted
-
     def adopt(
-        self, sock: socket.socket, peername: Any, factory: Callable[[], Protocol], limits: Limits
+        self,
+        sock: socket.socket,
+        peername: Any,
+        factory: Callable[[], Protocol],
+        limits: Limits,
+        admitted_from: str | None = None,
     ) -> Connection:
         """Make a `Connection` of a connected stream socket, and a protocol for it by calling `factory`.
 
-        The caller has counted it, as accepted or connected.
+        The caller has counted it: as accepted, and admitted from that host, or as connected.
         """
         _prepare(sock)
-        connection = Connection(sock, peername, limits, self.attention, self.counters)
+        connection = Connection(sock, peername, limits, self.reactor, self.attention)
+        connection.admitted_from = admitted_from
         self.poller.register(connection.fd, 0, self.dispatch, connection)
-        connection.attended = True
+        connection.attended = connection.touched = True
         try:
             self._introduce(connection, factory)
         finally:
@@ -208,6 +137,7 @@ class Dispatcher:
         if not data:
             self._receive_eof(connection)
         elif state.delivers:
+            connection.heard_at = self.timers.now
             self.counters.receives += 1
             self.counters.bytes_received += len(data)
             try:
@@ -217,9 +147,11 @@ class Dispatcher:
 
     def _receive_eof(self, connection: Connection) -> None:
         """The peer's FIN: it will say no more, but until we have finished too it may still listen (E1)."""
+        connection.touch()
+        connection.heard_at = self.timers.now
         state = connection.state
         if state is LINGERING:
-            connection.end(connection.close_reason or CloseReason.CLOSED, None)
+            connection.end(connection.close_reason or CloseReason.CLOSED, connection.error)
             return
         if state is CLOSING:
             set_state(connection, FLUSHING)
@@ -242,6 +174,7 @@ class Dispatcher:
             connection.end(CloseReason.RESET, OSError(error, os.strerror(error)))
             return
         connection.known |= events & (BROKEN | PEER_FIN)
+        connection.touch()
         try:
             if connection.state.delivers and not sock.recv(1, socket.MSG_PEEK):
                 self._receive_eof(connection)  # nothing is unread, so there is no data to tell first
@@ -250,35 +183,27 @@ class Dispatcher:
         except OSError as exc:
             connection.end(CloseReason.RESET, exc)
 
-    # Writing, and ending.
+    # Writing.
 
     def settle(self, connection: Connection) -> None:
-        """Bring the kernel into line with the connection: send, take the steps that follow, watch."""
+        """Bring the kernel into line with the connection: send, and if more than that was asked for, the rest."""
         emptied = True
-        if (connection.unsent or connection.backlog is not None) and connection.state is not CLOSED:
+        if connection.unsent or connection.backlog is not None:
             emptied = self.send(connection)
-            if connection.writing_paused:
-                self._check_low_mark(connection)
-        if connection.state is not OPEN:
-            self._advance(connection)
-        if emptied and connection.has_output():
-            # `resume_writing` has written more. It gets its turn after the others, not at once: a program that
-            # always has more to say, to a peer that reads as fast, would starve everyone (W7).
-            connection.attended = True
-            self.attention.append(connection)
-            return
-        connection.attended = False
-        wanted = connection.wanted_interest()
-        if wanted != connection.interest:
-            self.poller.modify(connection.fd, connection.interest, wanted)
-            connection.interest = wanted
+        if connection.touched:
+            self._follow_up(connection, emptied)
+        else:
+            connection.attended = False
 
     def send(self, connection: Connection) -> bool:
         """Send what waits, within the budget; whether that was all of it."""
+        if connection.state is CLOSED:
+            return False
         budget = self.limits.send_bytes
         while budget > 0:
             backlog = connection.backlog
             data = connection.unsent if backlog is None else backlog.head()
+            offered = len(data)
             try:
                 count = connection.socket.send(data)
             except BlockingIOError:
@@ -286,16 +211,42 @@ class Dispatcher:
             except OSError as exc:
                 connection.end(CloseReason.RESET, exc)
                 return False
+            finally:
+                del data  # a view of a block would keep it from growing
+            if count or not connection.interest & WRITABLE:  # progress, or the beginning of a wait (W6)
+                connection.progress_at = self.timers.now
             self.counters.sends += 1
             self.counters.bytes_sent += count
-            offered = len(data)
-            del data  # a view of a block keeps it from growing
-            if connection.sent(count):
-                return True
-            if count < offered:
-                return False  # the kernel is full, and will say when it is not
+            emptied = connection.sent(count)
+            if not emptied or connection.interest & WRITABLE:
+                connection.touched = True  # what the kernel is to watch has changed, or may have
+            if emptied or count < offered:
+                return emptied  # else the kernel is full, and will say when it is not
             budget -= count
         return False
+
+    def _follow_up(self, connection: Connection, emptied: bool) -> None:
+        """After a touch: resume its writing, take the steps that are due, and watch what it now wants."""
+        if connection.writing_paused:
+            self._check_low_mark(connection)
+        if connection.state is not OPEN:
+            self._advance(connection)
+        if emptied and connection.has_output():
+            # `resume_writing` has written more. It gets its turn after the others, not at once: a program that
+            # always has more to say, to a peer that reads as fast, would starve everyone (W7).
+            self.attention.append(connection)
+            return
+        connection.attended = connection.touched = False
+        if connection.fd < 0:
+            return
+        wanted = connection.wanted_interest()
+        if wanted != connection.interest:
+            self.poller.modify(connection.fd, connection.interest, wanted)
+            connection.interest = wanted
+        if connection.state is not connection.settled_state:
+            connection.settled_state = connection.state
+            connection.since = self.timers.now
+        self._arm(connection)
 
     def _check_low_mark(self, connection: Connection) -> None:
         if connection.get_write_buffer_size() <= connection.low_bytes and connection.state is not CLOSED:
@@ -305,38 +256,81 @@ class Dispatcher:
             except Exception as exc:
                 connection.fail("resume_writing", exc)
 
+    def flush(self) -> None:
+        """Settle the connections that were touched by others: another's callback, a timer, `call_soon`.
+
+        A snapshot: what is touched meanwhile has its turn in the next iteration.
+        """
+        for _ in range(len(self.attention)):
+            self.settle(self.attention.popleft())
+        if self.counters.buffered_bytes > self.limits.memory_bytes:
+            self._relieve_memory()
+        else:
+            self._memory_warned = False
+
+    def _relieve_memory(self) -> None:
+        """All buffers together are too many, each perhaps within its own bounds (W5).
+
+        First everyone who has output waiting is asked to pause. If that was not enough by the next iteration,
+        those who keep the most are ended, the largest first, until the rest fits.
+        """
+        connections = self.connections()
+        if not self._memory_warned:
+            self._memory_warned = True
+            for connection in connections:
+                if connection.has_output():
+                    connection.pause()
+            return
+        for connection in sorted(connections, key=Connection.buffered_bytes, reverse=True):
+            if self.counters.buffered_bytes <= self.limits.memory_bytes:
+                return
+            size = connection.buffered_bytes()
+            error = ConnectionAbortedError(f"its {size} bytes were the most when memory_bytes was spent")
+            connection.end(CloseReason.MEMORY, error)
+            self.settle(connection)
+
+    # Ending.
+
+    def _arm(self, connection: Connection) -> None:
+        """Have the connection looked at when its deadline comes, or earlier: never later."""
+        when, _ = next_deadline(connection)
+        timer = connection.timer
+        if timer is None or when < timer.when:
+            if timer is not None:
+                timer.cancel()
+            connection.timer = self.timers.call_at(when, self._look_at_deadline, connection)
+
+    def _look_at_deadline(self, connection: Connection) -> None:
+        connection.timer = None
+        when, reason = next_deadline(connection)
+        if when <= self.timers.now:
+            connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
+        else:
+            self._arm(connection)
+
     def _advance(self, connection: Connection) -> None:
         """Take the steps towards the end that are due when nothing is left to be sent."""
         if not connection.has_output():
-            if connection.state in (HALF_CLOSED_LOCAL, CLOSING):
+            if connection.state is HALF_CLOSED_LOCAL or connection.state is CLOSING:
                 self._send_fin(connection)
             if connection.state is CLOSING:
-                self._linger(connection)
+                # If a socket is closed with input unread, or input arrives after that, the kernel answers with a
+                # reset; and a reset makes the peer's kernel throw away what the peer had not read yet: the end of
+                # our reply (RFC 1122, 4.2.2.13; RFC 9112, 9.6). So input is read and discarded until the peer has
+                # seen our FIN and sent its own (E3), or for `linger_seconds`.
+                set_state(connection, LINGERING)
             elif connection.state is FLUSHING:
-                connection.end(connection.close_reason or CloseReason.CLOSED, None)
+                connection.end(connection.close_reason or CloseReason.CLOSED, connection.error)
         if connection.state is CLOSED and connection.fd >= 0:
             self._retire(connection)
 
     def _send_fin(self, connection: Connection) -> None:
-        if connection.fin_sent:
-            return
-        connection.fin_sent = True
-        try:
-            connection.socket.shutdown(socket.SHUT_WR)
-        except OSError as exc:
-            connection.end(CloseReason.RESET, exc)
-
-    def _linger(self, connection: Connection) -> None:
-        """Wait for the peer's FIN before closing.
-
-        If data is unread when a socket is closed, or arrives after that, the kernel answers with a reset; and
-        a reset makes the peer's kernel throw away what the peer had not read yet: the end of our reply
-        (RFC 1122, 4.2.2.13; RFC 9112, 9.6). So input is read and discarded until the peer has seen our FIN
-        and sent its own (E3), or for `linger_seconds`.
-        """
-        set_state(connection, LINGERING)
-        deadline = self.timers.now + connection.limits.linger_seconds
-        connection.timer = self.timers.call_at(deadline, connection.end, CloseReason.LINGER_TIMEOUT, None)
+        if not connection.fin_sent:
+            connection.fin_sent = True
+            try:
+                connection.socket.shutdown(socket.SHUT_WR)
+            except OSError as exc:
+                connection.end(CloseReason.RESET, exc)
 
     def _retire(self, connection: Connection) -> None:
         """It is over. Off the kernel's list at once, so that nothing stale can reach it; the rest in `reap`."""
@@ -347,26 +341,18 @@ class Dispatcher:
             connection.timer = None
         if connection.has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR):
             # The peer must not take what it has for the whole. A plain close would end the stream with a FIN.
-            with contextlib.suppress(OSError):
-                connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            connection.drop_output()
+            reset_on_close(connection.socket)
+        connection.drop_buffers()
         self.doomed.append(connection)
 
-    def flush(self) -> None:
-        """Settle the connections that were touched by others: another's callback, a timer, `call_soon`.
-
-        A snapshot: what is touched meanwhile has its turn in the next iteration.
-        """
-        for _ in range(len(self.attention)):
-            self.settle(self.attention.popleft())
-
-    def reap(self) -> None:
-        """Close the sockets of what has ended and tell their protocols, last of all.
+    def reap(self) -> bool:
+        """Close the sockets of what has ended and tell their protocols, last of all; whether there were any.
 
         It is the one place where descriptors are closed, and it runs when no protocol is in the middle of
         a call and no event of this batch is left to be dispatched (E6, E7).
         """
-        for _ in range(len(self.doomed)):
+        count = len(self.doomed)
+        for _ in range(count):
             connection = self.doomed.popleft()
             try:
                 if connection.protocol is not None:
@@ -376,24 +362,21 @@ class Dispatcher:
                 logger.exception("connection_lost raised in %s", connection)
             finally:
                 self._bury(connection)
+        return count > 0
 
     def _bury(self, connection: Connection) -> None:
         set_state(connection, LOST)
         reason = connection.close_reason
         assert reason is not None, "a connection ended without a reason"
         self.counters.closed[reason] += 1
+        if connection.admitted_from is not None:
+            self.admission.leave(connection.admitted_from)
         connection.socket.close()
-        logger.debug("%s: %s", connection, reason.value)
-        if self._resting:
-            self._wake_listeners()  # a descriptor has come free (A1)
+        logger.debug("%s: %s%s", connection, reason.value, f" ({connection.error})" if connection.error else "")
 
     def connections(self) -> list[Connection]:
         """All that are registered: everything but what has ended and waits for `reap`."""
         return [source for _, source in self.poller.handlers.values() if isinstance(source, Connection)]
-
-    def listeners(self) -> list[Listener]:
-        """All that are open."""
-        return [source for _, source in self.poller.handlers.values() if isinstance(source, Listener)]
 
 
 def _prepare(sock: socket.socket) -> None:
@@ -404,3 +387,9 @@ def _prepare(sock: socket.socket) -> None:
         # of a callback ourselves, so there is nothing left for Nagle to gain (RFC 1122, 4.2.3.4).
         with contextlib.suppress(OSError):  # some systems refuse options of a socket whose peer has left
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Have the close of `sock` send a RST instead of a FIN."""
+    with contextlib.suppress(OSError):  # gone already, in which case there is nobody to tell
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)

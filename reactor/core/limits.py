@@ -1,8 +1,10 @@
 """Every bound and every deadline of a server, in one place, with its unit and the precedent for its default.
 
 A queue without a limit is a promise to run out of memory, and a wait without a deadline is a promise to wait for
-ever. Both promises are kept by whoever means the server ill. So each bound has a default that is safe to
-leave as it is, and a name that carries its unit. The precedents are what long-lived servers ship with.
+ever. Both promises are kept by whoever means the server ill. So each bound has a default that is safe to leave
+as it is, and a name that carries its unit. The precedents are what long-lived servers ship with.
+
+A deadline may be infinite (`inf`), for a program that knows why. A queue may not.
 """
 
 from __future__ import annotations
@@ -11,11 +13,27 @@ import dataclasses
 import math
 from typing import Any
 
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
-def _limit(default: float, low: float, high: float, meaning: str, precedent: str) -> Any:
-    """One field: its default, the range it must lie in, what it bounds and whose number that is."""
+
+def _count(default: int, low: int, high: int, meaning: str, precedent: str) -> Any:
+    """A whole number within a range, what it bounds and whose number its default is."""
     return dataclasses.field(
         default=default, metadata={"low": low, "high": high, "meaning": meaning, "precedent": precedent}
+    )
+
+
+def _seconds(default: float, meaning: str, precedent: str) -> Any:
+    """A deadline: any number of seconds from 0, or infinity for none."""
+    return dataclasses.field(
+        default=default, metadata={"low": 0.0, "high": math.inf, "meaning": meaning, "precedent": precedent}
+    )
+
+
+def _choice(default: str, choices: tuple[str, ...], meaning: str, precedent: str) -> Any:
+    """One of some names."""
+    return dataclasses.field(
+        default=default, metadata={"choices": choices, "meaning": meaning, "precedent": precedent}
     )
 
 
@@ -23,66 +41,78 @@ def _limit(default: float, low: float, high: float, meaning: str, precedent: str
 class Limits:
     """The bounds of one server. ValueError names the field and its range when a value makes no sense."""
 
-    backlog: int = _limit(
-        4096, 1, 65535,
-        "connections the kernel may keep for us until they are accepted",
-        "Linux net.core.somaxconn; the kernel lowers it to its own limit without a word",
+    # Who comes in.
+    max_connections: int = _count(
+        10_000, 1, 1 << 31, "connections at once", "Redis maxclients 10000"
     )
-    accepts_per_iteration: int = _limit(
-        64, 1, 65535,
-        "connections taken from one listener before others get their turn",
-        "nginx takes one or all (multi_accept); libuv all",
+    max_connections_per_peer: int = _count(
+        10_000, 1, 1 << 31, "of those, from one address", "none: nginx has limit_conn, off by default"
     )
-    receive_bytes: int = _limit(
-        65536, 1, 1 << 30,
-        "bytes read from one connection before others get their turn",
-        "libuv's 64 KiB; asyncio reads 256 KiB",
+    when_full: str = _choice(
+        "queue", ("queue", "refuse"), "newcomers then: queue or refuse", "nginx queues; Redis refuses"
     )
-    send_bytes: int = _limit(
-        262144, 1, 1 << 30,
-        "bytes sent on one connection before others get their turn",
-        "redis NET_MAX_WRITES_PER_EVENT is 64 KiB",
+    backlog: int = _count(
+        4096, 1, 65535, "connections the kernel queues", "Linux net.core.somaxconn, to which the kernel lowers it"
     )
-    output_high_bytes: int = _limit(
-        65536, 0, 1 << 40,
-        "waiting output above which a protocol's writing is paused",
-        "asyncio's high-water mark",
+    # What one may take before the others have their turn.
+    accepts_per_iteration: int = _count(
+        16, 1, 65535, "accepts before others get a turn", "Netty takes 16 (maxMessagesPerRead)"
     )
-    output_low_bytes: int = _limit(
-        16384, 0, 1 << 40,
-        "waiting output at which it is resumed",
-        "asyncio's low-water mark, a quarter of the high one",
+    receive_bytes: int = _count(
+        64 * KIB, 1, GIB, "read before others get a turn", "libuv 64 KiB; asyncio 256 KiB"
     )
-    linger_seconds: float = _limit(
-        5.0, 0.0, 86400.0,
-        "wait for the peer's end after ours was sent",
-        "nginx lingering_timeout 5s",
+    send_bytes: int = _count(
+        256 * KIB, 1, GIB, "sent before others get a turn", "Redis NET_MAX_WRITES_PER_EVENT 64 KiB"
     )
-    drain_seconds: float = _limit(
-        10.0, 0.0, 86400.0,
-        "time for connections to finish when the server is told to stop",
-        "half of HAProxy's common hard-stop-after; gunicorn graceful_timeout is 30 s",
+    frames_per_iteration: int = _count(
+        256, 1, 1 << 20, "frames before others get a turn", "Netty 16 messages; Redis and nginx bound by bytes"
     )
-    connect_seconds: float = _limit(
-        10.0, 0.001, 86400.0,
-        "wait for an outgoing connection to be made",
-        "curl and most clients give up before the kernel's two minutes",
+    # What may be kept for one, and for all.
+    output_low_bytes: int = _count(
+        16 * KIB, 0, 1 << 40, "waiting output that resumes writing", "asyncio, a quarter of the high mark"
     )
+    output_high_bytes: int = _count(
+        64 * KIB, 0, 1 << 40, "waiting output that pauses writing", "asyncio's high-water mark"
+    )
+    output_hard_bytes: int = _count(
+        32 * MIB, 1, 1 << 40, "waiting output that ends it", "Redis client-output-buffer-limit pubsub 32mb"
+    )
+    frame_bytes: int = _count(
+        64 * KIB, 1, GIB, "longest frame", "asyncio.StreamReader 64 KiB"
+    )
+    memory_bytes: int = _count(
+        256 * MIB, 1, 1 << 50, "in all buffers together", "Redis maxmemory-clients, off by default"
+    )
+    # How long anything may take.
+    first_byte_seconds: float = _seconds(60.0, "to the first byte", "nginx client_header_timeout 60s")
+    idle_seconds: float = _seconds(300.0, "without a byte either way", "Redis tcp-keepalive 300; nginx 75s")
+    frame_seconds: float = _seconds(30.0, "for one frame to be whole", "Apache RequestReadTimeout header=20-40")
+    write_stall_seconds: float = _seconds(60.0, "without progress in sending", "nginx send_timeout 60s")
+    close_seconds: float = _seconds(30.0, "for the rest to be sent after close", "nginx lingering_time 30s")
+    linger_seconds: float = _seconds(5.0, "for the peer's end after ours", "nginx lingering_timeout 5s")
+    drain_seconds: float = _seconds(10.0, "to finish when told to stop", "Docker stop 10 s, then SIGKILL")
+    connect_seconds: float = _seconds(10.0, "to open a connection ourselves", "HAProxy's usual connect 5s-10s")
+    # What is reported.
+    blocked_seconds: float = _seconds(0.5, "a callback may block unreported", "asyncio's debug mode 0.1 s")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
-        if self.output_low_bytes > self.output_high_bytes:
+        if not self.output_low_bytes <= self.output_high_bytes <= self.output_hard_bytes:
             raise ValueError(
-                f"output_low_bytes must be at most output_high_bytes ({self.output_high_bytes}),"
-                f" not {self.output_low_bytes}"
+                "output_low_bytes <= output_high_bytes <= output_hard_bytes must hold, not "
+                f"{self.output_low_bytes}, {self.output_high_bytes}, {self.output_hard_bytes}"
             )
 
 
 def _check(field: dataclasses.Field[Any], value: Any) -> None:
+    if "choices" in field.metadata:
+        if value not in field.metadata["choices"]:
+            raise ValueError(f"{field.name} must be {' or '.join(field.metadata['choices'])}, not {value!r}")
+        return
     low, high = field.metadata["low"], field.metadata["high"]
     whole = field.type == "int"
-    kind = "a whole number" if whole else "a number"
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not fits or math.isnan(value) or not low <= value <= high:
-        raise ValueError(f"{field.name} must be {kind} from {low} to {high}, not {value!r}")
+        kind = f"a whole number from {low} to {high}" if whole else "a number of seconds from 0 to inf"
+        raise ValueError(f"{field.name} must be {kind}, not {value!r}")

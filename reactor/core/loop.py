@@ -23,7 +23,9 @@ clock and the socket factory.
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import selectors
 import socket
 import time
@@ -31,7 +33,9 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
-from .counters import Counters
+from . import fork
+from .acceptor import Acceptor
+from .counters import LAG_BUCKETS, Counters
 from .dispatcher import Dispatcher
 from .limits import Limits
 from .listener import Listener
@@ -40,6 +44,8 @@ from .protocol import Protocol
 from .states import CloseReason
 from .timers import Handle, Timers
 from .wakeup import Signals, Waker
+
+logger = logging.getLogger("reactor.core")
 
 LONGEST_WAIT_SECONDS = 3600.0  # epoll takes milliseconds in an int; an hourly idle turn costs nothing
 
@@ -64,30 +70,36 @@ class Reactor:
         self.counters = Counters()
         self.timers = Timers(clock)
         self.poller = make_poller(selector or selectors.DefaultSelector())
-        self.dispatcher = Dispatcher(self.poller, self.timers, self.counters, self.limits)
+        self.dispatcher = Dispatcher(self)
+        self.acceptor = Acceptor(self.dispatcher)
         self._ready: deque[Handle] = deque()  # what `call_soon` queued
         self._foreign: deque[Handle] = deque()  # the same, from other threads
         self._waker = Waker(self.poller)
         self._signals = Signals(self._waker)
+        self.waiting = True  # in the poll, or not running: nobody is kept waiting
         self._running = False
         self._stopping = False
         self._closing = False
         self._closed = False
+        self._pid = os.getpid()
         self.at_close: set[Callable[[], None]] = set()  # how the floors above give back what is theirs
+        fork.watch(self)
 
     # The iteration.
 
     def run_once(self, timeout: float = math.inf) -> None:
         """One iteration; waits at most `timeout` seconds, and less if there is something to do."""
+        if self._closed:
+            self.check_open()
         self._run_timers()
         self._run_ready()
         events = self._poll(timeout)
         self._dispatch(events)
         self.dispatcher.flush()
-        self.dispatcher.reap()
+        if self.dispatcher.reap():
+            self.acceptor.wake_resting()  # a descriptor has come free, and a place (A1, A5)
 
     def _run_timers(self) -> None:
-        self.timers.now = self.timers.clock()
         self.counters.callback_errors += self.timers.run_due()
 
     def _run_ready(self) -> None:
@@ -99,16 +111,26 @@ class Reactor:
             self.counters.callback_errors += not self._ready.popleft().run()
 
     def _poll(self, timeout: float) -> list[tuple[int, int]]:
-        dispatcher = self.dispatcher
+        timers, dispatcher = self.timers, self.dispatcher
+        before = timers.clock()
+        if not self.waiting:
+            self._note_lag(before - timers.now)
         if self._ready or dispatcher.attention or dispatcher.doomed or self._stopping or self._signals.interrupted:
             timeout = 0.0
         else:
-            until_deadline = self.timers.next_when() - self.timers.clock()
-            timeout = max(0.0, min(timeout, until_deadline, LONGEST_WAIT_SECONDS))
+            timeout = max(0.0, min(timeout, timers.next_when() - before, LONGEST_WAIT_SECONDS))
+        self.waiting = True
         events = self.poller.poll(timeout)
-        self.timers.now = self.timers.clock()
+        self.waiting = False
+        timers.now = timers.clock()
         self.counters.iterations += 1
         return events
+
+    def _note_lag(self, seconds: float) -> None:
+        """Everyone who was ready has waited for this: how long the loop was away from the poll."""
+        self.counters.lag[min(int(seconds * 1e6).bit_length(), LAG_BUCKETS - 1)] += 1
+        if seconds > self.limits.blocked_seconds:
+            logger.warning("the loop was blocked for %.3f seconds", seconds)
 
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
         handlers = self.poller.handlers
@@ -142,6 +164,7 @@ class Reactor:
                         break
         finally:
             self._running = self._stopping = False
+            self.waiting = True
             if self._closing:
                 self.close()
 
@@ -182,9 +205,10 @@ class Reactor:
         return handle
 
     def check_open(self) -> None:
-        """RuntimeError if the reactor is closed: what is asked of it then would never happen."""
+        """RuntimeError if the reactor is closed, or of another process: what is asked of it would never happen."""
         if self._closed:
-            raise RuntimeError("this reactor is closed")
+            where = "closed" if self._pid == os.getpid() else f"of process {self._pid}: make one after the fork"
+            raise RuntimeError(f"this reactor is {where}")
 
     def add_signal_handler(self, number: int, callback: Callable[..., object], *args: object) -> None:
         """Have the loop call `callback(*args)` whenever signal `number` has arrived.
@@ -204,7 +228,7 @@ class Reactor:
 
         The reactor owns the socket from here on. `limits` are those of the reactor unless given.
         """
-        return self.dispatcher.listen(sock, factory, limits or self.limits)
+        return self.acceptor.listen(sock, factory, limits or self.limits)
 
     def close(self) -> None:
         """End every connection (reason `shutdown`), tell their protocols, and give back all descriptors.
@@ -220,8 +244,8 @@ class Reactor:
         self._closed = True
         while self.at_close:
             self.at_close.pop()()
-        for listener in self.dispatcher.listeners():
-            self.dispatcher.stop_listening(listener)
+        for listener in self.acceptor.listeners():
+            self.acceptor.stop_listening(listener)
         while connections := self.dispatcher.connections():  # `connection_lost` may open new ones
             for connection in connections:
                 connection.end(CloseReason.SHUTDOWN, None)
@@ -230,6 +254,20 @@ class Reactor:
         self.dispatcher.reap()
         self._signals.close()
         self._waker.close()
+        self.poller.close()
+
+    def abandon(self) -> None:
+        """In a child made by fork: give up the copies of the parent's descriptors, and refuse all use (L5)."""
+        self._closed = True
+        self._signals.close()
+        for _, source in list(self.poller.handlers.values()):
+            source.socket.close()
+        self._ready.clear()
+        self._foreign.clear()
+        self.at_close.clear()
+        self.dispatcher.attention.clear()
+        self.dispatcher.doomed.clear()
+        self._waker.abandon()
         self.poller.close()
 
     def __enter__(self) -> Reactor:

@@ -60,7 +60,7 @@ class SelectorPoller:
 
     def unregister(self, fd: int, interest: int) -> None:
         """Forget `fd`, before it is closed. Events for it in the batch at hand are dropped."""
-        del self.handlers[fd]
+        self.handlers.pop(fd, None)
         self._watch(fd, interest, 0)
 
     def _watch(self, fd: int, before: int, after: int) -> None:
@@ -101,7 +101,7 @@ class EpollPoller(SelectorPoller):
         elif after:
             self.epoll.register(fd, after)
         elif before:
-            with contextlib.suppress(OSError):  # closed by somebody else: the kernel forgot it by itself
+            with contextlib.suppress(OSError, ValueError):  # closed by somebody else, or we are a fork's child
                 self.epoll.unregister(fd)
 
     def poll(self, timeout: float) -> list[tuple[int, int]]:

@@ -109,6 +109,15 @@ class CloseReason(enum.Enum):
     ABORTED = "aborted"  # the program called `abort`
     RESET = "reset"  # the peer or the network broke the connection off
     HANDLER_ERROR = "handler_error"  # a callback, or the factory of protocols, raised
+    REFUSED = "refused"  # too many connections, in all or from its address
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"  # it never said a word
+    IDLE_TIMEOUT = "idle_timeout"  # nothing went either way for too long
+    FRAME_TIMEOUT = "frame_timeout"  # a frame was not whole in time (R3)
+    FRAME_TOO_LARGE = "frame_too_large"  # a frame was longer than any may be (R4)
+    SLOW_READER = "slow_reader"  # its waiting output went over the hard mark (W1)
+    MEMORY = "memory"  # it kept the most when all buffers together were too many (W5)
+    WRITE_STALLED = "write_stalled"  # it took nothing of what waited for too long (W6)
+    CLOSE_TIMEOUT = "close_timeout"  # after `close` it did not take the rest in time (E4)
     LINGER_TIMEOUT = "linger_timeout"  # all was sent, but the peer's FIN never came
     DRAIN_TIMEOUT = "drain_timeout"  # the server's drain deadline cut it
     SHUTDOWN = "shutdown"  # the reactor was closed

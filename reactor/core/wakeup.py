@@ -34,15 +34,15 @@ from .poller import READABLE, SelectorPoller
 class Waker:
     """One loop's socket pair."""
 
-    __slots__ = ("_receiver", "_sender", "_poller", "_pending")
+    __slots__ = ("socket", "_sender", "_poller", "_pending")
 
     def __init__(self, poller: SelectorPoller) -> None:
-        self._receiver, self._sender = socket.socketpair()
-        self._receiver.setblocking(False)
+        self.socket, self._sender = socket.socketpair()
+        self.socket.setblocking(False)
         self._sender.setblocking(False)
         self._pending = False
         self._poller = poller
-        poller.register(self._receiver.fileno(), READABLE, Waker._drain, self)
+        poller.register(self.socket.fileno(), READABLE, Waker._drain, self)
 
     def wake(self) -> None:
         """Make the loop's wait end, now or when it next begins. From any thread, and from a signal handler."""
@@ -62,15 +62,19 @@ class Waker:
         # Off before the pipe is emptied. The other way round, a wake-up between the two would leave no byte.
         self._pending = False
         try:
-            while len(self._receiver.recv(4096)) == 4096:
+            while len(self.socket.recv(4096)) == 4096:
                 pass
         except BlockingIOError:
             pass
 
     def close(self) -> None:
         """Give back both descriptors."""
-        self._poller.unregister(self._receiver.fileno(), READABLE)
-        self._receiver.close()
+        self._poller.unregister(self.socket.fileno(), READABLE)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close both descriptors and leave the poller alone: in a child process it is the parent's."""
+        self.socket.close()
         self._sender.close()
 
 

@@ -28,7 +28,7 @@ from .addresses import Address, Endpoint, parse, resolve
 class Connector:
     """One connection in the making; `connect` makes it. `cancel` gives it up."""
 
-    __slots__ = ("_reactor", "_factory", "_on_failure", "_limits", "_endpoints", "_socket", "_current", "_timer",
+    __slots__ = ("_reactor", "_factory", "_on_failure", "_limits", "_endpoints", "socket", "_current", "_timer",
                  "_failure")  # fmt: skip
 
     def __init__(
@@ -43,7 +43,7 @@ class Connector:
         self._on_failure = on_failure
         self._limits = limits
         self._endpoints: Iterator[Endpoint] = iter(())
-        self._socket: socket.socket | None = None
+        self.socket: socket.socket | None = None
         self._current: Endpoint | None = None
         self._failure = OSError(errno.EADDRNOTAVAIL, "there is no address to connect to")
         self._timer: Handle | None = reactor.call_later(limits.connect_seconds, self._time_out)
@@ -86,13 +86,13 @@ class Connector:
         if error not in (0, errno.EINPROGRESS):
             sock.close()
             return error
-        self._socket = sock
+        self.socket = sock
         # Done at once or not, the socket is writable when it is done: one way on for both.
         self._reactor.poller.register(sock.fileno(), WRITABLE, Connector._answered, self)
         return 0
 
     def _answered(self, _events: int) -> None:
-        sock, endpoint = self._socket, self._current
+        sock, endpoint = self.socket, self._current
         assert sock is not None and endpoint is not None
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error == 0 and _connected_to_itself(sock):
@@ -103,7 +103,7 @@ class Connector:
             self._try_next()
             return
         self._reactor.poller.unregister(sock.fileno(), WRITABLE)
-        self._socket = None
+        self.socket = None
         self.cancel()
         self._reactor.counters.connected += 1
         self._reactor.dispatcher.adopt(sock, endpoint.sockaddr, self._factory, self._limits)
@@ -119,10 +119,10 @@ class Connector:
             self._reactor.call_soon(self._on_failure, exc)
 
     def _drop_socket(self) -> None:
-        if self._socket is not None:
-            self._reactor.poller.unregister(self._socket.fileno(), WRITABLE)
-            self._socket.close()
-            self._socket = None
+        if self.socket is not None:
+            self._reactor.poller.unregister(self.socket.fileno(), WRITABLE)
+            self.socket.close()
+            self.socket = None
 
 
 def _connected_to_itself(sock: socket.socket) -> bool:

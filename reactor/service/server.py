@@ -102,7 +102,7 @@ class Server:
 
     def _stop_listening(self) -> None:
         while self._listeners:
-            self.reactor.dispatcher.stop_listening(self._listeners.pop())
+            self.reactor.acceptor.stop_listening(self._listeners.pop())
         while self._unix_paths:
             unlink_unix(*self._unix_paths.pop())
 

@@ -1,0 +1,142 @@
+"""Taking connections in: the system calls on listening sockets.
+
+`accept` looks harmless, and it is where servers stand still. One connection a turn and the queue overflows; all of
+them, and a storm of newcomers keeps everyone else waiting. Errors of the one connection that was at the head of the
+queue look like errors of the listening socket, and the other way round. And when descriptors run out, the
+socket stays readable, so that a level-triggered loop spins at full speed over the same failure.
+
+So: a budget a turn; three kinds of errors, told apart by their numbers; and a listener that cannot accept *rests*.
+
+A `Listener` is the state of a listening socket, and the `Acceptor` makes its system calls, as the `Dispatcher` does for
+a `Connection`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from .admission import host_of
+from .dispatcher import Dispatcher, reset_on_close
+from .limits import Limits
+from .listener import Listener
+from .protocol import Protocol
+from .states import CloseReason
+
+logger = logging.getLogger("reactor.core")
+
+# What `accept` reports of one waiting connection, not of itself (accept(2), "Error handling"). Anything else is
+# want of something that comes back: descriptors, of the process or of the system, or memory.
+ACCEPT_SKIP_ERRNOS = frozenset(
+    getattr(errno, name)
+    for name in "ECONNABORTED EPROTO EPERM ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP"
+    " ENETUNREACH ETIMEDOUT".split()
+    if hasattr(errno, name)
+)
+REST_SECONDS = 0.05  # how long a listener rests: newcomers wait at most this for a descriptor that came free (A1)
+ACCEPT_LOG_SECONDS = 1.0  # at most one line in so long, however often `accept` fails (A1)
+
+
+class Acceptor:
+    """Accepts for all listeners of one reactor, and hands what comes in to its dispatcher."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._poller = dispatcher.poller
+        self._timers = dispatcher.timers
+        self._counters = dispatcher.counters
+        self._resting: list[Listener] = []
+        self._logged_at = -ACCEPT_LOG_SECONDS
+
+    def listen(self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits) -> Listener:
+        """Accept connections from the bound stream socket `sock`, from the next iteration on."""
+        sock.setblocking(False)
+        sock.listen(limits.backlog)
+        listener = Listener(sock, factory, limits)
+        self._poller.register(listener.fd, 0, self.accept, listener)
+        self._watch(listener)
+        return listener
+
+    def stop_listening(self, listener: Listener) -> None:
+        """Accept no more, and close the socket. The kernel resets whoever was waiting in its queue (A6)."""
+        if not listener.closed:
+            listener.closed = True
+            self._watch(listener)
+            self._poller.unregister(listener.fd, 0)
+            listener.socket.close()
+
+    def accept(self, listener: Listener, _events: int) -> None:
+        """Take what waits in the listener's queue, up to its budget.
+
+        Without a budget a storm of newcomers would starve everyone inside (A4); with a budget of one, the queue
+        would overflow while the loop goes round.
+        """
+        limits = listener.limits
+        for _ in range(limits.accepts_per_iteration):
+            if listener.closed:
+                return
+            if limits.when_full == "queue" and self._dispatcher.admission.is_full(limits):
+                self._rest(listener)  # until somebody leaves (A5)
+                return
+            try:
+                sock, peername = listener.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                self._counters.accept_errors += 1
+                if exc.errno in ACCEPT_SKIP_ERRNOS:
+                    continue  # A3: that one is gone; the next may be there
+                self._log_accept_error(listener, exc)
+                self._rest(listener)
+                return
+            self._counters.accepted += 1
+            self._admit(sock, peername, listener)
+
+    def _admit(self, sock: socket.socket, peername: Any, listener: Listener) -> None:
+        host = host_of(peername)
+        if self._dispatcher.admission.enter(host, listener.limits):
+            self._dispatcher.adopt(sock, peername, listener.factory, listener.limits, host)
+            return
+        self._counters.closed[CloseReason.REFUSED] += 1
+        logger.debug("refused a connection from %s", peername)
+        reset_on_close(sock)
+        sock.close()
+
+    def _rest(self, listener: Listener) -> None:
+        """Stop watching a listener that cannot accept; it tries again soon, or when somebody has left.
+
+        Some servers keep a spare descriptor: they give it up, accept with it, close at once, and take it
+        again. That empties the queue, but by turning away peers that a moment's patience would have served,
+        and it races with every other thread for the spare. Waiting is the honest answer (A1, A2).
+        """
+        if not self._resting:
+            self._timers.call_at(self._timers.now + REST_SECONDS, self.wake_resting)
+        listener.resting = True
+        self._resting.append(listener)
+        self._watch(listener)
+
+    def _log_accept_error(self, listener: Listener, exc: OSError) -> None:
+        if self._timers.now - self._logged_at >= ACCEPT_LOG_SECONDS:
+            self._logged_at = self._timers.now
+            logger.warning("cannot accept on %s, will try again: %s", listener, exc)
+
+    def wake_resting(self) -> None:
+        """Have the listeners that rest try again: a place has come free, or a descriptor, or time has passed."""
+        while self._resting:
+            listener = self._resting.pop()
+            listener.resting = False
+            if not listener.closed:
+                self._watch(listener)
+
+    def _watch(self, listener: Listener) -> None:
+        wanted = listener.wanted_interest()
+        if wanted != listener.interest:
+            self._poller.modify(listener.fd, listener.interest, wanted)
+            listener.interest = wanted
+
+    def listeners(self) -> list[Listener]:
+        """All that are open."""
+        return [source for _, source in self._poller.handlers.values() if isinstance(source, Listener)]

@@ -1,0 +1,73 @@
+"""Who is blocking the loop, and where?
+
+One callback that waits (for a disk, a lock, a slow computation) makes everyone wait, and afterwards nothing shows
+which one it was: the loop knows only that it is late. To see the culprit one has to look while it blocks, and the
+loop's own thread is busy being blocked. So a second thread looks: a few times a second it asks whether the loop is away
+from its poll for too long, and if so writes down the callback, the time so far, and the loop's stack at that moment
+(L6). When the callback returns at last, the loop itself logs how long it was.
+
+The cost: a thread that sleeps, and some wake-ups a second. The loop pays one attribute store before and after a poll.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .loop import Reactor
+
+logger = logging.getLogger("reactor.core")
+
+SHORTEST_PERIOD_SECONDS = 0.05
+CORE = os.path.dirname(__file__)
+
+
+class Watchdog:
+    """Watches `reactor`, run by the calling thread, from a thread of its own; `stop` ends that."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._seconds = reactor.limits.blocked_seconds
+        self._watched = threading.get_ident()
+        self._reported = -1  # the iteration that was reported last: one report each is enough
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="reactor watchdog", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and wait for it."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        period = min(max(self._seconds / 2, SHORTEST_PERIOD_SECONDS), threading.TIMEOUT_MAX)
+        while not self._stopped.wait(period):
+            self._look()
+
+    def _look(self) -> None:
+        reactor = self._reactor
+        iteration, woken_at = reactor.counters.iterations, reactor.timers.now
+        if reactor.waiting or iteration == self._reported:
+            return
+        seconds = reactor.timers.clock() - woken_at
+        frame = sys._current_frames().get(self._watched)
+        still = iteration == reactor.counters.iterations and not reactor.waiting
+        if seconds >= self._seconds and frame is not None and still:
+            self._reported = iteration
+            stack = "".join(traceback.format_stack(frame))
+            logger.warning("%s has blocked the loop for %.1f seconds; it is at\n%s", callback(frame), seconds, stack)
+
+
+def callback(innermost: FrameType) -> str:
+    """The name and place of what the core has called, in the stack that ends with the frame `innermost`."""
+    called = innermost
+    frame: FrameType | None = innermost
+    while frame is not None and os.path.dirname(frame.f_code.co_filename) != CORE:
+        called, frame = frame, frame.f_back
+    return f"{called.f_code.co_qualname} ({called.f_code.co_filename}:{called.f_lineno})"
