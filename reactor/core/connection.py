@@ -79,7 +79,7 @@ class Connection:
         "heard_at",  # when input last came
         "progress_at",  # when the kernel last took output, or output began to wait
         "frame_since",  # when the unfinished frame began; NEVER without one
-        "frame_bytes",  # how much of that frame waits, in whose buffer ever
+        "frame_bytes",  # input that is kept for it, not handed to its program yet
         "settled_state",  # the state that it was last settled in
         "reactor",  # the loop that it lives on
         "attention",  # the dispatcher's queue of connections to settle
@@ -142,8 +142,9 @@ class Connection:
         called, the data is dropped and counted (W4): a peer may leave at any moment, and that is no mistake of
         the program. TypeError for anything but bytes; RuntimeError after `write_eof`, which is one (PEP 3156).
 
-        More than `output_high_bytes` waiting calls `pause_writing`; more than `output_hard_bytes` ends the
-        connection, reason `slow_reader` (W1).
+        When more than the high mark waits, `pause_writing` is called. A write that finds more than
+        `output_hard_bytes` waiting ends the connection, reason `slow_reader` (W1): so what is kept is at most that
+        and one write, however large.
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
@@ -152,7 +153,7 @@ class Connection:
         elif self.backlog is None and not self.unsent:
             self.unsent = data
             if len(data) > self.high_bytes:
-                self._check_marks(len(data))
+                self.pause()
             if not self.attended:
                 self._ask_for_attention()
         elif data:
@@ -219,7 +220,8 @@ class Connection:
         if not 0 <= low <= high:
             raise ValueError(f"marks must be 0 <= low <= high bytes, not low={low!r}, high={high!r}")
         self.high_bytes, self.low_bytes = high, low
-        self._check_marks(self.get_write_buffer_size())
+        if self.get_write_buffer_size() > high and self.state.writes:
+            self.pause()
         self.touch()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
@@ -298,18 +300,18 @@ class Connection:
             return
         self.touch()
 
-    def frame_waits(self, size: int, new: bool) -> None:
-        """Told by whoever splits the input into frames: `size` bytes of an unfinished one are kept; 0 for none.
+    def keep_input(self, size: int, frame_since: float) -> None:
+        """Told by whoever splits the input into frames: `size` bytes of it are kept, against `memory_bytes`.
 
-        `new` when it is not the one that was unfinished before. From its first byte on it has `frame_seconds`.
+        `frame_since` is when the frame began that the peer has yet to finish, and has `frame_seconds` for; NEVER
+        if it owes us nothing.
         """
         self.reactor.counters.buffered_bytes += size - self.frame_bytes
         self.frame_bytes = size
-        if not size:
-            self.frame_since = NEVER
-        elif new or self.frame_since == NEVER:
-            self.frame_since = self.heard_at
-            self.touch()
+        if frame_since != self.frame_since:
+            self.frame_since = frame_since
+            if frame_since != NEVER:
+                self.touch()
 
     def sent(self, count: int) -> bool:
         """The kernel took the first `count` bytes of the output; whether that was all of it."""
@@ -364,10 +366,15 @@ class Connection:
         if self.backlog is None:
             self._start_backlog()
         assert self.backlog is not None
+        waiting, hard = len(self.backlog), self.limits.output_hard_bytes
+        if waiting > hard:  # the pause was not heard, or not heeded (W1)
+            error = ConnectionAbortedError(f"{waiting} bytes waited to be sent, more than output_hard_bytes ({hard})")
+            self.end(CloseReason.SLOW_READER, error)
+            return
         self.backlog.append(data)
         self.reactor.counters.buffered_bytes += len(data)
-        if len(self.backlog) > self.high_bytes:
-            self._check_marks(len(self.backlog))
+        if waiting + len(data) > self.high_bytes:
+            self.pause()
         if not self.attended:
             self._ask_for_attention()
 
@@ -376,17 +383,6 @@ class Connection:
         self.backlog.append(self.unsent)
         self.reactor.counters.buffered_bytes += len(self.unsent)
         self.unsent = b""
-
-    def _check_marks(self, size: int) -> None:
-        """Over the high mark, ask for a pause. Over the hard one, that was not heard, or not enough (W1)."""
-        if not self.state.writes:
-            return
-        if size > self.limits.output_hard_bytes:
-            mark = self.limits.output_hard_bytes
-            error = ConnectionAbortedError(f"{size} bytes waited to be sent: more than output_hard_bytes, {mark}")
-            self.end(CloseReason.SLOW_READER, error)
-        elif size > self.high_bytes:
-            self.pause()
 
     def _refuse_write(self) -> None:
         if self.state is HALF_CLOSED_LOCAL:

@@ -75,7 +75,7 @@ class Limits:
         64 * KIB, 0, 1 << 40, "waiting output that pauses writing", "asyncio's high-water mark"
     )
     output_hard_bytes: int = _count(
-        32 * MIB, 1, 1 << 40, "waiting output that ends it", "Redis client-output-buffer-limit pubsub 32mb"
+        32 * MIB, 1, 1 << 40, "waiting output when a write ends it", "Redis client-output-buffer-limit pubsub 32mb"
     )
     frame_bytes: int = _count(
         64 * KIB, 1, GIB, "longest frame", "asyncio.StreamReader 64 KiB"

@@ -33,7 +33,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 DESCRIPTION = """\
 Serve a program over TCP from one event loop.
 
-APP is a built-in program (echo) or MODULE:NAME, a Protocol class or a factory
+APP is a built-in program (chat, echo) or MODULE:NAME, a Protocol class or a factory
 of them. ADDRESS is HOST:PORT, [IPV6]:PORT, :PORT (every interface), unix:PATH
 or fd://N; port 0 takes a free one and says which."""
 
@@ -66,6 +66,13 @@ def _refuse(exc: Exception) -> int:
     return 2
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Every option on a line of its own, so that all of them fit a screen."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, without the usage that argparse would print before it."""
@@ -79,15 +86,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "serve",
         help="serve a program",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="reactor serve APP [--bind ADDRESS]... [--LIMIT N]...",
+        formatter_class=_Formatter,
     )
-    serve.add_argument("app", metavar="APP", help="the program")
+    serve.add_argument("app", metavar="APP", help=argparse.SUPPRESS)
     serve.add_argument(
         "--bind",
         action="append",
         type=_address,
         metavar="ADDRESS",
-        help=f"where to listen; may be repeated (default: {DEFAULT_BIND})",
+        help=f"where to listen, may be repeated ({DEFAULT_BIND})",
     )
     serve.add_argument("--verbose", action="store_true", help="log every connection's end")
     _add_limits(serve)
@@ -97,12 +105,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits")
     for field in dataclasses.fields(Limits):
+        default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
         group.add_argument(
             "--" + field.name.replace("_", "-"),
-            type=int if field.type == "int" else float,
+            type={"int": int, "float": float}.get(str(field.type), str),
             default=field.default,
-            metavar="N",
-            help=f"{field.metadata['meaning']} ({field.default:g})".replace("%", "%%"),
+            metavar="N" if field.type == "int" else "S" if field.type == "float" else "NAME",
+            help=f"{field.metadata['meaning']} ({default})".replace("%", "%%"),
         )
 
 

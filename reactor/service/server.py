@@ -11,7 +11,9 @@ a request and means to answer later, from a timer, is not known to be busy and g
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -24,6 +26,7 @@ from ..core.listener import Listener
 from ..core.loop import Reactor
 from ..core.protocol import Protocol
 from ..core.states import LINGERING, CloseReason
+from ..core.watchdog import Watchdog
 from ..net.addresses import Address, bind, describe, parse, unlink_unix
 
 logger = logging.getLogger("reactor.service")
@@ -111,11 +114,16 @@ class Server:
 
         Signals are handled when this is the main thread. The server cannot be run again. Errors as `listen`.
         """
+        watchdog = None
         try:
             self.handle_signals()
             self.listen()
+            if self.limits.blocked_seconds < math.inf:
+                watchdog = Watchdog(self.reactor)
             self.reactor.run()
         finally:
+            if watchdog is not None:
+                watchdog.stop()
             self._cut += sum(connection.state is not LINGERING for connection in self._connections())
             self._stop_listening()
             self.reactor.close()
@@ -124,7 +132,9 @@ class Server:
         return self._cut
 
     def handle_signals(self) -> None:
-        """Take SIGINT and SIGTERM to mean a drain, if this is the main thread. `run` does it if you did not.
+        """Take SIGINT and SIGTERM to mean a drain, and SIGUSR1 to log the statistics, if this is the main thread.
+
+        `run` does it if you did not.
 
         Before `listen`: whoever reads that the server is listening may send a signal at once, and then must get
         a drain, not the signal's default.
@@ -132,6 +142,8 @@ class Server:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.reactor.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+            if hasattr(signal, "SIGUSR1"):
+                self.reactor.add_signal_handler(signal.SIGUSR1, self._log_statistics)
 
     def close(self) -> None:
         """Drain and have `run` return. From any thread or callback; again, or after the end, does nothing."""
@@ -143,6 +155,9 @@ class Server:
     def statistics(self) -> dict[str, Any]:
         """What happened so far, by name: the reactor's counters, and `listening`. From any thread."""
         return {"listening": list(self.addresses), **self.reactor.counters.snapshot()}
+
+    def _log_statistics(self) -> None:
+        logger.info("statistics: %s", json.dumps(self.statistics()))
 
     # The drain.
 

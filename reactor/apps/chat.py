@@ -1,0 +1,67 @@
+"""Everyone's lines to everyone else.
+
+The program with which an event loop is at home: many connections, mostly silent, and one callback that writes to all
+of them. It is also where a server without bounds dies, for the slowest of its readers decides how much of
+everyone's talk has to be kept.
+
+Here nobody waits for anybody. A line is written to all others at once; for a reader that does not keep up, it waits in
+that reader's own output, and the limits deal with it: over the hard mark that one connection is ended (reason
+`slow_reader`), and when many slow ones together take too much memory, the largest is (reason `memory`). One that is
+merely slow is not asked for new lines of its own until it has read what waits for it (`FramedProtocol`).
+
+Try it: `python -m reactor serve chat`, and `nc 127.0.0.1 65432` twice.
+"""
+
+from __future__ import annotations
+
+from ..core.connection import Connection
+from ..net.framing import FramedProtocol, FrameTooLarge
+
+
+class Room:
+    """Those who hear each other. Called like a protocol class, it makes a `Talker` in itself."""
+
+    def __init__(self) -> None:
+        self.talkers: set[Talker] = set()
+        self.entered = 0
+
+    def __call__(self) -> Talker:
+        return Talker(self)
+
+    def say(self, line: bytes, speaker: Talker) -> None:
+        """Write `line` to everyone but `speaker`."""
+        for talker in self.talkers:
+            if talker is not speaker:
+                talker.connection.write(line)
+
+
+class Talker(FramedProtocol):
+    """One connection to a room. It is called by the number in which it entered."""
+
+    __slots__ = ("_room", "_name")
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._name = b""
+
+    def connection_made(self, connection: Connection) -> None:
+        super().connection_made(connection)
+        self._room.entered += 1
+        self._name = b"%d" % self._room.entered
+        connection.write(b"you are %s of %d here\n" % (self._name, len(self._room.talkers) + 1))
+        self._room.say(b"%s comes\n" % self._name, self)
+        self._room.talkers.add(self)
+
+    def frame_received(self, frame: bytes) -> None:
+        self._room.say(b"%s: %s\n" % (self._name, frame.rstrip(b"\r")), self)
+
+    def frame_too_large(self, error: FrameTooLarge) -> None:
+        self.connection.write(b"%s\n" % str(error).encode())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self in self._room.talkers:
+            self._room.talkers.remove(self)
+            self._room.say(b"%s goes\n" % self._name, self)
+
+
+PROGRAM = Room()

@@ -1,0 +1,232 @@
+"""From a stream of bytes to frames: lines, or pieces that say their length.
+
+TCP has no messages. Whoever builds a protocol first writes this piece of code, and first gets it wrong, in one of
+four ways: it searches the whole buffer again for each byte that a slow peer sends (a 64 KiB line, byte by byte, is
+then two billion comparisons); it cuts each frame off the front of the buffer by copying the rest (quadratic in
+the frames of a segment); it keeps whatever comes until memory ends (R4); or it handles all of 65,536 one-byte
+frames in one go while everybody waits (R2).
+
+Here the search goes on where it stopped, what was taken is cut off once for a whole segment, a frame has a maximum,
+and only so many frames are handled before the others get their turn: reading pauses, and the rest follows in the
+next iteration. A frame that stays unfinished has a deadline from its first byte, however diligently it trickles (R3).
+
+The two splitters are plain objects that know nothing of networks. `FramedProtocol` puts one on a connection.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol as Interface
+
+from ..core.connection import Connection
+from ..core.deadlines import NEVER
+from ..core.protocol import Protocol
+from ..core.states import CloseReason
+from ..core.timers import Handle
+
+
+class FrameTooLarge(ValueError):
+    """A frame is longer than any may be."""
+
+
+class Splitter(Interface):
+    """What cuts a stream into frames."""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+
+    def next_frame(self) -> bytes | None:
+        """The next whole frame, or None when there is none yet. FrameTooLarge when there can be none."""
+
+    def waiting(self) -> int:
+        """How many bytes are kept that were not returned as frames."""
+
+
+class DelimitedFrames:
+    """Frames that end with `delimiter`, which is not part of them; each of at most `most` bytes without it."""
+
+    __slots__ = ("_delimiter", "_most", "_data", "_start", "_searched")
+
+    def __init__(self, delimiter: bytes, most: int) -> None:
+        if not delimiter:
+            raise ValueError("a delimiter must have at least one byte")
+        self._delimiter = delimiter
+        self._most = most
+        self._data: bytes | bytearray = b""
+        self._start = 0  # where the next frame begins
+        self._searched = 0  # up to where no delimiter begins
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream. Whole frames in one segment are cut from it without a copy."""
+        if self._start == len(self._data):
+            self._data = data
+        else:
+            rest = bytearray(self._data[self._start :]) if self._start or type(self._data) is bytes else self._data
+            assert isinstance(rest, bytearray)
+            rest += data
+            self._data = rest
+            self._searched -= self._start
+            self._start = 0
+            return
+        self._start = self._searched = 0
+
+    def next_frame(self) -> bytes | None:
+        """The next whole frame, or None when there is none yet. FrameTooLarge when there can be none."""
+        end = self._data.find(self._delimiter, self._searched)
+        if end < 0:
+            # The delimiter may have begun with the last bytes: they are searched again.
+            self._searched = max(self._start, len(self._data) - len(self._delimiter) + 1)
+            if self.waiting() - (len(self._delimiter) - 1) > self._most:
+                raise FrameTooLarge(f"a frame is longer than {self._most} bytes")
+            return None
+        if end - self._start > self._most:
+            raise FrameTooLarge(f"a frame is longer than {self._most} bytes")
+        frame = self._data[self._start : end]
+        self._start = self._searched = end + len(self._delimiter)
+        return frame if type(frame) is bytes else bytes(frame)
+
+    def waiting(self) -> int:
+        """How many bytes are kept that were not returned as frames."""
+        return len(self._data) - self._start
+
+
+class PrefixedFrames:
+    """Frames that follow their length: `prefix_bytes` of it, most significant first (network order).
+
+    A length above `most` is refused when it is read, before a byte of the frame has come.
+    """
+
+    __slots__ = ("_prefix_bytes", "_most", "_data", "_start")
+
+    def __init__(self, prefix_bytes: int, most: int) -> None:
+        if not 1 <= prefix_bytes <= 8:
+            raise ValueError(f"a length has 1 to 8 bytes, not {prefix_bytes}")
+        self._prefix_bytes = prefix_bytes
+        self._most = most
+        self._data = bytearray()
+        self._start = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        if self._start:
+            del self._data[: self._start]
+            self._start = 0
+        self._data += data
+
+    def next_frame(self) -> bytes | None:
+        """The next whole frame, or None when there is none yet. FrameTooLarge when its length says so."""
+        begin = self._start + self._prefix_bytes
+        if begin > len(self._data):
+            return None
+        length = int.from_bytes(self._data[self._start : begin])
+        if length > self._most:
+            raise FrameTooLarge(f"a frame of {length} bytes is longer than {self._most} bytes")
+        if begin + length > len(self._data):
+            return None
+        self._start = begin + length
+        return bytes(self._data[begin : self._start])
+
+    def waiting(self) -> int:
+        """How many bytes are kept that were not returned as frames."""
+        return len(self._data) - self._start
+
+
+class FramedProtocol(Protocol):
+    """A program that is told of frames. Write `frame_received`, and `make_splitter` unless lines will do.
+
+    While its writing is paused no frames come either, so that a peer which does not read its replies cannot ask
+    for more. Use `pause_frames` and `resume_frames` in place of the connection's `pause_reading`.
+    """
+
+    __slots__ = ("connection", "_frames", "_paused", "_held", "_more")
+
+    def connection_made(self, connection: Connection) -> None:
+        """Keeps the connection. Call it when you override it."""
+        self.connection = connection
+        self._frames: Splitter = self.make_splitter(connection.limits.frame_bytes)
+        self._paused = False  # the program wants no frames now
+        self._held = False  # reading is paused, for that or because frames are here already
+        self._more: Handle | None = None  # the call that will go on with frames that are here already
+
+    def make_splitter(self, most: int) -> Splitter:
+        """What cuts the stream into frames of at most `most` bytes; here, at each newline."""
+        return DelimitedFrames(b"\n", most)
+
+    def frame_received(self, frame: bytes) -> None:
+        """Called with each frame, in order."""
+
+    def frame_too_large(self, error: FrameTooLarge) -> None:
+        """Called when a frame is too long, before the connection closes: the place to tell the peer (R4)."""
+
+    def data_received(self, data: bytes) -> None:
+        self._frames.feed(data)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Hand over the frames that are here, up to the budget; without one, a flood would starve others (R2)."""
+        connection, next_frame = self.connection, self._frames.next_frame
+        taken = 0
+        try:
+            for taken in range(connection.limits.frames_per_iteration):
+                frame = next_frame()
+                if frame is None:
+                    self._wait_for_more(taken > 0)
+                    return
+                self.frame_received(frame)
+                if self._paused or not connection.state.delivers:
+                    break
+        except FrameTooLarge as error:
+            self.frame_too_large(error)
+            connection.finish(CloseReason.FRAME_TOO_LARGE, error)
+            return
+        connection.keep_input(self._frames.waiting(), NEVER)  # it is not the peer that keeps us waiting
+        self._hold()
+
+    def _wait_for_more(self, any_taken: bool) -> None:
+        """All whole frames are handled. What is left is the beginning of one, and has a deadline from now (R3)."""
+        connection, waiting = self.connection, self._frames.waiting()
+        if not waiting:
+            since = NEVER
+        elif any_taken or connection.frame_since == NEVER:
+            since = connection.reactor.timers.now
+        else:
+            since = connection.frame_since
+        if waiting or connection.frame_bytes:
+            connection.keep_input(waiting, since)
+        if self._held:
+            self._held = False
+            connection.resume_reading()
+
+    def _hold(self) -> None:
+        """Take no more input while frames are here; unless paused, go on with them in the next iteration."""
+        if not self._held:
+            self._held = True
+            self.connection.pause_reading()
+        if self._more is None and not self._paused:
+            self._more = self.connection.reactor.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._more = None
+        if not self._paused and self.connection.state.delivers:
+            try:
+                self._deliver()
+            except Exception as exc:  # the loop called us, not the connection: it could not tell whose this is (E9)
+                self.connection.fail("frame_received", exc)
+
+    def pause_frames(self) -> None:
+        """Hand over no more frames until `resume_frames`. Again does nothing."""
+        self._paused = True
+        if not self._held:
+            self._held = True
+            self.connection.pause_reading()
+
+    def resume_frames(self) -> None:
+        """Hand over frames again, from the next iteration on. Does nothing when they are not paused."""
+        if self._paused:
+            self._paused = False
+            self._hold()
+
+    def pause_writing(self) -> None:
+        self.pause_frames()
+
+    def resume_writing(self) -> None:
+        self.resume_frames()
