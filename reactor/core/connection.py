@@ -131,10 +131,10 @@ class Connection:
             self._refuse_write()
         elif self.backlog is None and not self.unsent:
             self.unsent = data
-            if len(data) > self.high_bytes:
-                self._check_high_mark()
             if not self.attended:
                 self._ask_for_attention()
+            if len(data) > self.high_bytes:
+                self._check_high_mark()
         elif data:
             self._append(data)
 
@@ -186,6 +186,7 @@ class Connection:
     def resume_reading(self) -> None:
         """Deliver data again. Does nothing when reading is not paused."""
         self.reading_paused = False
+        self.known = 0  # the next pause is another one: a FIN that came behind unread data may then be first
         self._ask_for_attention()
 
     def is_reading(self) -> bool:
@@ -206,8 +207,8 @@ class Connection:
         if not 0 <= low <= high:
             raise ValueError(f"marks must be 0 <= low <= high bytes, not low={low!r}, high={high!r}")
         self.high_bytes, self.low_bytes = high, low
-        self._check_high_mark()
         self._ask_for_attention()
+        self._check_high_mark()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """The marks (low, high) in bytes."""
@@ -305,9 +306,9 @@ class Connection:
             self.backlog.append(self.unsent)
             self.unsent = b""
         self.backlog.append(data)
-        self._check_high_mark()
         if not self.attended:
             self._ask_for_attention()
+        self._check_high_mark()
 
     def _check_high_mark(self) -> None:
         if self.get_write_buffer_size() > self.high_bytes and not self.writing_paused and self.state.writes:
