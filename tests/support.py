@@ -7,6 +7,7 @@ process writes is read by threads as it comes, so that it never blocks on a full
 
 from __future__ import annotations
 
+import array
 import contextlib
 import json
 import os
@@ -220,9 +221,9 @@ def exchange(client: socket.socket, message: bytes) -> bytes:
 
 
 def patterned(size: int, seed: int = 0) -> bytes:
-    """`size` bytes among which a piece that is missing, doubled or out of place shows."""
-    numbers = range(seed << 20, (seed << 20) + -(-size // 8))
-    return struct.pack(f"!{len(numbers)}Q", *numbers)[:size]
+    """`size` bytes among which a piece that is missing, doubled or out of place shows; others for each `seed`."""
+    first = seed << 32
+    return array.array("Q", range(first, first + size // 8 + 1)).tobytes()[:size]
 
 
 def reset(client: socket.socket) -> None:

@@ -152,10 +152,10 @@ class Connection:
             self._refuse_write()
         elif self.backlog is None and not self.unsent:
             self.unsent = data
-            if len(data) > self.high_bytes:
-                self.pause()
             if not self.attended:
                 self._ask_for_attention()
+            if len(data) > self.high_bytes:
+                self.pause()
         elif data:
             self._append(data)
 
@@ -200,6 +200,7 @@ class Connection:
     def resume_reading(self) -> None:
         """Deliver data again. Does nothing when reading is not paused."""
         self.reading_paused = False
+        self.known = 0  # the next pause is another one: a FIN that came behind unread data may then be first
         self.touch()
 
     def is_reading(self) -> bool:
@@ -220,9 +221,9 @@ class Connection:
         if not 0 <= low <= high:
             raise ValueError(f"marks must be 0 <= low <= high bytes, not low={low!r}, high={high!r}")
         self.high_bytes, self.low_bytes = high, low
+        self.touch()
         if self.get_write_buffer_size() > high and self.state.writes:
             self.pause()
-        self.touch()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """The marks (low, high) in bytes."""
@@ -373,10 +374,10 @@ class Connection:
             return
         self.backlog.append(data)
         self.reactor.counters.buffered_bytes += len(data)
-        if waiting + len(data) > self.high_bytes:
-            self.pause()
         if not self.attended:
             self._ask_for_attention()
+        if waiting + len(data) > self.high_bytes:
+            self.pause()
 
     def _start_backlog(self) -> None:
         self.backlog = OutputBuffer()

@@ -113,6 +113,6 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
     low, high = field.metadata["low"], field.metadata["high"]
     whole = field.type == "int"
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not fits or math.isnan(value) or not low <= value <= high:
+    if not fits or not low <= value <= high:  # of NaN, every comparison is false
         kind = f"a whole number from {low} to {high}" if whole else "a number of seconds from 0 to inf"
         raise ValueError(f"{field.name} must be {kind}, not {value!r}")

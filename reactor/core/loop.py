@@ -158,9 +158,7 @@ class Reactor:
             with self._signals.deferred_interrupt():
                 while True:
                     self.run_once()
-                    if self._signals.interrupted:
-                        raise KeyboardInterrupt
-                    if self._stopping:
+                    if self._stopping or self._signals.interrupted:
                         break
         finally:
             self._running = self._stopping = False

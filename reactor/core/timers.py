@@ -19,6 +19,7 @@ from __future__ import annotations
 import heapq
 import logging
 import math
+from collections import deque
 from collections.abc import Callable
 
 logger = logging.getLogger("reactor.core")
@@ -115,14 +116,25 @@ class Timers:
         """Make the calls that are due at `now`; how many of them raised.
 
         What they arm meanwhile waits for the next iteration, whatever its time: a callback that re-arms
-        itself for "now" would else starve the sockets.
+        itself for "now" would else starve the sockets, and one that does so for the past the other timers.
         """
-        newest, errors = self._sequence, 0
-        while (when := self.next_when()) <= self.now and when < math.inf:
-            _, sequence, handle = self._heap[0]
-            if sequence > newest:
-                break
-            heapq.heappop(self._heap)
-            handle._timers = None  # no longer an entry: cancelling it must not be counted
-            errors += not handle.run()
+        if self.next_when() > self.now:
+            return 0
+        due, errors = self._take_due(), 0
+        try:
+            while due:
+                errors += not due.popleft()[2].run()
+        finally:  # SystemExit left a callback: the rest is still owed
+            for entry in due:
+                if not entry[2].cancelled():
+                    entry[2]._timers = self
+                    heapq.heappush(self._heap, entry)
         return errors
+
+    def _take_due(self) -> deque[tuple[float, int, Handle]]:
+        due: deque[tuple[float, int, Handle]] = deque()
+        while (when := self.next_when()) <= self.now and when < math.inf:
+            entry = heapq.heappop(self._heap)
+            entry[2]._timers = None  # no longer in the heap: cancelling it must not be counted
+            due.append(entry)
+        return due

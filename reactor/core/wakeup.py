@@ -59,13 +59,15 @@ class Waker:
         return self._sender.fileno()
 
     def _drain(self, _events: int) -> None:
-        # Off before the pipe is emptied. The other way round, a wake-up between the two would leave no byte.
-        self._pending = False
         try:
             while len(self.socket.recv(4096)) == 4096:
                 pass
         except BlockingIOError:
             pass
+        # Off when the pipe is empty, not before: a wake-up between the two would lose its byte and leave the flag
+        # on, and all later ones would rely on a byte that is gone. One that comes before this line leaves no byte,
+        # and needs none: the loop looks for what was asked of it after this and before it sleeps again.
+        self._pending = False
 
     def close(self) -> None:
         """Give back both descriptors."""
@@ -85,10 +87,11 @@ class Signals:
     another one `add` raises ValueError, as `signal.signal` does.
     """
 
-    __slots__ = ("interrupted", "_waker", "_calls", "_before", "_wakeup_fd_before", "_arrived")
+    __slots__ = ("interrupted", "_deferring", "_waker", "_calls", "_before", "_wakeup_fd_before", "_arrived")
 
     def __init__(self, waker: Waker) -> None:
         self.interrupted = False  # Ctrl-C was pressed under `deferred_interrupt`
+        self._deferring = False
         self._waker = waker
         self._calls: dict[int, tuple[Callable[..., object], tuple[object, ...]]] = {}
         self._before: dict[int, Any] = {}  # whose handler each signal had
@@ -108,7 +111,10 @@ class Signals:
         """Give signal `number` back to whoever handled it before; False if it was not ours."""
         if self._calls.pop(number, None) is None:
             return False
-        self._give_back(number)
+        if number == signal.SIGINT and self._deferring:
+            signal.signal(number, self._interrupt)
+        else:
+            self._give_back(number)
         return True
 
     def take(self) -> list[tuple[Callable[..., object], tuple[object, ...]]]:
@@ -122,7 +128,7 @@ class Signals:
 
     @contextlib.contextmanager
     def deferred_interrupt(self) -> Iterator[None]:
-        """Make Ctrl-C set `interrupted`, instead of raising KeyboardInterrupt between any two bytecodes (L1).
+        """Make Ctrl-C set `interrupted`, and raise KeyboardInterrupt at the end, not between any two bytecodes (L1).
 
         The second one raises at once, in case a callback never returns. Where SIGINT is somebody's already,
         or this is not the main thread, nothing is changed.
@@ -132,11 +138,16 @@ class Signals:
             yield
             return
         self._take_over(signal.SIGINT, self._interrupt)
+        self._deferring = True
         try:
             yield
         finally:
-            self.interrupted = False
-            self._give_back(signal.SIGINT)
+            self._deferring = False
+            if signal.SIGINT not in self._calls:  # else `add` was called meanwhile, and it is to stay
+                self._give_back(signal.SIGINT)
+            interrupted, self.interrupted = self.interrupted, False
+        if interrupted:  # asked for only now that no other can be noted: none is lost
+            raise KeyboardInterrupt
 
     def close(self) -> None:
         """Give all signals back."""

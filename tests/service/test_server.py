@@ -1,7 +1,6 @@
 """`Server`: what it takes, how it runs on this thread or its own, and how it ends what is under way."""
 
 import os
-import pathlib
 import queue
 import signal
 import socket
@@ -133,10 +132,11 @@ def test_listen_returns_the_addresses_with_their_real_ports(tmp_path):
 def test_a_client_that_connects_before_run_is_served_by_it():
     server = Server(Echo, bind=ANY_PORT)
     server.listen()
-    with connect(address_of(server)) as client:
-        client.sendall(b"early")
-        with server:
-            assert receive(client, 5) == b"early"
+    client = connect(address_of(server))
+    client.sendall(b"early")
+    with server:
+        assert receive(client, 5) == b"early"
+        client.close()
 
 
 def test_an_address_that_cannot_be_had_is_an_error_and_the_others_are_given_back(tmp_path):
@@ -421,9 +421,3 @@ def test_statistics_count_the_bytes_of_both_directions():
         statistics = server.statistics()
         assert statistics["bytes_received"] == statistics["bytes_sent"] == 101_001
         assert 3 <= statistics["receives"] <= 101_001
-
-
-def test_the_package_says_that_it_is_typed():
-    import reactor
-
-    assert pathlib.Path(reactor.__file__).with_name("py.typed").exists()

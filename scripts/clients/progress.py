@@ -1,0 +1,53 @@
+"""A bar on the terminal, for whoever waits.
+
+One line on standard error, rewritten in place a few times a second and gone at the end, so that a report on
+standard output can be piped away and the terminal shows nothing twice. Away from a terminal there is no bar:
+a log has no use for one. It looks at figures that are there anyway, and adds nothing to the cost of a
+message.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TextIO
+
+from .client import Outcome
+from .swarm import Phase, Swarm
+
+PERIOD_SECONDS = 0.2
+BAR_COLUMNS = 24
+ERASE_LINE = "\r\x1b[K"  # to the first column, and erase to the end (ECMA-48: EL)
+
+
+class Progress:
+    """Shows how far `swarm` has come, on the terminal `stream`, while the swarm's reactor runs."""
+
+    def __init__(self, swarm: Swarm, stream: TextIO) -> None:
+        self._swarm = swarm
+        self._stream = stream
+        self._tick()
+
+    def _tick(self) -> None:
+        columns = shutil.get_terminal_size().columns - 1  # in the last one, some terminals wrap
+        self._stream.write(ERASE_LINE + self.text()[:columns])
+        self._stream.flush()
+        self._swarm.reactor.call_later(PERIOD_SECONDS, self._tick)
+
+    def text(self) -> str:
+        """The line: the phase, how much of it is done, and what went wrong so far."""
+        swarm, load = self._swarm, self._swarm.load
+        counts = swarm.outcome_counts()
+        errors = counts.total() - counts[Outcome.SERVED]
+        if swarm.phase is Phase.CONNECTING:
+            done, total, unit = len(swarm.clients) + swarm.outcomes.total(), load.connections, "connections"
+        else:
+            done, total, unit = len(swarm.latencies), load.connections * load.messages, "messages"
+        filled = BAR_COLUMNS * done // total
+        bar = "#" * filled + "." * (BAR_COLUMNS - filled)
+        line = f"{swarm.phase.value:<10} [{bar}] {done / total:4.0%}  {done:,} of {total:,} {unit}"
+        return f"{line}, {errors:,} errors" if errors else line
+
+    def clear(self) -> None:
+        """Take the bar off the screen."""
+        self._stream.write(ERASE_LINE)
+        self._stream.flush()

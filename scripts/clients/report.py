@@ -1,0 +1,116 @@
+"""What came of a run: as numbers for a program, and as tables for a person.
+
+Both say the same. What a person gets on top is the plain meaning of figures that are easily misread, such as
+connections that the kernel accepted and the server never saw.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+from .client import ERRORS, Client, Outcome
+from .swarm import Swarm
+
+QUANTILES = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
+COLUMNS = 79
+
+
+def summarize(swarm: Swarm) -> dict[str, Any]:
+    """The figures of the run so far.
+
+    `messages` and `bytes` are those that came back right; `seconds` go from the first message to the last right
+    answer, so that waiting in vain at the end does not dilute the rates. Latencies are in microseconds, None when
+    there was no answer.
+    """
+    outcomes = swarm.outcome_counts()
+    messages = len(swarm.latencies)
+    size = sum(client.received for client in swarm.clients)
+    seconds = swarm.latencies.latest_at - swarm.began_at if messages else 0.0
+    latencies = swarm.latencies.quantiles(list(QUANTILES.values()))
+    return {
+        "connections": swarm.load.connections,
+        "connected": len(swarm.clients),
+        "served": outcomes[Outcome.SERVED],
+        "never_answered": sum(_never_answered(client) for client in swarm.clients),
+        "messages": messages,
+        "bytes": size,
+        "seconds": round(seconds, 6),
+        "messages_per_second": round(messages / seconds, 1) if seconds else 0.0,
+        "megabytes_per_second": round(size / seconds / 1e6, 3) if seconds else 0.0,
+        "latency_us": {
+            name: None if latency is None else round(latency * 1e6, 1)
+            for name, latency in zip(QUANTILES, latencies, strict=True)
+        },
+        "errors": {error.value: outcomes[error] for error in ERRORS},
+    }
+
+
+def render(swarm: Swarm, tabulate: Callable[..., str]) -> str:
+    """The same as tables, in at most 80 columns, followed by what they mean where that is not plain."""
+    figures = summarize(swarm)
+    connections = {
+        "connections": figures["connections"],
+        "connected": figures["connected"],
+        "served": figures["served"],
+        "never answered": figures["never_answered"],
+    }
+    traffic = {
+        "messages": figures["messages"],
+        "bytes": figures["bytes"],
+        "seconds": figures["seconds"],
+        "messages/s": round(figures["messages_per_second"]),
+        "MB/s": figures["megabytes_per_second"],
+    }
+    latencies = {"latency µs": ""} | {
+        name.replace("_", "."): "-" if value is None else round(value)
+        for name, value in figures["latency_us"].items()
+    }
+    errors = {"errors": sum(figures["errors"].values())} | {
+        name.replace("_", " "): count for name, count in figures["errors"].items()
+    }
+    tables = [
+        tabulate([row], headers="keys", intfmt=",", floatfmt=",.3f", tablefmt="simple")
+        for row in (connections, traffic, latencies, errors)
+    ]
+    meanings = [textwrap.fill(sentence, COLUMNS) for sentence in explanations(swarm)]
+    return "\n\n".join(tables + meanings)
+
+
+def explanations(swarm: Swarm) -> list[str]:
+    """A sentence for each result that is easily misread."""
+    said = [f"{_clients(count)} could not connect: {why}" for why, count in swarm.failures.most_common()]
+    if undecided := swarm.outcomes[Outcome.TIMED_OUT]:
+        said.append(
+            f"{_clients(undecided)} got no answer to the connect: the server's accept queue is full, or"
+            " something on the way drops what comes"
+        )
+    unanswered = [client for client in swarm.clients if _never_answered(client)]
+    silent = sum(client.outcome in (None, Outcome.TIMED_OUT) for client in unanswered)
+    served = swarm.outcome_counts()[Outcome.SERVED]
+    if silent and served:
+        said.append(
+            f"{_clients(served)} {_were(served)} served; {silent:,} {_were(silent)} accepted by the kernel and"
+            " never answered: they wait in the server's accept queue"
+        )
+    elif silent:
+        said.append(
+            f"{_clients(silent)} {_were(silent)} accepted by the kernel and never answered: they wait in the"
+            " server's accept queue, or it takes them and does not echo"
+        )
+    return said
+
+
+def _never_answered(client: Client) -> bool:
+    """Whether it was connected, and not one byte came back to it, right or wrong."""
+    had_its_chance = client.outcome is not None or client.due > 0
+    return had_its_chance and not client.received and client.outcome is not Outcome.MISMATCHED
+
+
+def _clients(count: int) -> str:
+    return "1 client" if count == 1 else f"{count:,} clients"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"

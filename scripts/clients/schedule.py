@@ -1,0 +1,96 @@
+"""When to send, at a fixed rate.
+
+The obvious way to measure latency is the closed loop: send, wait for the answer, send again. It has a blind
+spot. When the server stands still for a second, each client waits with one message, and so one bad latency is
+recorded; of the thousands of messages that real users would have sent in that second, and that would have
+waited too, nothing is seen, because the clients were so polite as not to send them. Tester and tested have
+made a secret pact; Gil Tene named it *coordinated omission* ("How NOT to Measure Latency", 2013). Percentiles
+of such a run can be too good by orders of magnitude.
+
+So here the moment of every message is fixed before the first is sent, whatever comes back: message j of the
+run is scheduled for j/rate seconds after the start, the connections taking turns. If a connection still waits
+for earlier answers, the message is sent behind them. And a latency counts from the *scheduled* moment: if
+this program itself is late, or the server so slow that the kernel takes no more, that is waiting too.
+
+Timers of the reactor are precise to a millisecond, since epoll_wait(2) counts in those, which is far more
+than an answer takes. A signal of setitimer(2) ends a wait to within some 0.05 ms, at no cost while nothing
+happens, and the reactor takes signals as ordinary calls. So the alarm clock is a signal where there is one,
+and a timer elsewhere.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+
+from reactor import Reactor
+
+from .client import Client
+
+BURST = 256  # messages sent before answers are looked at: more would make those wait that are here already
+SHORTEST_SLEEP_SECONDS = 0.0001  # so that a high rate goes out in small groups rather than in as many wake-ups
+
+
+class Schedule:
+    """Makes a message due on one of `clients`, in turn, every 1/`rate` seconds, `messages` times for each.
+
+    The reactor must run on the main thread, which is where signals are.
+    """
+
+    def __init__(self, reactor: Reactor, clients: Sequence[Client], rate: float, messages: int) -> None:
+        self._clients = clients
+        self._rate = rate
+        self._total = len(clients) * messages
+        self._sent = 0
+        self._reactor = reactor
+        self._alarm = Alarm(reactor, self._send_due)
+        self._start_at = reactor.time()
+
+    def start(self) -> None:
+        """The first message is scheduled for now."""
+        self._start_at = now = self._reactor.time()
+        for turn, client in enumerate(self._clients):
+            client.begin(now, self._start_at + turn / self._rate)
+        self._send_due()
+
+    def stop(self) -> None:
+        """Nothing is due any more."""
+        self._total = self._sent
+        self._alarm.close()
+
+    def _send_due(self) -> None:
+        now, clients = self._reactor.time(), self._clients
+        due = min(self._total, int((now - self._start_at) * self._rate) + 1)
+        upto = min(due, self._sent + BURST)
+        for index in range(self._sent, upto):
+            clients[index % len(clients)].send_next(now)
+        self._sent = max(self._sent, upto)
+        if upto < due:
+            self._reactor.call_soon(self._send_due)
+        elif upto < self._total:
+            self._alarm.ring_at(self._start_at + upto / self._rate)
+
+
+class Alarm:
+    """Calls `callback` once for each `ring_at`, as near after that time as the system can."""
+
+    def __init__(self, reactor: Reactor, callback: Callable[[], object]) -> None:
+        self._reactor = reactor
+        self._callback = callback
+        self._by_signal = hasattr(signal, "setitimer")
+        if self._by_signal:
+            reactor.add_signal_handler(signal.SIGALRM, callback)
+
+    def ring_at(self, when: float) -> None:
+        """Call back at `when`, in seconds of the reactor."""
+        delay = max(when - self._reactor.time(), SHORTEST_SLEEP_SECONDS)
+        if self._by_signal:
+            signal.setitimer(signal.ITIMER_REAL, delay)
+        else:
+            self._reactor.call_later(delay, self._callback)
+
+    def close(self) -> None:
+        """Give the signal back."""
+        if self._by_signal:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._reactor.remove_signal_handler(signal.SIGALRM)

@@ -1,0 +1,168 @@
+"""All clients, through the four phases of a run.
+
+    connecting    everyone gets a connection, or fails to
+    exchanging    messages go out and come back, until each client has its outcome
+    leaving       connections end, and a last look is taken at whether they bring bytes that nobody asked for
+    done
+
+Each phase begins when the one before is over for *all*, and this has reasons. Messages start when the last
+connect is decided: who starts early is measured beside a server that is busy accepting, and on how many
+connections depends on luck. Connections are held until the last client has ended, though most have no more to
+say: only so are N clients really connected at once, and only so does a server that serves one at a time show
+it. If clients left as they finish, it would serve the next, and N polite customers in a row would look like N
+served together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+from collections import Counter
+from collections.abc import Iterator
+
+from reactor import Reactor
+from reactor.net.addresses import Endpoint
+
+from . import descriptors
+from .client import Client, Outcome, Plan
+from .connecting import Connecting
+from .latencies import Latencies
+from .messages import Messages
+from .schedule import Schedule
+
+# How long a server may take to end its side when we have ended ours. One that does not is left, and that is no
+# error: RFC 862 does not say who closes. Bytes too many have been on their way for longer than the last answer.
+GOODBYE_SECONDS = 2.0
+
+
+class Phase(enum.Enum):
+    """Where the run is."""
+
+    CONNECTING = "connecting"
+    EXCHANGING = "exchanging"
+    LEAVING = "leaving"
+    DONE = "done"
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What the clients are to do."""
+
+    connections: int
+    messages: int  # of each connection
+    size: int  # bytes of a message
+    rate: float  # messages a second, of all; 0: each client sends its next when the last is back
+    timeout_seconds: float  # for a connect, and for the next byte
+
+
+class Swarm:
+    """One run of `load` against the server at `endpoints`."""
+
+    def __init__(self, reactor: Reactor, endpoints: list[Endpoint], load: Load) -> None:
+        self.reactor = reactor
+        self.load = load
+        self.phase = Phase.CONNECTING
+        self.clients: list[Client] = []  # those that were connected, in that order
+        self.outcomes: Counter[Outcome] = Counter()  # of those that were not
+        self.failures: Counter[str] = Counter()  # why they were not, where the outcome does not say it all
+        self.latencies = Latencies()
+        self.began_at = reactor.time()  # of the exchange
+        self._unfinished = load.connections
+        self._lost = 0
+        self._schedule: Schedule | None = None
+        self._plan = Plan(
+            reactor=reactor,
+            clock=reactor.timers.clock,
+            piece=Messages(load.size).piece,
+            size=load.size,
+            total_bytes=load.messages * load.size,
+            timeout_seconds=load.timeout_seconds,
+            interval_seconds=0.0,  # unless there will be a schedule
+            record=self.latencies.record,
+            on_end=self._count_ended,
+            on_lost=self._count_lost,
+        )
+        self._connecting = Connecting(
+            reactor, endpoints, self._factories(), load.timeout_seconds, self._client_failed, self._begin_exchange
+        )
+
+    def run(self) -> None:
+        """Go through all phases. After KeyboardInterrupt the figures are those of what was done."""
+        self._connecting.start()
+        try:
+            self.reactor.run()
+        finally:
+            if self._schedule is not None:
+                self._schedule.stop()
+
+    def outcome_counts(self) -> Counter[Outcome]:
+        """How many clients have ended, and how."""
+        ended = Counter(client.outcome for client in self.clients if client.outcome is not None)
+        return ended + self.outcomes
+
+    # Connecting.
+
+    def _factories(self) -> Iterator[functools.partial[Client]]:
+        for number in range(self.load.connections):
+            yield functools.partial(self._make_client, number)
+
+    def _make_client(self, number: int) -> Client:
+        client = Client(self._plan, number)
+        self.clients.append(client)
+        return client
+
+    def _client_failed(self, exc: OSError) -> None:
+        if isinstance(exc, TimeoutError):
+            outcome = Outcome.TIMED_OUT
+        elif isinstance(exc, ConnectionResetError):
+            outcome = Outcome.RESET
+        else:
+            outcome = Outcome.REFUSED
+            if not isinstance(exc, ConnectionRefusedError):
+                self.failures[descriptors.explain(exc)] += 1
+        self.outcomes[outcome] += 1
+        self._count_ended()
+
+    # Exchanging.
+
+    def _begin_exchange(self) -> None:
+        self.phase = Phase.EXCHANGING
+        self.began_at = now = self.reactor.time()
+        clients = [client for client in self.clients if client.outcome is None]
+        if self.load.rate and clients:
+            self._plan.interval_seconds = len(clients) / self.load.rate
+            self._schedule = Schedule(self.reactor, clients, self.load.rate, self.load.messages)
+            self._schedule.start()
+        else:
+            for client in clients:
+                client.begin(now, now)
+        if not clients:
+            self._leave()
+
+    def _count_ended(self) -> None:
+        self._unfinished -= 1
+        if not self._unfinished and self.phase is Phase.EXCHANGING:
+            self.reactor.call_soon(self._leave)  # and not from inside the last client's callback
+
+    # Leaving.
+
+    def _leave(self) -> None:
+        self.phase = Phase.LEAVING
+        for client in self.clients:
+            client.leave()
+        self.reactor.call_later(GOODBYE_SECONDS, self._abort)
+        self._stop_if_all_are_lost()
+
+    def _abort(self) -> None:
+        for client in self.clients:
+            client.connection.abort()
+
+    def _count_lost(self) -> None:
+        self._lost += 1
+        self._stop_if_all_are_lost()
+
+    def _stop_if_all_are_lost(self) -> None:
+        if self.phase is Phase.LEAVING and self._lost == len(self.clients):
+            self.phase = Phase.DONE
+            self.reactor.stop()

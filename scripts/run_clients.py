@@ -1,0 +1,175 @@
+"""Load an echo server with N clients at once, check every byte, and say how it went.
+
+A server that answers one client well proves little. What breaks servers is many at once, and what breaks
+quietly is worse than what breaks aloud: a byte that goes to the wrong client, a reply that lacks its end. So
+all N clients are connected at the same time, no two messages are alike, each byte that comes back is compared
+with the one that must come, and whatever is wrong, missing, too much or too late is an error and makes the
+exit status 1.
+
+It is written on the reactor that it was made to test: N clients, one thread. It knows nothing of the server
+but its address, so any server that echoes will do, ours or not.
+
+Two ways to load. With --rate 0 each client sends its next message when the last one is back, which shows how
+much the server can do. With --rate R the messages go out on a fixed schedule whatever comes back, which shows
+how long users wait at that load (see `clients/schedule.py` for why the first way cannot show that).
+
+The clients take CPU time too, about as much as the server; on a machine that is short of it, a rate found is
+that of both.
+
+Exit status: 0 if every byte of every message came back right; 1 if not, with the same report; 2 for options
+that cannot be used; 130 after Ctrl-C, with the figures up to then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+# The package and these scripts are used as they lie here, wherever this is called from.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from reactor import Reactor
+from reactor.net.addresses import Address, resolve
+from scripts.clients import descriptors, report
+from scripts.clients.messages import HEADER, LARGEST_NUMBER
+from scripts.clients.progress import Progress
+from scripts.clients.swarm import Load, Swarm
+
+LARGEST_MESSAGE_BYTES = 1 << 30
+INTERRUPTED = 130  # what shells report of a program that ended by SIGINT: 128 + 2
+EPILOG = """\
+Exit status: 0 if every byte of every message came back right, else 1;
+2 for unusable options; 130 after Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what `arguments` (default: those of the process) say; the exit status."""
+    options = _parse(arguments)
+    try:
+        endpoints = resolve(Address(host=options.host.strip("[]"), port=options.port))
+        descriptors.make_room(options.connections)
+        show = _show_json if options.json else _table_printer()
+    except (OSError, ValueError, ImportError) as exc:
+        sys.stderr.write(f"run_clients: {getattr(exc, 'strerror', None) or exc}\n")
+        return 2
+    load = Load(options.connections, options.messages, options.size, options.rate, options.timeout)
+    with Reactor() as reactor:
+        swarm = Swarm(reactor, endpoints, load)
+        interrupted = _run(swarm)
+        show(swarm)
+        figures = report.summarize(swarm)
+    if interrupted:
+        sys.stderr.write("run_clients: interrupted; these are the figures up to then\n")
+        return INTERRUPTED
+    return 0 if figures["served"] == load.connections else 1
+
+
+def _run(swarm: Swarm) -> bool:
+    """Run it, with a progress bar if somebody watches; whether Ctrl-C cut it short."""
+    progress = Progress(swarm, sys.stderr) if sys.stderr.isatty() else None
+    try:
+        swarm.run()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        if progress is not None:
+            progress.clear()
+    return False
+
+
+def _show_json(swarm: Swarm) -> None:
+    print(json.dumps(report.summarize(swarm)))
+    for sentence in report.explanations(swarm):
+        sys.stderr.write(f"run_clients: {sentence}\n")
+
+
+def _table_printer() -> Callable[[Swarm], None]:
+    """Looked for before the run, not after it: the figures would be lost."""
+    try:
+        from tabulate import tabulate
+    except ImportError:
+        raise ImportError(
+            "the table needs the package tabulate: use `make run-clients`, which makes an environment"
+            " that has it, or `pip install tabulate`, or --json, which does without"
+        ) from None
+    return lambda swarm: print(report.render(swarm, tabulate))
+
+
+# The options.
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage that argparse would print before it."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(
+        prog="run_clients",
+        description="Load an echo server with many clients at once and check every byte.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, kind, default, meaning in (
+        ("host", str, "127.0.0.1", "where the server is: a name or an address"),
+        ("port", _port, 65432, "its port"),
+        ("connections", _count, 100, "clients at the same time"),
+        ("messages", _count, 100, "messages from each client"),
+        ("size", _size, 64, f"bytes of a message, at least {HEADER.size}"),
+        ("rate", _rate, 0, "messages a second, of all clients; 0: each sends its next when the last is back"),
+        ("timeout", _timeout, 10, "seconds to wait for a connection, and for the next byte"),
+    ):
+        metavar, meaning = "HOST" if name == "host" else "N", f"{meaning} ({default})"
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=meaning)
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    return _whole(text, 1, 65535)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, LARGEST_NUMBER)
+
+
+def _size(text: str) -> int:
+    return _whole(text, HEADER.size, LARGEST_MESSAGE_BYTES, "; a message begins with two numbers, of 4 bytes each")
+
+
+def _rate(text: str) -> float:
+    return _number(text, 0, 1e7)
+
+
+def _timeout(text: str) -> float:
+    return _number(text, 0.001, 86400)
+
+
+def _whole(text: str, low: int, high: int, reason: str = "") -> int:
+    if not (text.isascii() and text.isdecimal() and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}{reason}")
+    return int(text)
+
+
+def _number(text: str, low: float, high: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+    return value
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before the run, as in looking up a name, or after it
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,41 @@
+"""Fixtures of the tests that run in this process."""
+
+import os
+import socket
+
+import pytest
+
+from reactor import Reactor
+from tests import rig
+
+
+@pytest.fixture
+def descriptors_come_back():
+    """What the test opens is closed when it ends, and so is all that the reactor opened for it."""
+    before = len(os.listdir("/dev/fd"))
+    yield
+    assert len(os.listdir("/dev/fd")) == before, "a descriptor was left open, or closed that was not ours"
+
+
+@pytest.fixture
+def reactor(descriptors_come_back):
+    """A reactor that is closed in the end, with all that it holds."""
+    with Reactor() as reactor:
+        yield reactor
+
+
+@pytest.fixture
+def pair(reactor):
+    """Two connected UNIX sockets: one to give to the reactor, and its peer, whose calls have a deadline."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(rig.DEADLINE_SECONDS)
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def tcp_pair(reactor):
+    """The same over TCP on the loopback interface."""
+    ours, theirs = rig.tcp_pair()
+    with ours, theirs:
+        yield ours, theirs

@@ -1,0 +1,527 @@
+"""A connection with no network: what it keeps, what it wants, what it tells, in every state of its life."""
+
+import itertools
+
+import pytest
+
+from reactor import CloseReason, Limits, State
+from reactor.core.poller import BROKEN, PEER_FIN, READABLE, WRITABLE
+from tests.rig import make_connection
+
+NEW, OPEN = State.NEW, State.OPEN
+HALF_CLOSED_REMOTE, HALF_CLOSED_LOCAL = State.HALF_CLOSED_REMOTE, State.HALF_CLOSED_LOCAL
+CLOSING, LINGERING, FLUSHING = State.CLOSING, State.LINGERING, State.FLUSHING
+CLOSED, LOST = State.CLOSED, State.LOST
+MET = [state for state in State if state is not NEW]  # those in which a protocol knows its connection
+WRITING = [OPEN, HALF_CLOSED_REMOTE]
+ENDING = [CLOSING, LINGERING, FLUSHING, CLOSED, LOST]
+
+in_every_state = pytest.mark.parametrize("state", MET, ids=lambda state: state.name)
+in_every_ending = pytest.mark.parametrize("state", ENDING, ids=lambda state: state.name)
+in_every_writing_state = pytest.mark.parametrize("state", WRITING, ids=lambda state: state.name)
+
+
+def output(connection):
+    """All that waits to be sent, taken as the dispatcher takes it."""
+    taken = b""
+    while connection.has_output():
+        piece = connection.unsent if connection.backlog is None else bytes(connection.backlog.head())
+        taken += piece
+        connection.sent(len(piece))
+    return taken
+
+
+def marks(high, low):
+    return Limits(output_high_bytes=high, output_low_bytes=low)
+
+
+# write
+
+
+def test_the_only_chunk_is_kept_as_it_is_and_not_copied():
+    connection = make_connection()
+    data = b"x" * 1000
+    connection.write(data)
+    assert connection.unsent is data
+
+
+def test_what_is_written_waits_in_order():
+    connection = make_connection()
+    for piece in (b"one ", b"two ", b"x" * 100_000, b" three"):
+        connection.write(piece)
+    assert connection.get_write_buffer_size() == 8 + 100_000 + 6
+    assert output(connection) == b"one two " + b"x" * 100_000 + b" three"
+    assert connection.get_write_buffer_size() == 0
+
+
+@pytest.mark.parametrize("pieces_before", [0, 1, 2])
+@pytest.mark.parametrize("wrap", [lambda data: data, memoryview], ids=["bytearray", "memoryview"])
+def test_what_its_owner_may_change_is_copied_at_the_call(pieces_before, wrap):
+    connection = make_connection()
+    for _ in range(pieces_before):
+        connection.write(b"before ")
+    data = bytearray(b"right")
+    connection.write(wrap(data))
+    data[:] = b"wrong"
+    assert output(connection) == b"before " * pieces_before + b"right"
+
+
+def test_a_memoryview_counts_in_bytes_whatever_its_items_are():
+    connection = make_connection()
+    connection.write(memoryview(b"abcdefgh").cast("I"))
+    connection.write(memoryview(b"a-b-c-")[::2])
+    assert connection.get_write_buffer_size() == 11
+    assert output(connection) == b"abcdefghabc"
+
+
+@in_every_writing_state
+@pytest.mark.parametrize("empty", [b"", bytearray(), memoryview(b"")], ids=["bytes", "bytearray", "memoryview"])
+def test_empty_data_does_nothing(state, empty):
+    connection = make_connection(state, marks(0, 0))
+    connection.write(empty)
+    assert not connection.has_output()
+    connection.write(b"a")
+    connection.write(empty)
+    connection.write(b"b")
+    connection.write(empty)
+    assert output(connection) == b"ab"
+
+
+@in_every_state
+@pytest.mark.parametrize("nonsense", ["text", None, 1, [1, 2], object()], ids=repr)
+def test_anything_but_bytes_is_refused_with_the_type(state, nonsense):
+    connection = make_connection(state)
+    with pytest.raises(TypeError, match=f"must be bytes, bytearray or memoryview, not {type(nonsense).__name__}"):
+        connection.write(nonsense)
+    assert not connection.has_output() and connection.dropped_writes == 0
+
+
+def test_writelines_is_write_for_each():
+    connection = make_connection()
+    connection.writelines(data for data in [b"one ", bytearray(b"two "), b"", memoryview(b"three")])
+    assert output(connection) == b"one two three"
+
+
+def test_writelines_of_nothing_writes_nothing():
+    connection = make_connection()
+    connection.writelines([])
+    connection.writelines([b"", b""])
+    assert not connection.has_output()
+
+
+def test_writelines_takes_no_text_for_lines():
+    connection = make_connection()
+    with pytest.raises(TypeError, match="not str"):
+        connection.writelines("text")
+    with pytest.raises(TypeError, match="not int"):
+        connection.writelines(b"bytes")
+
+
+def test_writelines_pauses_writing_too():
+    connection = make_connection(limits=marks(10, 5))
+    connection.writelines([b"12345", b"67890"])
+    assert connection.protocol.calls == []
+    connection.writelines([b"", b"1", b"2"])
+    assert connection.protocol.calls == [("pause_writing",)]
+
+
+@in_every_ending
+def test_a_write_after_the_end_is_dropped_counted_and_logged_once(state, caplog):
+    caplog.set_level("INFO")
+    connection = make_connection(state)
+    for _ in range(10_000):
+        connection.write(b"late")
+    assert not connection.has_output()
+    assert connection.dropped_writes == connection.counters.dropped_writes == 10_000
+    assert len(caplog.records) == 1
+    assert connection.protocol.calls == []
+
+
+def test_a_write_after_write_eof_is_the_programs_mistake():
+    connection = make_connection()
+    connection.write(b"before")
+    connection.write_eof()
+    with pytest.raises(RuntimeError, match="write after write_eof"):
+        connection.write(b"after")
+    with pytest.raises(RuntimeError, match="write after write_eof"):
+        connection.writelines([b"after"])
+    assert output(connection) == b"before"
+    assert connection.dropped_writes == 0
+
+
+# What the kernel took.
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_what_the_kernel_did_not_take_stays_in_front(step):
+    connection = make_connection()
+    data = bytes(range(256)) * 4
+    connection.write(data)
+    connection.write(b"behind")
+    sent, all_of_it = b"", False
+    while not all_of_it:
+        with memoryview(connection.backlog.head()) as head:
+            piece = bytes(head[:step])
+        sent += piece
+        all_of_it = connection.sent(len(piece))
+        assert connection.get_write_buffer_size() == len(data) + 6 - len(sent)
+    assert sent == data + b"behind"
+    assert not connection.has_output()
+
+
+@pytest.mark.parametrize("taken", [0, 1, 4])
+def test_the_only_chunk_can_be_taken_in_part(taken):
+    connection = make_connection()
+    connection.write(b"12345")
+    assert connection.sent(taken) is False
+    assert connection.get_write_buffer_size() == 5 - taken
+    connection.write(b"678")
+    assert output(connection) == b"12345678"[taken:]
+
+
+def test_the_only_chunk_can_be_taken_whole():
+    connection = make_connection()
+    connection.write(b"12345")
+    assert connection.sent(5) is True
+    assert not connection.has_output()
+
+
+# The marks.
+
+
+@in_every_writing_state
+def test_pause_writing_comes_only_strictly_above_the_high_mark(state):
+    connection = make_connection(state, marks(10, 5))
+    connection.write(b"1234567890")
+    assert connection.protocol.calls == []
+    connection.write(b"1")
+    assert connection.protocol.calls == [("pause_writing",)]
+
+
+def test_the_first_chunk_alone_can_be_over_the_mark():
+    connection = make_connection(limits=marks(10, 5))
+    connection.write(b"12345678901")
+    assert connection.protocol.calls == [("pause_writing",)]
+
+
+def test_pause_writing_comes_once_however_much_is_written():
+    connection = make_connection(limits=marks(10, 5))
+    for _ in range(10):
+        connection.write(b"1234567890")
+    assert connection.protocol.calls == [("pause_writing",)]
+
+
+def test_pause_writing_can_write_more_without_recursion():
+    connection = make_connection(limits=marks(2, 1), pause_writing=lambda recorder: recorder.connection.write(b"more"))
+    connection.write(b"some ")
+    assert connection.protocol.calls == [("pause_writing",)]
+    assert output(connection) == b"some more"
+
+
+def test_what_two_connections_write_to_each_other_in_pause_writing_stays_in_order():
+    first, second = make_connection(limits=marks(0, 0)), make_connection(limits=marks(0, 0))
+    first.protocol.reactions["pause_writing"] = lambda _: second.write(b"from the first")
+    second.protocol.reactions["pause_writing"] = lambda _: first.write(b" from the second")
+    first.write(b"begin")
+    assert output(first) == b"begin from the second"
+    assert output(second) == b"from the first"
+
+
+@pytest.mark.parametrize("end", ["close", "abort", "write_eof"])
+def test_pause_writing_can_end_the_connection(end):
+    connection = make_connection(limits=marks(2, 1), pause_writing=lambda recorder: getattr(recorder.connection, end)())
+    connection.write(b"some")
+    assert not connection.state.writes
+
+
+def test_an_exception_in_pause_writing_ends_that_connection_and_not_the_one_who_wrote(caplog):
+    def broken(_recorder):
+        raise LookupError("on purpose")
+
+    connection = make_connection(limits=marks(2, 1), pause_writing=broken)
+    connection.write(b"some")
+    assert (connection.state, connection.close_reason) == (CLOSED, CloseReason.HANDLER_ERROR)
+    assert isinstance(connection.error, LookupError)
+    (record,) = caplog.records
+    assert "pause_writing" in record.getMessage() and record.exc_info[0] is LookupError
+
+
+@pytest.mark.parametrize("pieces", [[b"some"], [b"s", b"ome"]], ids=["one chunk", "two chunks"])
+def test_what_was_written_is_sent_even_when_pause_writing_leaves_the_loop(pieces):
+    def leave(_recorder):
+        raise SystemExit
+
+    connection = make_connection(limits=marks(2, 1), pause_writing=leave)
+    with pytest.raises(SystemExit):
+        connection.writelines(pieces)
+    assert connection in connection.attention
+    assert connection.state is OPEN and connection.writing_paused
+
+
+def test_the_marks_are_those_of_the_limits():
+    assert make_connection(limits=marks(10, 5)).get_write_buffer_limits() == (5, 10)
+
+
+@pytest.mark.parametrize(
+    ("given", "low", "high"),
+    [
+        ({}, 16384, 65536),
+        ({"high": 100}, 25, 100),
+        ({"high": 3}, 0, 3),
+        ({"low": 100}, 100, 400),
+        ({"high": 100, "low": 100}, 100, 100),
+        ({"high": 100, "low": 0}, 0, 100),
+        ({"high": 0}, 0, 0),
+    ],
+)
+def test_marks_that_are_left_out_follow_from_the_other(given, low, high):
+    connection = make_connection()
+    connection.set_write_buffer_limits(**given)
+    assert connection.get_write_buffer_limits() == (low, high)
+
+
+@pytest.mark.parametrize("given", [{"high": 1, "low": 2}, {"high": -1}, {"low": -1}, {"high": 5, "low": -1}])
+def test_marks_in_the_wrong_order_are_refused_and_change_nothing(given):
+    connection = make_connection(limits=marks(10, 5))
+    with pytest.raises(ValueError, match="0 <= low <= high"):
+        connection.set_write_buffer_limits(**given)
+    assert connection.get_write_buffer_limits() == (5, 10)
+
+
+def test_a_high_mark_of_zero_pauses_whenever_anything_waits():
+    connection = make_connection()
+    connection.set_write_buffer_limits(high=0)
+    connection.write(b"")
+    assert connection.protocol.calls == []
+    connection.write(b"1")
+    assert connection.protocol.calls == [("pause_writing",)]
+
+
+def test_a_high_mark_that_is_lowered_below_what_waits_pauses():
+    connection = make_connection()
+    connection.write(b"1234567890")
+    connection.set_write_buffer_limits(high=10)
+    assert connection.protocol.calls == []
+    connection.set_write_buffer_limits(high=9)
+    assert connection.protocol.calls == [("pause_writing",)]
+    assert connection in connection.attention
+
+
+@in_every_state
+def test_marks_can_be_set_in_every_state_and_pause_nobody_who_cannot_write(state):
+    connection = make_connection(state)
+    connection.unsent = b"waiting"
+    connection.set_write_buffer_limits(high=0)
+    assert connection.protocol.calls == ([("pause_writing",)] if state in WRITING else [])
+
+
+# Ending.
+
+AFTER_CLOSE = {OPEN: CLOSING, HALF_CLOSED_LOCAL: CLOSING, HALF_CLOSED_REMOTE: FLUSHING}
+AFTER_WRITE_EOF = {OPEN: HALF_CLOSED_LOCAL, HALF_CLOSED_REMOTE: FLUSHING}
+
+
+@in_every_state
+def test_close_moves_on_once_keeps_what_was_written_and_tells_nobody_yet(state):
+    connection = make_connection(state)
+    connection.unsent = b"waiting"
+    for _ in range(3):
+        connection.close()
+    assert connection.state is AFTER_CLOSE.get(state, state)
+    assert connection.is_closing()
+    assert connection.get_write_buffer_size() == 7
+    assert connection.protocol.calls == []
+    assert list(connection.attention) == ([connection] if state in AFTER_CLOSE else [])
+
+
+def test_close_by_the_program_is_the_reason_unless_the_peer_closed_first():
+    connection = make_connection(OPEN)
+    connection.close()
+    assert connection.close_reason is CloseReason.CLOSED
+    connection = make_connection(HALF_CLOSED_REMOTE)
+    connection.close_reason = CloseReason.PEER_CLOSED
+    connection.close()
+    assert connection.close_reason is CloseReason.PEER_CLOSED
+
+
+@in_every_state
+def test_write_eof_ends_our_side_once(state):
+    connection = make_connection(state)
+    assert connection.can_write_eof() is True
+    for _ in range(3):
+        connection.write_eof()
+    assert connection.state is AFTER_WRITE_EOF.get(state, state)
+    assert connection.protocol.calls == []
+
+
+@in_every_state
+def test_abort_ends_it_in_every_state_and_the_first_reason_stands(state):
+    connection = make_connection(state)
+    connection.abort()
+    if state in (CLOSED, LOST):
+        assert connection.state is state
+        assert connection.close_reason is None
+    else:
+        assert (connection.state, connection.close_reason) == (CLOSED, CloseReason.ABORTED)
+    reason = connection.close_reason
+    connection.end(CloseReason.RESET, OSError("later"))
+    assert connection.close_reason is reason
+    assert connection.error is None
+    assert connection.protocol.calls == []
+
+
+def test_an_unclean_end_takes_the_place_of_a_clean_one_that_was_under_way():
+    connection = make_connection()
+    connection.write(b"never taken")
+    connection.close()
+    error = OSError("broken")
+    connection.end(CloseReason.RESET, error)
+    assert (connection.state, connection.close_reason, connection.error) == (CLOSED, CloseReason.RESET, error)
+
+
+@in_every_state
+def test_is_closing_when_no_data_will_be_delivered_and_no_write_be_taken(state):
+    assert make_connection(state).is_closing() is (state in ENDING)
+
+
+# Reading.
+
+
+@in_every_state
+def test_pausing_and_resuming_reading_any_number_of_times_is_no_mistake_in_any_state(state):
+    connection = make_connection(state)
+    assert connection.is_reading() is (state in (OPEN, HALF_CLOSED_LOCAL))
+    for _ in range(2):
+        connection.pause_reading()
+    assert connection.is_reading() is False
+    for _ in range(2):
+        connection.resume_reading()
+    assert connection.is_reading() is (state in (OPEN, HALF_CLOSED_LOCAL))
+
+
+# What the kernel is asked to watch.
+
+INTEREST = {  # (state, reading paused): without output; output adds WRITABLE | BROKEN
+    (NEW, False): BROKEN,
+    (OPEN, False): READABLE | BROKEN,
+    (OPEN, True): PEER_FIN | BROKEN,
+    (HALF_CLOSED_REMOTE, False): BROKEN,
+    (HALF_CLOSED_LOCAL, False): READABLE | BROKEN,
+    (HALF_CLOSED_LOCAL, True): PEER_FIN | BROKEN,
+    (CLOSING, False): READABLE | BROKEN,
+    (LINGERING, False): READABLE | BROKEN,
+    (FLUSHING, False): BROKEN,
+    (CLOSED, False): 0,
+    (LOST, False): 0,
+}
+OUTPUT = {"nothing": False, "one chunk": True, "a backlog": True}
+
+
+@pytest.mark.parametrize(("state", "paused", "waiting"), list(itertools.product(State, [False, True], OUTPUT)))
+def test_interest_is_a_function_of_the_state_alone(state, paused, waiting):
+    connection = make_connection(state)
+    connection.reading_paused = paused
+    if waiting == "one chunk":
+        connection.unsent = b"x"
+    elif waiting == "a backlog":
+        connection.unsent = b"xx"
+        connection.sent(1)
+    expected = INTEREST.get((state, paused), INTEREST[state, False])
+    if OUTPUT[waiting] and state not in (CLOSED, LOST):
+        expected |= WRITABLE | BROKEN
+    before = {name: getattr(connection, name, None) for name in connection.__slots__}
+    assert connection.wanted_interest() == connection.wanted_interest() == expected
+    assert {name: getattr(connection, name, None) for name in connection.__slots__} == before
+
+
+@pytest.mark.parametrize("known", [0, PEER_FIN, BROKEN, PEER_FIN | BROKEN])
+def test_what_the_kernel_has_told_a_paused_reader_is_not_asked_for_again(known):
+    connection = make_connection()
+    connection.pause_reading()
+    connection.known = known
+    assert connection.wanted_interest() == (PEER_FIN | BROKEN) & ~known
+    connection.write(b"x")
+    assert connection.wanted_interest() == WRITABLE | BROKEN | PEER_FIN & ~known
+
+
+def test_a_reader_that_pauses_again_is_told_again():
+    connection = make_connection()
+    connection.pause_reading()
+    connection.known = PEER_FIN | BROKEN
+    connection.resume_reading()
+    assert connection.wanted_interest() == READABLE | BROKEN
+    connection.pause_reading()
+    assert connection.wanted_interest() == PEER_FIN | BROKEN
+
+
+# Attention.
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda connection: connection.write(b"x"),
+        lambda connection: connection.writelines([b"x", b"y"]),
+        lambda connection: connection.write_eof(),
+        lambda connection: connection.close(),
+        lambda connection: connection.abort(),
+        lambda connection: connection.pause_reading(),
+        lambda connection: connection.resume_reading(),
+        lambda connection: connection.set_write_buffer_limits(),
+    ],
+    ids="write writelines write_eof close abort pause_reading resume_reading set_write_buffer_limits".split(),
+)
+def test_whoever_touches_a_connection_from_outside_has_it_settled_once(touch):
+    connection = make_connection()
+    touch(connection)
+    connection.close()
+    connection.abort()
+    assert list(connection.attention) == [connection]
+
+
+def test_in_its_own_callback_it_is_settled_anyway():
+    connection = make_connection()
+    connection.attended = True
+    connection.write(b"x")
+    connection.write(b"y")
+    connection.close()
+    connection.abort()
+    assert not connection.attention
+
+
+# The rest.
+
+
+def test_the_extra_info_of_pep_3156():
+    connection = make_connection()
+    assert connection.get_extra_info("peername") == "peer"
+    assert connection.get_extra_info("sockname") == "stub"
+    assert connection.get_extra_info("socket") is connection.socket
+    assert connection.get_extra_info("sslcontext") is None
+    assert connection.get_extra_info("sslcontext", "default") == "default"
+
+
+def test_extra_info_after_the_end_raises_nothing():
+    connection = make_connection(LOST)
+    connection.socket = None
+    assert connection.get_extra_info("peername") == "peer"
+    assert connection.get_extra_info("sockname", "gone") == "gone"
+
+
+def test_the_protocol_can_hand_over():
+    connection = make_connection(limits=marks(2, 1))
+    first, second = connection.get_protocol(), make_connection().protocol
+    connection.set_protocol(second)
+    assert connection.get_protocol() is second
+    connection.write(b"some")
+    assert first.calls == []
+    assert second.calls == [("pause_writing",)]
+
+
+@in_every_state
+def test_a_connection_says_what_it_is(state):
+    assert repr(make_connection(state)).endswith(f" {state.label} peer=peer>")
+
+
+def test_a_connection_has_no_dict():
+    assert not hasattr(make_connection(), "__dict__")

@@ -1,0 +1,103 @@
+"""The callback grammar: `Protocol` itself, and what a connection tells one over its life."""
+
+import inspect
+import socket
+
+import pytest
+
+from reactor import Protocol
+from tests.rig import Recorder, StubSocket, adopt, make_dispatcher, turn_until
+
+CALLBACKS = ["connection_made", "data_received", "eof_received", "connection_lost", "pause_writing", "resume_writing"]
+
+
+def test_every_callback_of_pep_3156_is_there_and_does_nothing():
+    public = [name for name, _ in inspect.getmembers(Protocol, inspect.isfunction) if not name.startswith("_")]
+    assert sorted(public) == sorted(CALLBACKS)
+    protocol = Protocol()
+    for name in CALLBACKS:
+        callback = getattr(protocol, name)
+        arguments = [None] * len(inspect.signature(callback).parameters)
+        assert callback(*arguments) is None
+
+
+def test_a_subclass_with_slots_has_no_dict():
+    class Small(Protocol):
+        __slots__ = ("connection",)
+
+    with pytest.raises(AttributeError):
+        Small().another = 1
+
+
+def test_any_object_with_the_methods_will_do(reactor, pair):
+    class Duck:
+        def __init__(self):
+            self.calls = []
+
+        def __getattr__(self, name):
+            assert name in CALLBACKS
+            return lambda *arguments: self.calls.append(name)
+
+    ours, theirs = pair
+    duck = Duck()
+    adopt(reactor, ours, duck)
+    theirs.sendall(b"x")
+    theirs.close()
+    turn_until(reactor, lambda: "connection_lost" in duck.calls, "the end")
+    assert duck.calls == ["connection_made", "data_received", "eof_received", "connection_lost"]
+
+
+def test_a_life_goes_by_the_grammar(reactor, pair):
+    ours, theirs = pair
+    protocol = Recorder()
+    adopt(reactor, ours, protocol)
+    assert protocol.names == ["connection_made"]
+    theirs.sendall(b"some")
+    turn_until(reactor, lambda: protocol.received == b"some", "data")
+    theirs.sendall(b" more")
+    theirs.shutdown(socket.SHUT_WR)
+    turn_until(reactor, lambda: protocol.lost, "the end")
+    assert protocol.names == ["connection_made", "data_received", "eof_received", "connection_lost"]
+    assert protocol.received == b"some more"
+    assert protocol.calls[-1] == ("connection_lost", None)
+
+
+def test_nothing_is_called_after_connection_lost(reactor, pair):
+    ours, theirs = pair
+
+    def touch_everything(recorder, _exc):
+        connection = recorder.connection
+        connection.write(b"late")
+        connection.resume_reading()
+        connection.pause_reading()
+        connection.set_write_buffer_limits(high=0)
+        connection.write_eof()
+        connection.close()
+        connection.abort()
+
+    protocol = Recorder(connection_lost=touch_everything)
+    connection = adopt(reactor, ours, protocol)
+    theirs.sendall(b"unread")
+    connection.abort()
+    turn_until(reactor, lambda: protocol.lost, "the end")
+    touch_everything(protocol, None)
+    for _ in range(3):
+        reactor.run_once(0)
+    assert protocol.names == ["connection_made", "connection_lost"]
+
+
+def test_pause_and_resume_alternate_even_when_every_resume_writes_too_much():
+    dispatcher = make_dispatcher()
+    rounds = iter(range(5))
+
+    def write_again(recorder):
+        if next(rounds, None) is not None:
+            recorder.connection.write(b"x" * 100_000)
+
+    protocol = Recorder(resume_writing=write_again)
+    connection = adopt(dispatcher, StubSocket(), protocol)
+    connection.write(b"x" * 100_000)
+    connection.write(b"x" * 100_000)
+    while dispatcher.attention:
+        dispatcher.flush()
+    assert protocol.names == ["connection_made"] + ["pause_writing", "resume_writing"] * 6

@@ -1,0 +1,244 @@
+"""What the tests of one part share: stand-ins for what a part leans on, and a loop that is turned by hand.
+
+Errors that a kernel makes once in a year must come when a test wants them. So a `StubSocket` answers with what it was
+told to answer, a `StubPoller` only writes down what it was asked to watch, and a `FakeClock` stands still until it is
+pushed. Where the kernel itself is in question, real sockets are used and the loop is turned by `turn_until`, which
+has a deadline and asserts nothing about time.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from reactor import Connection, Limits, Protocol, Reactor, State
+from reactor.core.counters import Counters
+from reactor.core.dispatcher import Dispatcher
+from reactor.core.poller import SelectorPoller
+from reactor.core.states import NEXT, set_state
+from reactor.core.timers import Timers
+
+DEADLINE_SECONDS = 20.0
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
+
+
+class FakeClock:
+    """Seconds that pass when `now` is changed."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Recorder(Protocol):
+    """A protocol that writes down its callbacks in `calls`, then does what it was told to do in them.
+
+    `Recorder(data_received=lambda recorder, data: ...)`: what the function returns or raises, the callback does.
+    """
+
+    def __init__(self, **reactions: Callable[..., Any]) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.reactions = reactions
+        self.connection: Connection = None
+
+    def _note(self, name: str, *arguments: Any) -> Any:
+        self.calls.append((name, *arguments))
+        reaction = self.reactions.get(name)
+        return reaction(self, *arguments) if reaction else None
+
+    def connection_made(self, connection: Connection) -> None:
+        self.connection = connection
+        self._note("connection_made")
+
+    def data_received(self, data: bytes) -> None:
+        self._note("data_received", data)
+
+    def eof_received(self) -> bool | None:
+        return self._note("eof_received")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._note("connection_lost", exc)
+
+    def pause_writing(self) -> None:
+        self._note("pause_writing")
+
+    def resume_writing(self) -> None:
+        self._note("resume_writing")
+
+    @property
+    def names(self) -> list[str]:
+        """The callbacks that came, in order; of several `data_received` in a row, one."""
+        names: list[str] = []
+        for name, *_ in self.calls:
+            if not (name == "data_received" and names and names[-1] == name):
+                names.append(name)
+        return names
+
+    @property
+    def received(self) -> bytes:
+        """All data so far."""
+        return b"".join(call[1] for call in self.calls if call[0] == "data_received")
+
+    @property
+    def lost(self) -> bool:
+        """Whether the last callback has come."""
+        return bool(self.calls) and self.calls[-1][0] == "connection_lost"
+
+
+class StubSocket:
+    """Answers `recv`, `send` and `accept` from the lists it was given; raises what is an exception there.
+
+    A number in `sends` is how much one `send` takes; when they run out, everything is taken. When `receives` or
+    `accepts` run out, there is nothing (EAGAIN).
+    """
+
+    family = socket.AF_UNIX
+    _numbers = iter(range(10_000, 1_000_000))
+
+    def __init__(self, *, receives: Any = (), sends: Any = (), accepts: Any = ()) -> None:
+        self.receives, self.sends, self.accepts = deque(receives), deque(sends), deque(accepts)
+        self.error = 0  # what SO_ERROR will say
+        self.sent: list[bytes] = []  # what each `send` took
+        self.options: list[tuple[int, int, Any]] = []
+        self.shut: list[int] = []
+        self.closed = False
+        self.backlog = 0
+        self._number = next(self._numbers)
+
+    def fileno(self) -> int:
+        return -1 if self.closed else self._number
+
+    def setblocking(self, flag: bool) -> None:
+        assert flag is False, "the loop must never block in one socket"
+
+    def getsockname(self) -> str:
+        return "stub"
+
+    def setsockopt(self, level: int, option: int, value: Any) -> None:
+        self.options.append((level, option, value))
+
+    def getsockopt(self, level: int, option: int) -> int:
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
+        return self.error
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        answer = self._answer(self.receives, BlockingIOError())
+        assert isinstance(answer, bytes)
+        if flags & socket.MSG_PEEK or len(answer) > size:
+            self.receives.appendleft(answer if flags & socket.MSG_PEEK else answer[size:])
+        return answer[:size]
+
+    def send(self, data: Any) -> int:
+        count = min(len(data), self._answer(self.sends, len(data)))
+        self.sent.append(bytes(data[:count]))
+        return count
+
+    def accept(self) -> tuple[Any, Any]:
+        return self._answer(self.accepts, BlockingIOError()), "peer"
+
+    def listen(self, backlog: int) -> None:
+        self.backlog = backlog
+
+    def shutdown(self, how: int) -> None:
+        self.shut.append(how)
+
+    def close(self) -> None:
+        self.closed = True
+
+    @staticmethod
+    def _answer(answers: deque[Any], otherwise: Any) -> Any:
+        answer = answers.popleft() if answers else otherwise
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+class StubPoller(SelectorPoller):
+    """Watches nothing and writes down, in `watched`, what it was asked to watch."""
+
+    __slots__ = ("watched", "changes")
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.watched: dict[int, int] = {}
+        self.changes = 0
+
+    def _watch(self, fd: int, before: int, after: int) -> None:
+        assert self.watched.get(fd, 0) == before, "somebody is wrong about what was asked before"
+        self.watched[fd] = after
+        self.changes += 1
+
+
+def make_dispatcher(limits: Limits | None = None) -> Dispatcher:
+    """A dispatcher over a `StubPoller` and a `FakeClock`."""
+    return Dispatcher(StubPoller(), Timers(FakeClock()), Counters(), limits or Limits())
+
+
+def make_connection(state: State = State.OPEN, limits: Limits | None = None, **reactions: Any) -> Connection:
+    """A connection with a `Recorder` and no network, led to `state` along the table."""
+    connection = Connection(StubSocket(), "peer", limits or Limits(), deque(), Counters())
+    connection.protocol = Recorder(**reactions)
+    connection.protocol.connection = connection
+    for step in way_to(state):
+        set_state(connection, step)
+    return connection
+
+
+def way_to(state: State) -> list[State]:
+    """A shortest way from NEW to `state` along the table."""
+    ways: dict[State, list[State]] = {State.NEW: []}
+    for reached in (queue := [State.NEW]):
+        for step in NEXT[reached]:
+            if step not in ways:
+                ways[step] = [*ways[reached], step]
+                queue.append(step)
+    return ways[state]
+
+
+def adopt(owner: Reactor | Dispatcher, sock: Any, protocol: Protocol, limits: Limits | None = None) -> Connection:
+    """Make a connection of `sock`, as `accept` would."""
+    dispatcher = owner.dispatcher if isinstance(owner, Reactor) else owner
+    dispatcher.counters.accepted += 1
+    return dispatcher.adopt(sock, "peer", lambda: protocol, limits or dispatcher.limits)
+
+
+def turn_until(reactor: Reactor, condition: Callable[[], Any], what: str) -> None:
+    """Turn the loop until `condition` is true."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS:g} s: {what}"
+        reactor.run_once(0.05)
+
+
+def turn_until_idle(reactor: Reactor) -> None:
+    """Turn the loop until a turn brings nothing: what was sent on this machine so far has then been dealt with."""
+    quiet = 0
+    for _ in range(10_000):
+        events = len(reactor.poller.poll(0))
+        owed = reactor.dispatcher.attention or reactor.dispatcher.doomed
+        quiet = 0 if events or owed else quiet + 1
+        if quiet == 3:
+            return
+        reactor.run_once(0)
+    raise AssertionError("the loop spins: there is always something to do")
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a TCP connection on the loopback interface."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname(), timeout=DEADLINE_SECONDS)
+        theirs, _ = listening.accept()
+    theirs.settimeout(DEADLINE_SECONDS)
+    return ours, theirs
+
+
+def reset(sock: socket.socket) -> None:
+    """Close `sock` so that its peer sees a reset and not an end."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    sock.close()

@@ -1,0 +1,64 @@
+"""A server process for each test, which must be as it was at its start when the test is done with it."""
+
+import contextlib
+import pathlib
+import time
+
+import pytest
+
+from tests.support import observed, wait_until
+
+HERE = pathlib.Path(__file__).parent
+IDLE_SECONDS = 0.1  # a loop that spins goes round some thousand times in so long; an idle one, not at all
+IDLE_ITERATIONS = 10  # each question for the statistics wakes it up a few times
+
+
+def assert_idle(server):
+    """It does not go round and round: nothing but our own questions wakes it."""
+    before = server.statistics()["iterations"]
+    time.sleep(IDLE_SECONDS)
+    assert server.statistics()["iterations"] - before <= IDLE_ITERATIONS
+
+
+@contextlib.contextmanager
+def as_it_was(server):
+    """Whatever happens in the block: the server ends up idle, with its descriptors, and nobody unaccounted for."""
+    server.statistics()
+    descriptors = server.descriptors()
+    yield
+    wait_until(lambda: server.statistics()["open"] == 0, "the end of every connection")
+    wait_until(lambda: server.descriptors() == descriptors, f"{descriptors} descriptors as at the start")
+    statistics = server.statistics()
+    assert statistics["accepted"] == sum(statistics["closed"].values())
+    assert_idle(server)
+    assert server.terminate() == 0
+    assert f"stopped: {statistics['accepted']} connections served, 0 cut" in server.stderr.text
+    for complaint in ("Traceback", "Exception ignored", "Warning", "ERROR"):
+        assert complaint not in server.stderr.text, server.stderr.text
+
+
+@pytest.fixture
+def echo():
+    """An echo server."""
+    with observed("echo") as server, as_it_was(server):
+        yield server
+
+
+@pytest.fixture
+def serve():
+    """Serve the named class of `programs`, or another program, with these options."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(program, *options, **how):
+            name = f"programs:{program}" if program[0].isupper() else program
+            server = stack.enter_context(observed(name, *options, cwd=HERE, **how))
+            stack.enter_context(as_it_was(server))
+            return server
+
+        yield serve
+
+
+@pytest.fixture
+def idle():
+    """The check that a server does not spin."""
+    return assert_idle

@@ -1,0 +1,83 @@
+"""Some hundreds of clients at once on one thread: every byte back to its own client, and nothing left behind."""
+
+import pathlib
+import random
+import socket
+import time
+
+import pytest
+
+from tests.support import connect, exchange, patterned, receive, receive_all, reset, wait_until
+
+CLIENTS = 400
+QUIET_SECONDS = 0.5
+BUSY_TICKS = 5  # of the 50 in half a second; a loop that spins uses most of them even beside others
+
+
+def assert_no_ticks_are_used(server):
+    before = server.cpu_ticks()
+    time.sleep(QUIET_SECONDS)
+    assert server.cpu_ticks() - before <= BUSY_TICKS
+
+
+@pytest.fixture
+def clients(echo):
+    clients = [connect(echo.address) for _ in range(CLIENTS)]
+    yield clients
+    for client in clients:
+        client.close()
+
+
+def test_every_client_gets_its_own_bytes_back_and_the_server_is_idle_afterwards(echo, clients):
+    order = random.Random(2)
+    for turn in range(5):
+        messages = [patterned(order.randrange(1, 5000), seed=turn * CLIENTS + number) for number in range(CLIENTS)]
+        for number in order.sample(range(CLIENTS), CLIENTS):
+            clients[number].sendall(messages[number])
+        for number in order.sample(range(CLIENTS), CLIENTS):
+            assert receive(clients[number], len(messages[number])) == messages[number]
+
+    assert echo.statistics()["open"] == CLIENTS
+    assert_no_ticks_are_used(echo)
+    for client in clients:
+        client.close()
+    wait_until(lambda: echo.statistics()["open"] == 0, "the end of every connection")
+    assert_no_ticks_are_used(echo)
+
+
+def test_every_end_is_accounted_for_by_its_reason(echo, clients):
+    for number, client in enumerate(clients):
+        assert exchange(client, b"%d" % number) == b"%d" % number
+        if number % 4 == 0:
+            reset(client)
+        elif number % 4 == 1:
+            client.shutdown(socket.SHUT_WR)
+            assert receive_all(client) == b""
+        else:
+            client.close()
+    wait_until(lambda: echo.statistics()["open"] == 0, "the end of every connection")
+    ended = {reason: count for reason, count in echo.statistics()["closed"].items() if count}
+    assert ended == {"reset": CLIENTS // 4, "peer_closed": CLIENTS * 3 // 4}
+
+
+def test_short_connections_never_get_each_others_bytes(echo):
+    # Their descriptors are given again and again to the next: what was meant for one must not reach another (E7, E8).
+    waiting = []
+    for number in range(2000):
+        client = connect(echo.address)
+        client.sendall(b"%08d" % number)
+        waiting.append((number, client))
+        if len(waiting) == 20:
+            random.Random(number).shuffle(waiting)
+            for tag, client in waiting:
+                assert receive(client, 8) == b"%08d" % tag
+                reset(client) if tag % 3 else client.close()
+            waiting.clear()
+    assert echo.statistics()["accepted"] == 2000
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="no /proc/PID/task to count threads in")
+def test_one_thread_serves_them_all(echo, clients):
+    for client in clients[:: CLIENTS // 10]:
+        assert exchange(client, b"hello") == b"hello"
+    assert len(list(pathlib.Path(f"/proc/{echo.pid}/task").iterdir())) == 1
