@@ -33,9 +33,9 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 DESCRIPTION = """\
 Serve a program over TCP from one event loop.
 
-APP is a built-in program (chat, echo) or MODULE:NAME, a Protocol class or a factory
-of them. ADDRESS is HOST:PORT, [IPV6]:PORT, :PORT (every interface), unix:PATH
-or fd://N; port 0 takes a free one and says which."""
+APP is a built-in program (chat, echo) or MODULE:NAME, a Protocol class or a
+factory of them. ADDRESS is HOST:PORT, [IPV6]:PORT, :PORT (every interface),
+unix:PATH or fd://N; port 0 takes a free one and says which."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
