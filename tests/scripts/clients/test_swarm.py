@@ -1,0 +1,105 @@
+"""All clients together: what is counted, and what is said about it, during the run and after."""
+
+import errno
+import io
+import itertools
+import socket
+
+import pytest
+
+from reactor import Protocol, Reactor, Server
+from reactor.net.addresses import parse, resolve
+from scripts.clients.client import Outcome
+from scripts.clients.progress import Progress
+from scripts.clients.report import explanations, summarize
+from scripts.clients.swarm import Load, Phase, Swarm
+
+LOAD = Load(connections=10, messages=4, size=64, rate=0, timeout_seconds=30)
+
+
+class Echo(Protocol):
+    def connection_made(self, connection):
+        self.connection = connection
+
+    def data_received(self, data):
+        self.connection.write(data)
+
+
+class Silent(Protocol):
+    pass
+
+
+def sockets_failing_with(number, after):
+    """A socket factory: the first `after` sockets connect, the others fail with the error `number`."""
+    made = itertools.count()
+
+    class FailingSocket(socket.socket):
+        def connect_ex(self, _address):
+            return number
+
+    return lambda *args: (socket.socket if next(made) < after else FailingSocket)(*args)
+
+
+def swarm_against(server, reactor, load=LOAD):
+    return Swarm(reactor, resolve(parse(server.addresses[0])), load)
+
+
+def test_the_phases_come_in_order_and_the_bar_follows_them():
+    with Server(Echo, bind="127.0.0.1:0") as server, Reactor() as reactor:
+        swarm = swarm_against(server, reactor)
+        progress = Progress(swarm, io.StringIO())
+        assert progress.text() == f"connecting [{'.' * 24}]   0%  0 of 10 connections"
+        swarm.run()
+        assert progress.text() == f"done       [{'#' * 24}] 100%  40 of 40 messages"
+        assert swarm.phase is Phase.DONE
+        assert swarm.outcome_counts() == {Outcome.SERVED: 10}
+        assert reactor.counters.open == 0
+
+
+def test_the_bar_says_how_many_errors_there_are():
+    with Server(Silent, bind="127.0.0.1:0") as server, Reactor() as reactor:
+        swarm = swarm_against(server, reactor, Load(2, 1, 64, 0, timeout_seconds=0.05))
+        swarm.run()
+        assert Progress(swarm, io.StringIO()).text().endswith("  0%  0 of 2 messages, 2 errors")
+
+
+@pytest.mark.parametrize("served", [0, 7])
+def test_connects_that_fail_for_want_of_ports_are_counted_as_refused_and_explained(served):
+    with Server(Echo, bind="127.0.0.1:0") as server:
+        factory = sockets_failing_with(errno.EADDRNOTAVAIL, after=served)
+        with Reactor(socket_factory=factory) as reactor:
+            swarm = swarm_against(server, reactor)
+            swarm.run()
+            figures = summarize(swarm)
+    assert (figures["connected"], figures["served"], figures["errors"]["refused"]) == (served, served, 10 - served)
+    [sentence] = explanations(swarm)
+    assert sentence.startswith(f"{10 - served} clients could not connect: no local port is left")
+
+
+def test_connects_that_are_not_answered_are_told_apart_from_answers_that_do_not_come():
+    with Server(Echo, bind="127.0.0.1:0") as server:
+        with Reactor(socket_factory=sockets_failing_with(errno.ETIMEDOUT, after=9)) as reactor:
+            swarm = swarm_against(server, reactor)
+            swarm.run()
+    assert summarize(swarm)["errors"]["timed_out"] == 1
+    [sentence] = explanations(swarm)
+    assert sentence.startswith("1 client got no answer to the connect: the server's accept queue is full")
+
+
+def test_a_server_that_answers_nobody_is_not_said_to_serve_somebody():
+    with Server(Silent, bind="127.0.0.1:0") as server, Reactor() as reactor:
+        swarm = swarm_against(server, reactor, Load(3, 1, 64, 0, timeout_seconds=0.05))
+        swarm.run()
+        assert summarize(swarm)["never_answered"] == 3
+        [sentence] = explanations(swarm)
+    assert sentence.startswith("3 clients were accepted by the kernel and never answered")
+    assert sentence.endswith("or it takes them and does not echo")
+
+
+def test_a_run_that_was_cut_short_while_connecting_has_nobody_who_was_not_answered():
+    with Server(Silent, bind="127.0.0.1:0") as server, Reactor() as reactor:
+        swarm = swarm_against(server, reactor)
+        reactor.stop()
+        swarm.run()
+        figures = summarize(swarm)
+    assert (figures["never_answered"], figures["seconds"], sum(figures["errors"].values())) == (0, 0.0, 0)
