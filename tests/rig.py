@@ -8,6 +8,7 @@ has a deadline and asserts nothing about time.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reactor import Connection, Limits, Protocol, Reactor, State
+from reactor.core.acceptor import Acceptor
 from reactor.core.counters import Counters
 from reactor.core.dispatcher import Dispatcher
 from reactor.core.poller import SelectorPoller
@@ -24,6 +26,21 @@ from reactor.core.timers import Timers
 
 DEADLINE_SECONDS = 20.0
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
+
+
+def os_error(number: int) -> OSError:
+    """The error that the kernel means by that number."""
+    return OSError(number, os.strerror(number))
+
+
+def break_down(*_arguments: Any) -> None:
+    """A callback that raises."""
+    raise LookupError("on purpose")
+
+
+def leave(*_arguments: Any) -> None:
+    """A callback that ends the program."""
+    raise SystemExit
 
 
 class FakeClock:
@@ -94,8 +111,8 @@ class Recorder(Protocol):
 class StubSocket:
     """Answers `recv`, `send` and `accept` from the lists it was given; raises what is an exception there.
 
-    A number in `sends` is how much one `send` takes; when they run out, everything is taken. When `receives` or
-    `accepts` run out, there is nothing (EAGAIN).
+    A number in `sends` is how much one `send` takes; when they run out, everything is taken. In `accepts` are
+    sockets, or pairs of one and its peer's address. When `receives` or `accepts` run out, there is nothing (EAGAIN).
     """
 
     family = socket.AF_UNIX
@@ -110,6 +127,11 @@ class StubSocket:
         self.closed = False
         self.backlog = 0
         self._number = next(self._numbers)
+
+    @property
+    def resets(self) -> bool:
+        """Whether its close would send a reset."""
+        return (socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE) in self.options
 
     def fileno(self) -> int:
         return -1 if self.closed else self._number
@@ -140,7 +162,8 @@ class StubSocket:
         return count
 
     def accept(self) -> tuple[Any, Any]:
-        return self._answer(self.accepts, BlockingIOError()), "peer"
+        answer = self._answer(self.accepts, BlockingIOError())
+        return answer if isinstance(answer, tuple) else (answer, "peer")
 
     def listen(self, backlog: int) -> None:
         self.backlog = backlog
@@ -155,7 +178,7 @@ class StubSocket:
     def _answer(answers: deque[Any], otherwise: Any) -> Any:
         answer = answers.popleft() if answers else otherwise
         if isinstance(answer, BaseException):
-            raise answer
+            raise type(answer)(*answer.args)  # a new one: a traceback would keep alive what was passed
         return answer
 
 
@@ -175,14 +198,34 @@ class StubPoller(SelectorPoller):
         self.changes += 1
 
 
-def make_dispatcher(limits: Limits | None = None) -> Dispatcher:
-    """A dispatcher over a `StubPoller` and a `FakeClock`."""
-    return Dispatcher(StubPoller(), Timers(FakeClock()), Counters(), limits or Limits())
+class StubReactor:
+    """What a dispatcher leans on, over a `StubPoller` and a `FakeClock`: no kernel anywhere."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.poller = StubPoller()
+        self.timers = Timers(FakeClock())
+        self.counters = Counters()
+        self.dispatcher = Dispatcher(self)
+        self.acceptor = Acceptor(self.dispatcher)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass and run the timers that are due then."""
+        self.timers.clock.now += seconds
+        self.timers.now = self.timers.clock()
+        self.timers.run_due()
+
+    def finish(self) -> None:
+        """The end of an iteration: all that is owed is done."""
+        self.dispatcher.flush()
+        if self.dispatcher.reap():
+            self.acceptor.wake_resting()
 
 
 def make_connection(state: State = State.OPEN, limits: Limits | None = None, **reactions: Any) -> Connection:
     """A connection with a `Recorder` and no network, led to `state` along the table."""
-    connection = Connection(StubSocket(), "peer", limits or Limits(), deque(), Counters())
+    reactor = StubReactor(limits)
+    connection = Connection(StubSocket(), "peer", reactor.limits, reactor, deque())
     connection.protocol = Recorder(**reactions)
     connection.protocol.connection = connection
     for step in way_to(state):
@@ -201,11 +244,12 @@ def way_to(state: State) -> list[State]:
     return ways[state]
 
 
-def adopt(owner: Reactor | Dispatcher, sock: Any, protocol: Protocol, limits: Limits | None = None) -> Connection:
-    """Make a connection of `sock`, as `accept` would."""
-    dispatcher = owner.dispatcher if isinstance(owner, Reactor) else owner
-    dispatcher.counters.accepted += 1
-    return dispatcher.adopt(sock, "peer", lambda: protocol, limits or dispatcher.limits)
+def adopt(
+    reactor: Reactor | StubReactor, sock: Any, protocol: Protocol, limits: Limits | None = None
+) -> Connection:
+    """Make a connection of `sock`, as a connector would."""
+    reactor.counters.connected += 1
+    return reactor.dispatcher.adopt(sock, "peer", lambda: protocol, limits or reactor.limits)
 
 
 def turn_until(reactor: Reactor, condition: Callable[[], Any], what: str) -> None:

@@ -132,7 +132,7 @@ def test_a_write_after_the_end_is_dropped_counted_and_logged_once(state, caplog)
     for _ in range(10_000):
         connection.write(b"late")
     assert not connection.has_output()
-    assert connection.dropped_writes == connection.counters.dropped_writes == 10_000
+    assert connection.dropped_writes == connection.reactor.counters.dropped_writes == 10_000
     assert len(caplog.records) == 1
     assert connection.protocol.calls == []
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from reactor import Protocol
-from tests.rig import Recorder, StubSocket, adopt, make_dispatcher, turn_until
+from tests.rig import Recorder, StubReactor, StubSocket, adopt, turn_until
 
 CALLBACKS = ["connection_made", "data_received", "eof_received", "connection_lost", "pause_writing", "resume_writing"]
 
@@ -87,7 +87,7 @@ def test_nothing_is_called_after_connection_lost(reactor, pair):
 
 
 def test_pause_and_resume_alternate_even_when_every_resume_writes_too_much():
-    dispatcher = make_dispatcher()
+    reactor = StubReactor()
     rounds = iter(range(5))
 
     def write_again(recorder):
@@ -95,9 +95,9 @@ def test_pause_and_resume_alternate_even_when_every_resume_writes_too_much():
             recorder.connection.write(b"x" * 100_000)
 
     protocol = Recorder(resume_writing=write_again)
-    connection = adopt(dispatcher, StubSocket(), protocol)
+    connection = adopt(reactor, StubSocket(), protocol)
     connection.write(b"x" * 100_000)
     connection.write(b"x" * 100_000)
-    while dispatcher.attention:
-        dispatcher.flush()
+    while reactor.dispatcher.attention:
+        reactor.finish()
     assert protocol.names == ["connection_made"] + ["pause_writing", "resume_writing"] * 6

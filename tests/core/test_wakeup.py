@@ -97,7 +97,7 @@ def test_a_wake_up_from_another_thread_ends_an_endless_wait(poller, waker):
 def test_a_thousand_wake_ups_leave_one_byte(poller, waker):
     for _ in range(1000):
         waker.wake()
-    assert waker._receiver.recv(4096) == b"\0"
+    assert waker.socket.recv(4096) == b"\0"
 
 
 def test_a_full_pipe_neither_blocks_nor_raises_and_is_emptied_at_once(poller, waker):
@@ -121,11 +121,12 @@ def test_a_wake_up_while_the_pipe_is_being_emptied_loses_no_later_one(poller, wa
             return self.receiver.recv(size)
 
     waker.wake()
-    receiver, waker._receiver = waker._receiver, Interrupted(waker._receiver)
+    receiver = waker.socket
+    waker.socket = Interrupted(receiver)
     try:
         assert woken(poller)
     finally:
-        waker._receiver = receiver
+        waker.socket = receiver
     waker.wake()
     assert woken(poller)
 
