@@ -64,6 +64,10 @@ class Dispatcher:
         self.counters = reactor.counters
         self.limits = reactor.limits
         self.admission = Admission()
+        # The sizes of what was received and sent in this batch. Appending to a list costs a third of adding to two
+        # counters, and this is done for every message: `tally` adds them up, once a batch.
+        self.received: list[int] = []
+        self.sent: list[int] = []
         self.attention: deque[Connection] = deque()  # touched outside their own callback: to be settled
         self.doomed: deque[Connection] = deque()  # CLOSED: to be reaped
         self._memory_warned = False
@@ -86,7 +90,7 @@ class Dispatcher:
         connection = Connection(sock, peername, limits, self.reactor, self.attention)
         connection.admitted_from = admitted_from
         self.poller.register(connection.fd, 0, self.dispatch, connection)
-        connection.attended = connection.touched = True
+        connection.attended = True
         try:
             self._introduce(connection, factory)
         finally:
@@ -108,42 +112,94 @@ class Dispatcher:
     # Reading.
 
     def dispatch(self, connection: Connection, events: int) -> None:
-        """Something happened at a connection: read, tell its protocol, and settle what came of it."""
+        """Something happened at a connection: read, tell its protocol, and settle what came of it.
+
+        The ordinary event of an ordinary connection is written out here in one piece, down to the send: every message
+        takes this path, and a function call saved on it is worth 3 % of an echo. Whatever is not ordinary leaves it
+        where that shows. It reads once, and sends once: a firehose must not starve the others (R1), and what is not
+        read now is reported again.
+        """
         connection.attended = True  # what its own callbacks ask for is settled below, without the queue
         try:
-            if not connection.interest & READABLE:
-                if events & (BROKEN | PEER_FIN):
-                    self._look_at_end(connection, events)
-            elif events != WRITABLE:
-                self.receive(connection)
-        finally:  # even when a callback raises SystemExit: whoever runs the loop again finds all in order
-            self.settle(connection)
-
-    def receive(self, connection: Connection) -> None:
-        """Read once and pass it on. Once: a firehose must not starve the others (R1), and it comes again."""
-        state = connection.state
-        if state.delivers:
-            if connection.reading_paused:
+            if events != READABLE or not connection.ordinary:
+                self._dispatch_rare(connection, events)
                 return
-        elif not state.discards:
-            return  # ended, or half-closed, by somebody else earlier in this batch
-        try:
-            data = connection.socket.recv(self.limits.receive_bytes)
-        except BlockingIOError:
-            return  # a spurious event: the kernel changed its mind, select(2) allows it
-        except OSError as exc:
-            connection.end(CloseReason.RESET, exc)
+            asked = connection.receive_bytes
+            try:
+                data = connection.socket.recv(asked)
+            except OSError as exc:
+                self._fail(connection, exc)
+                return
+            count = len(data)
+            if count == asked or not count:
+                self._take(connection, data)
+            else:
+                connection.heard_at = self.timers.now
+                self.received.append(count)
+                try:
+                    connection.protocol.data_received(data)
+                except Exception as exc:
+                    connection.fail("data_received", exc)
+            output = connection.unsent
+            if output and connection.ordinary:
+                try:
+                    count = connection.socket.send(output)
+                except OSError as exc:
+                    self._fail(connection, exc)
+                    return
+                self.sent.append(count)
+                if count == len(output):
+                    connection.unsent = b""
+                    connection.attended = False
+                else:
+                    connection.sent(count)
+        finally:  # also when a callback raises SystemExit: whoever runs the loop again finds all in order
+            if connection.attended:
+                self.settle(connection)
+
+    def _dispatch_rare(self, connection: Connection, events: int) -> None:
+        """An event that is not just input, or at a connection that is paused, ending, or waiting to send."""
+        if not connection.interest & READABLE:
+            if events & (BROKEN | PEER_FIN):
+                self._look_at_end(connection, events)
             return
+        wanted = connection.state.discards or connection.is_reading()  # else ended or paused earlier in this batch
+        if wanted and events != WRITABLE:
+            try:
+                data = connection.socket.recv(connection.receive_bytes)
+            except OSError as exc:
+                self._fail(connection, exc)
+            else:
+                self._take(connection, data)
+
+    def _take(self, connection: Connection, data: bytes) -> None:
+        """What `recv` brought, when it may be the end, or more than a small message, or not be wanted any more."""
         if not data:
             self._receive_eof(connection)
-        elif state.delivers:
+        elif connection.state.delivers:
+            if len(data) == connection.receive_bytes:  # there is more than fits: ask for more from now on
+                connection.receive_bytes = self.limits.receive_bytes
             connection.heard_at = self.timers.now
-            self.counters.receives += 1
-            self.counters.bytes_received += len(data)
+            self.received.append(len(data))
             try:
                 connection.protocol.data_received(data)
             except Exception as exc:
                 connection.fail("data_received", exc)
+
+    def _fail(self, connection: Connection, exc: OSError) -> None:
+        """A `recv` or `send` raised. EAGAIN only means "not now": the kernel may change its mind (select(2))."""
+        if not isinstance(exc, BlockingIOError):
+            connection.end(CloseReason.RESET, exc)
+
+    def tally(self) -> None:
+        """Count what `dispatch` has received and sent, once for the whole batch."""
+        counters = self.counters
+        counters.receives += len(self.received)
+        counters.bytes_received += sum(self.received)
+        counters.sends += len(self.sent)
+        counters.bytes_sent += sum(self.sent)
+        self.received.clear()
+        self.sent.clear()
 
     def _receive_eof(self, connection: Connection) -> None:
         """The peer's FIN: it will say no more, but until we have finished too it may still listen (E1)."""
@@ -186,14 +242,14 @@ class Dispatcher:
     # Writing.
 
     def settle(self, connection: Connection) -> None:
-        """Bring the kernel into line with the connection: send, and if more than that was asked for, the rest."""
+        """Bring the kernel into line with the connection: send, and unless that was all, see to the rest."""
         emptied = True
         if connection.unsent or connection.backlog is not None:
             emptied = self.send(connection)
-        if connection.touched:
-            self._follow_up(connection, emptied)
-        else:
+        if connection.ordinary:
             connection.attended = False
+        else:
+            self._follow_up(connection, emptied)
 
     def send(self, connection: Connection) -> bool:
         """Send what waits, within the budget; whether that was all of it."""
@@ -218,15 +274,15 @@ class Dispatcher:
             self.counters.sends += 1
             self.counters.bytes_sent += count
             emptied = connection.sent(count)
-            if not emptied or connection.interest & WRITABLE:
-                connection.touched = True  # what the kernel is to watch has changed, or may have
+            if not emptied:
+                connection.check_high_mark()
             if emptied or count < offered:
                 return emptied  # else the kernel is full, and will say when it is not
             budget -= count
         return False
 
     def _follow_up(self, connection: Connection, emptied: bool) -> None:
-        """After a touch: resume its writing, take the steps that are due, and watch what it now wants."""
+        """Not ordinary, or not any more: resume its writing, take the steps that are due, watch what it now wants."""
         if connection.writing_paused:
             self._check_low_mark(connection)
         if connection.state is not OPEN:
@@ -236,7 +292,7 @@ class Dispatcher:
             # always has more to say, to a peer that reads as fast, would starve everyone (W7).
             self.attention.append(connection)
             return
-        connection.attended = connection.touched = False
+        connection.attended = False
         if connection.fd < 0:
             return
         wanted = connection.wanted_interest()
@@ -246,6 +302,7 @@ class Dispatcher:
         if connection.state is not connection.settled_state:
             connection.settled_state = connection.state
             connection.since = self.timers.now
+        connection.ordinary = connection.state is OPEN and wanted == READABLE | BROKEN
         self._arm(connection)
 
     def _check_low_mark(self, connection: Connection) -> None:

@@ -135,10 +135,12 @@ class Reactor:
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
         handlers = self.poller.handlers
         for fd, happened in events:
-            entry = handlers.get(fd)
-            if entry is not None:  # else it was unregistered earlier in this batch: stale (E7)
-                handler, source = entry
-                handler(source, happened)
+            try:
+                handler, source = handlers[fd]
+            except KeyError:
+                continue  # unregistered earlier in this batch: the event is stale (E7)
+            handler(source, happened)
+        self.dispatcher.tally()
 
     # Running it.
 
