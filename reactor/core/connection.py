@@ -85,6 +85,7 @@ class Connection:
         "attention",  # the dispatcher's queue of connections to settle
         "touched",  # more than plain output is to be settled
         "attended",  # on that list, or in its own callback: it will be settled
+        "queued",  # on that list, whatever else
         "timer",  # the Handle of its deadline, or None
         "admitted_from",  # the host it was let in from; None if we opened it
         "close_reason",  # why it ends, once that is known
@@ -126,6 +127,7 @@ class Connection:
         self.attention = attention
         self.touched = False
         self.attended = False
+        self.queued = False
         self.timer: Handle | None = None
         self.admitted_from: str | None = None
         self.close_reason: CloseReason | None = None
@@ -153,7 +155,7 @@ class Connection:
         elif self.backlog is None and not self.unsent:
             self.unsent = data
             if not self.attended:
-                self._ask_for_attention()
+                self.ask_for_attention()
             if len(data) > self.high_bytes:
                 self.pause()
         elif data:
@@ -359,7 +361,14 @@ class Connection:
         """Something has changed beyond plain output: have the state, the interest and the deadline looked at."""
         self.touched = True
         if not self.attended:
-            self._ask_for_attention()
+            self.ask_for_attention()
+
+    def ask_for_attention(self) -> None:
+        """Have it settled in the flush phase. On the list once at most: places there are turns (law 8)."""
+        self.attended = True
+        if not self.queued:
+            self.queued = True
+            self.attention.append(self)
 
     # Parts of the above.
 
@@ -375,7 +384,7 @@ class Connection:
         self.backlog.append(data)
         self.reactor.counters.buffered_bytes += len(data)
         if not self.attended:
-            self._ask_for_attention()
+            self.ask_for_attention()
         if waiting + len(data) > self.high_bytes:
             self.pause()
 
@@ -392,10 +401,6 @@ class Connection:
         if not self.dropped_writes:  # once, however many follow (W4)
             logger.info("%s has ended: what is written to it is dropped", self)
         self.dropped_writes += 1
-
-    def _ask_for_attention(self) -> None:
-        self.attended = True
-        self.attention.append(self)
 
     def __repr__(self) -> str:
         return f"<Connection {self.fd} {self.state.label} peer={self.peername}>"
