@@ -10,8 +10,9 @@ from reactor.core.poller import READABLE, WRITABLE
 from tests.rig import Recorder, StubReactor, StubSocket, adopt, make_connection
 
 LIMITS = Limits(
-    first_byte_seconds=60, idle_seconds=300, frame_seconds=30, write_stall_seconds=50, close_seconds=20, linger_seconds=5
-)
+    first_byte_seconds=60, idle_seconds=300, frame_seconds=30,
+    write_stall_seconds=50, close_seconds=20, linger_seconds=5,
+)  # fmt: skip
 ALIVE = [State.OPEN, State.HALF_CLOSED_REMOTE, State.HALF_CLOSED_LOCAL]
 in_every_living_state = pytest.mark.parametrize("state", ALIVE, ids=lambda state: state.name)
 
