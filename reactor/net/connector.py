@@ -120,8 +120,7 @@ class Connector:
 
     def _drop_socket(self) -> None:
         if self.socket is not None:
-            self._reactor.poller.unregister(self.socket.fileno(), WRITABLE)
-            self.socket.close()
+            self._reactor.poller.discard(self.socket, self.socket.fileno(), WRITABLE)
             self.socket = None
 
 
@@ -153,6 +152,7 @@ def connect(
     none within `limits.connect_seconds`, `on_failure` is called once with the OSError of the last try. Call it on
     the reactor's thread. ValueError for text that is no address; RuntimeError when the reactor is closed.
     """
+    reactor.check_open()
     parsed = parse(address) if isinstance(address, str) else None
     if parsed is not None and parsed.fd is not None:
         raise ValueError(f"{address} is a socket to listen on; nothing can be connected to it")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from reactor import Limits, Protocol, Reactor, connect
+from reactor import Protocol, Reactor, connect
 from reactor.net.addresses import Endpoint
 
 BATCH = 256  # connects in flight: twice the usual backlog of small servers (128), a sixteenth of Linux's limit
@@ -33,14 +33,12 @@ class Connecting:
         reactor: Reactor,
         endpoints: list[Endpoint],
         factories: Iterable[Callable[[], Protocol]],
-        timeout_seconds: float,
         on_failure: Callable[[OSError], object],
         on_done: Callable[[], object],
     ) -> None:
         self._reactor = reactor
         self._endpoints = endpoints
         self._factories = iter(factories)
-        self._limits = Limits(connect_seconds=timeout_seconds)
         self._on_failure = on_failure
         self._on_done = on_done
         self._allowed = BATCH
@@ -70,7 +68,7 @@ class Connecting:
             self._count_answer()
             return factory()
 
-        connect(self._reactor, made, self._endpoints, self._failed, self._limits)
+        connect(self._reactor, made, self._endpoints, self._failed)
 
     def _failed(self, exc: OSError) -> None:
         self._on_failure(exc)

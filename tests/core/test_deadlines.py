@@ -1,0 +1,194 @@
+"""No state without a deadline: which one holds follows from the state and from when what last happened."""
+
+import math
+
+import pytest
+
+from reactor import CloseReason, Limits, State
+from reactor.core.deadlines import NEVER, next_deadline
+from reactor.core.poller import READABLE, WRITABLE
+from tests.rig import Recorder, StubReactor, StubSocket, adopt, make_connection
+
+LIMITS = Limits(
+    first_byte_seconds=60, idle_seconds=300, frame_seconds=30,
+    write_stall_seconds=50, close_seconds=20, linger_seconds=5,
+)  # fmt: skip
+ALIVE = [State.OPEN, State.HALF_CLOSED_REMOTE, State.HALF_CLOSED_LOCAL]
+in_every_living_state = pytest.mark.parametrize("state", ALIVE, ids=lambda state: state.name)
+
+
+def since(moment, state=State.OPEN, limits=LIMITS, **moments):
+    connection = make_connection(state, limits)
+    connection.since = moment
+    for name, value in moments.items():
+        setattr(connection, name, value)
+    return connection
+
+
+@in_every_living_state
+def test_the_first_byte_has_a_deadline(state):
+    assert next_deadline(since(1000, state)) == (1060, CloseReason.FIRST_BYTE_TIMEOUT)
+
+
+@in_every_living_state
+@pytest.mark.parametrize(("heard", "progress"), [(1100, NEVER), (1100, 1050), (1050, 1100)])
+def test_after_it_silence_in_both_directions_has_one(state, heard, progress):
+    connection = since(1000, state, heard_at=heard, progress_at=progress)
+    assert next_deadline(connection) == (1400, CloseReason.IDLE_TIMEOUT)
+
+
+def test_a_frame_has_one_from_its_first_byte_however_much_trickles_in():
+    connection = since(1000, heard_at=1100, frame_since=1100)
+    assert next_deadline(connection) == (1130, CloseReason.FRAME_TIMEOUT)
+    connection.heard_at = 1129
+    assert next_deadline(connection) == (1130, CloseReason.FRAME_TIMEOUT)
+
+
+def test_the_earlier_of_two_holds():
+    connection = since(1000, heard_at=1100, frame_since=1100, limits=Limits(idle_seconds=10, frame_seconds=30))
+    assert next_deadline(connection) == (1110, CloseReason.IDLE_TIMEOUT)
+
+
+@in_every_living_state
+def test_output_that_waits_has_one_since_the_kernel_last_took_some(state):
+    connection = since(1000, state, heard_at=1200, progress_at=1100, unsent=b"waiting")
+    assert next_deadline(connection) == (1150, CloseReason.WRITE_STALLED)
+    connection.unsent = b""
+    assert next_deadline(connection) == (1500, CloseReason.IDLE_TIMEOUT)
+
+
+@pytest.mark.parametrize("state", [State.CLOSING, State.FLUSHING], ids=lambda state: state.name)
+def test_what_is_left_to_be_sent_after_close_has_one_whatever_is_heard(state):
+    connection = since(1000, state, heard_at=1019, progress_at=1019, unsent=b"waiting")
+    assert next_deadline(connection) == (1020, CloseReason.CLOSE_TIMEOUT)
+
+
+def test_lingering_has_one_whatever_is_heard():
+    assert next_deadline(since(1000, State.LINGERING, heard_at=1004)) == (1005, CloseReason.LINGER_TIMEOUT)
+
+
+def test_what_has_ended_needs_none():
+    assert next_deadline(since(1000, State.CLOSED))[0] == math.inf
+
+
+def test_an_infinite_deadline_never_comes():
+    connection = since(1000, limits=Limits(first_byte_seconds=math.inf, idle_seconds=math.inf))
+    assert next_deadline(connection)[0] == math.inf
+    connection.heard_at = 1000
+    assert next_deadline(connection)[0] == math.inf
+
+
+# Kept by the dispatcher, with one timer each.
+
+
+@pytest.fixture
+def stub():
+    return StubReactor(LIMITS)
+
+
+def stubbed(stub, limits=LIMITS, **answers):
+    return adopt(stub, StubSocket(**answers), Recorder(), limits)
+
+
+def pass_until_the_end(stub, connection, step=0.5, feed=lambda: None):
+    """Let time pass in steps until the connection has ended; how long that took, within a step."""
+    begin = stub.timers.now
+    while connection.state is not State.LOST:
+        assert stub.timers.now - begin < 1000, "it has no end"
+        feed()
+        stub.pass_time(step)
+        stub.finish()
+    assert isinstance(connection.protocol.calls[-1][1], TimeoutError)
+    assert len(stub.timers) == 0
+    return stub.timers.now - begin
+
+
+def test_who_never_says_a_word_is_ended(stub):
+    connection = stubbed(stub)
+    assert pass_until_the_end(stub, connection) == 60
+    assert connection.close_reason is CloseReason.FIRST_BYTE_TIMEOUT
+
+
+def test_who_falls_silent_is_ended(stub):
+    connection = stubbed(stub, receives=[b"x"] * 3)
+    for _ in range(3):
+        stub.pass_time(59)
+        stub.dispatcher.dispatch(connection, READABLE)
+    assert pass_until_the_end(stub, connection) == 300
+    assert connection.close_reason is CloseReason.IDLE_TIMEOUT
+
+
+def test_silence_is_noticed_in_time_even_where_the_first_byte_may_take_longer(stub):
+    connection = stubbed(stub, limits=Limits(first_byte_seconds=60, idle_seconds=10), receives=[b"x"])
+    stub.pass_time(1)
+    stub.dispatcher.dispatch(connection, READABLE)
+    stub.finish()
+    assert pass_until_the_end(stub, connection) == 10
+    assert connection.close_reason is CloseReason.IDLE_TIMEOUT
+
+
+def test_one_who_is_only_sent_to_is_not_idle_once_it_has_spoken(stub):
+    connection = stubbed(stub, receives=[b"x"])
+    stub.dispatcher.dispatch(connection, READABLE)
+    for _ in range(10):
+        stub.pass_time(200)
+        connection.write(b"news")
+        stub.finish()
+    assert connection.state is State.OPEN
+
+
+def test_a_trickle_does_not_push_back_the_deadline_of_a_frame(stub):
+    connection = stubbed(stub, receives=[b"x"] * 1000)
+
+    def trickle():
+        stub.dispatcher.dispatch(connection, READABLE)
+        since = connection.frame_since if connection.frame_bytes else stub.timers.now
+        connection.keep_input(connection.frame_bytes + 1, since)
+
+    assert pass_until_the_end(stub, connection, feed=trickle) == 30
+    assert connection.close_reason is CloseReason.FRAME_TIMEOUT
+
+
+def test_who_takes_nothing_of_what_waits_is_ended_and_who_takes_a_little_is_not(stub):
+    connection = stubbed(stub, receives=[b"x"], sends=[1, *[0, 1] * 3, *[0] * 1000])
+    stub.dispatcher.dispatch(connection, READABLE)
+    connection.write(b"0123456789")
+    stub.finish()
+    for _ in range(6):
+        stub.pass_time(40 / 2)
+        stub.dispatcher.dispatch(connection, WRITABLE)
+        stub.finish()
+    assert connection.state is State.OPEN
+    retry = lambda: stub.dispatcher.dispatch(connection, WRITABLE)  # noqa: E731
+    assert pass_until_the_end(stub, connection, feed=retry) == 50
+    assert connection.close_reason is CloseReason.WRITE_STALLED
+    assert connection.socket.resets
+
+
+def test_after_close_a_trickle_of_progress_does_not_help(stub):
+    connection = stubbed(stub, sends=[0] + [1] * 1000)
+    connection.write(b"x" * 1000)
+    connection.close()
+    stub.finish()
+    assert pass_until_the_end(stub, connection, feed=lambda: stub.dispatcher.dispatch(connection, WRITABLE)) == 20
+    assert connection.close_reason is CloseReason.CLOSE_TIMEOUT
+
+
+def test_lingering_ends(stub):
+    connection = stubbed(stub, receives=[b"x"] * 1000)
+    connection.close()
+    stub.finish()
+    assert connection.state is State.LINGERING
+    assert pass_until_the_end(stub, connection, feed=lambda: stub.dispatcher.dispatch(connection, READABLE)) == 5
+    assert connection.close_reason is CloseReason.LINGER_TIMEOUT
+
+
+def test_a_message_arms_no_timer(stub):
+    connection = stubbed(stub, receives=[b"x"] * 1000)
+    timer, entries = connection.timer, len(stub.timers._heap)
+    for _ in range(1000):
+        stub.dispatcher.dispatch(connection, READABLE)
+        connection.write(b"echo")
+        stub.finish()
+    assert connection.timer is timer
+    assert len(stub.timers._heap) == entries == 1
