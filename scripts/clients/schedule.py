@@ -64,10 +64,8 @@ class Schedule:
         upto = min(due, self._sent + BURST)
         for index in range(self._sent, upto):
             clients[index % len(clients)].send_next(now)
-        self._sent = max(self._sent, upto)
-        if upto < due:
-            self._reactor.call_soon(self._send_due)
-        elif upto < self._total:
+        self._sent = upto
+        if upto < self._total:
             self._alarm.ring_at(self._start_at + upto / self._rate)
 
 
@@ -82,7 +80,7 @@ class Alarm:
             reactor.add_signal_handler(signal.SIGALRM, callback)
 
     def ring_at(self, when: float) -> None:
-        """Call back at `when`, in seconds of the reactor."""
+        """Call back at `when`, in seconds of the reactor; shortly if that has passed."""
         delay = max(when - self._reactor.time(), SHORTEST_SLEEP_SECONDS)
         if self._by_signal:
             signal.setitimer(signal.ITIMER_REAL, delay)
