@@ -189,6 +189,11 @@ SCRIPTS = [
         [("send", b"?"), ("await", "pause_writing"), ("receive_end",)],
     ),
     Script(
+        "many small writes pause writing too, once",
+        {"connection_made": [SMALL], "data_received": [("write_each", [bytes(1024)] * 1024)]},
+        [("send", b"?"), ("await", "pause_writing"), ("receive", 1 << 20), ("await", "resume_writing"), ("close",)],
+    ),
+    Script(
         "close while writing is paused",
         {"connection_made": [SMALL], "data_received": [("write", BIG), ("close",)]},
         [("send", b"?"), ("await", "pause_writing"), ("receive_end",)],
