@@ -13,7 +13,7 @@ for earlier answers, the message is sent behind them. And a latency counts from 
 this program itself is late, or the server so slow that the kernel takes no more, that is waiting too.
 
 Timers of the reactor are precise to a millisecond, since epoll_wait(2) counts in those, which is far more
-than an answer takes. A signal of setitimer(2) ends a wait to within some 0.05 ms, at no cost while nothing
+than an answer takes. A signal of setitimer(2) ends a wait to within a tenth of that, at no cost while nothing
 happens, and the reactor takes signals as ordinary calls. So the alarm clock is a signal where there is one,
 and a timer elsewhere.
 """
