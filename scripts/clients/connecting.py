@@ -43,7 +43,7 @@ class Connecting:
         self._on_done = on_done
         self._allowed = BATCH
         self._begun = self._answered = self._answered_before = 0
-        self._exhausted = self._done = self._turn_pending = False
+        self._exhausted = self._turn_pending = False
 
     def start(self) -> None:
         """Let the first batch go."""
@@ -59,8 +59,7 @@ class Connecting:
             else:
                 self._begun += 1
                 self._connect(factory)
-        if self._exhausted and self._answered == self._begun and not self._done:
-            self._done = True
+        if self._exhausted and self._answered == self._begun:
             self._on_done()
 
     def _connect(self, factory: Callable[[], Protocol]) -> None:

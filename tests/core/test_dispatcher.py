@@ -520,6 +520,84 @@ def test_a_protocol_that_always_has_more_to_say_gets_no_more_turns_the_longer_it
     assert len(stub.dispatcher.attention) <= 1
 
 
+# Memory (W5).
+
+
+def full(stub, size, **reactions):
+    """A connection that keeps `size` bytes the kernel has no room for."""
+    connection = stubbed(stub, sends=[0] * 1000, **reactions)
+    connection.write(b"x" * size)
+    return connection
+
+
+def test_when_all_keep_too_much_they_are_asked_to_pause_and_then_the_largest_is_ended():
+    stub = StubReactor(Limits(memory_bytes=100, output_high_bytes=80, output_low_bytes=10))
+    small, large, medium = full(stub, 20), full(stub, 60), full(stub, 40)
+    idle = stubbed(stub)
+    stub.finish()
+    assert stub.counters.buffered_bytes == 120
+    for connection in (small, large, medium):
+        assert connection.protocol.names == ["connection_made", "pause_writing"]
+    assert idle.protocol.names == ["connection_made"]
+    stub.finish()
+    assert ended(large) is CloseReason.MEMORY
+    assert "60 bytes" in str(large.protocol.calls[-1][1])
+    assert [connection.state for connection in (small, medium, idle)] == [State.OPEN] * 3
+    assert stub.counters.buffered_bytes == 60
+
+
+def test_no_more_are_ended_than_have_to_be_and_no_fewer():
+    stub = StubReactor(Limits(memory_bytes=100))
+    connections = [full(stub, size) for size in (50, 60, 70, 80)]
+    for _ in range(3):
+        stub.finish()
+    assert [connection.state is State.LOST for connection in connections] == [False, True, True, True]
+
+
+def test_who_makes_room_when_asked_is_not_ended():
+    stub = StubReactor(Limits(memory_bytes=100))
+    connections = [full(stub, 60), full(stub, 60)]
+    stub.finish()
+    connections[0].socket.sends.clear()
+    stub.dispatcher.dispatch(connections[0], WRITABLE)
+    for _ in range(3):
+        stub.finish()
+    assert [connection.state for connection in connections] == [State.OPEN] * 2
+
+
+def test_the_next_time_there_is_too_much_there_is_a_warning_again():
+    stub = StubReactor(Limits(memory_bytes=100))
+    connections = [full(stub, 60), full(stub, 60)]
+    stub.finish()
+    for connection in connections:
+        connection.socket.sends.clear()
+        stub.dispatcher.dispatch(connection, WRITABLE)
+    stub.finish()
+    connections = [full(stub, 60), full(stub, 60)]
+    stub.finish()
+    assert [connection.state for connection in connections] == [State.OPEN] * 2
+
+
+def test_who_cannot_write_any_more_is_not_asked_to_pause():
+    stub = StubReactor(Limits(memory_bytes=100))
+    closing, writing = full(stub, 60), full(stub, 60)
+    closing.close()
+    stub.finish()
+    assert closing.protocol.names == ["connection_made"]
+    assert writing.protocol.names == ["connection_made", "pause_writing"]
+
+
+@pytest.mark.parametrize("how", ["abort", "reset"])
+def test_who_ends_gives_back_what_was_kept(stub, how):
+    connection = full(stub, 60)
+    connection.keep_input(40, stub.timers.now)
+    stub.finish()
+    assert stub.counters.buffered_bytes == 100
+    connection.abort() if how == "abort" else connection.end(CloseReason.RESET, None)
+    stub.finish()
+    assert stub.counters.buffered_bytes == 0
+
+
 # Ending.
 
 
