@@ -140,7 +140,20 @@ class Reactor:
         """Everyone who was ready has waited for this: how long the loop was away from the poll."""
         self.counters.lag[min(int(seconds * 1e6).bit_length(), LAG_BUCKETS - 1)] += 1
         if seconds > self.limits.blocked_seconds:
-            logger.warning("the loop was blocked for %.3f seconds", seconds)
+            logger.warning("an iteration took %.3f seconds: nobody else was served meanwhile", seconds)
+
+    def progress(self) -> tuple[int, ...]:
+        """Numbers that change with every callback, for the watchdog: how far the loop has come. From any thread."""
+        dispatcher, counters = self.dispatcher, self.counters
+        return (
+            counters.iterations,
+            counters.accepted,
+            len(dispatcher.received),
+            len(dispatcher.attention),
+            len(dispatcher.doomed),
+            len(self._ready),
+            len(self.timers),
+        )
 
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
         poller = self.poller
