@@ -248,6 +248,7 @@ def test_the_rest_after_close_has_its_deadline_and_progress_does_not_push_it_bac
 def test_lingering_ends_however_much_the_peer_still_says(life, talks):
     peer = life(linger=SECONDS, idle=SECONDS / 4)
     peer.hear()
+    peer.pass_time(1)
     peer.connection.close()
     peer.turn()
     assert peer.connection.state is State.LINGERING
