@@ -57,6 +57,20 @@ PROGRAMS = {
     "write_nothing": "At the first byte writes empty chunks, by `write` and `writelines`; then closes.",
     "write_after_end": "'k' keeps the connection, answers 'k'; 'w' on another writes 10,000 times to the one that was"
     " kept, and answers 'w', or with the name of an exception that came back, and a newline.",
+    "sized": "For each line, which is a number, so many bytes of `REPLY`, repeated from its start at each MiB; heeds no"
+    " pause.",
+    "tandem": "Two connections, of which each callback writes blocks into the other one while that is not paused, 200"
+    " blocks of 64 KiB of their own number each way, from the first byte on. 'd' is answered with the depth to which"
+    " these callbacks were nested, and a newline.",
+    "polite_reply": "`REPLY` from the first byte on, in pieces of 64 KiB, none while its writing is paused; then closes."
+    " It goes on when the client has ended its side.",
+    "never_done": "Says 'program: eof' when the client has ended its side, and answers nothing, ever; 'program: lost'"
+    " when the connection is.",
+    "deeds": "Its number and a newline to whoever comes. A line 'CALLBACK DEED TARGET' has the next such callback of"
+    " this connection (of the next connection for connection_made) do DEED, close or abort, to 'self', a number,"
+    " 'listener' or 'loop', and then write, pause, resume and close all the same. 'reply' is answered by `REPLY`, any"
+    " other line by itself. Every callback is a line 'program: callback NUMBER NAME' on standard error.",
+    "tags": "Answers 16 bytes with themselves and closes; and does so again, and again, after the end.",
     "raise": "Each letter raises ByRequest in a callback: 'd' data_received, 'e' eof_received, 'l' connection_lost,"
     " 'p' pause_writing, 'r' resume_writing of this connection; 'm' connection_made, 'f' the factory, of the next."
     " Before it raises it answers with the letter; all else is sent back.",

@@ -22,6 +22,10 @@ UNTIL_END = {  # the client sends the first and ends its side; the second must b
     "reply_and_close": (b"x", REPLY),
     "answer_early": (b"x", b"no thanks\n"),
     "write_nothing": (b"x", b""),
+    "sized": (b"3\n10\n1048577\n", REPLY[:3] + REPLY[:10] + REPLY[: 1 << 20] + REPLY[:1]),
+    "polite_reply": (b"x", REPLY),
+    "deeds": (b"anyone?\n", b"1\nanyone?\n"),
+    "tags": (b"sixteen byte tag", b"sixteen byte tag"),
 }
 EXCHANGES = {  # the client sends the first and stays; the second must come
     "block": (b"a", b"a"),
@@ -38,7 +42,8 @@ EXCHANGES = {  # the client sends the first and stays; the second must come
 
 
 def test_every_program_is_tried_here():
-    assert PROGRAMS.keys() == UNTIL_END.keys() | EXCHANGES.keys() | {"timers", "timer_order", "interrupts"}
+    others = {"timers", "timer_order", "interrupts", "tandem", "never_done"}
+    assert PROGRAMS.keys() == UNTIL_END.keys() | EXCHANGES.keys() | others
 
 
 @pytest.mark.parametrize("program", UNTIL_END)
@@ -80,3 +85,16 @@ def test_a_setting_that_a_server_lacks_is_left_out(adapter):
     settings = dict.fromkeys(adapter.runs_without, 1)
     with adapter.start("echo", rests=False, **settings) as server:
         assert server.process.args[0] == sys.executable
+
+
+def test_never_done_says_when_the_client_has_ended(serve):
+    with serve("never_done", rests=False) as server, connect(server.address) as client:
+        client.shutdown(socket.SHUT_WR)
+        server.stderr.wait_for("program: eof")
+
+
+def test_each_of_a_tandem_is_sent_numbered_blocks(serve):
+    with serve("tandem", rests=False) as server, connect(server.address) as one, connect(server.address) as other:
+        one.sendall(b"x")
+        assert receive(other, 8) == b"%08d" % 0
+        other.sendall(b"d")

@@ -4,7 +4,8 @@ what reactor has for it.
 
 from reactor.net.framing import FramedProtocol
 
-from .protocols import *  # noqa: F403  # served from here by their names
+from .end_protocols import *  # noqa: F403  # served from here by their names
+from .protocols import *  # noqa: F403
 
 
 class Lines(FramedProtocol):
