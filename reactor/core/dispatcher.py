@@ -328,16 +328,17 @@ class Dispatcher:
     def _relieve_memory(self) -> None:
         """All buffers together are too many, each perhaps within its own bounds (W5).
 
-        First everyone who has output waiting is asked to pause. If that was not enough by the next iteration,
-        those who keep the most are ended, the largest first, until the rest fits.
+        First everyone who has output waiting is asked to pause. If that was not enough by the next iteration, or
+        all were asked before, those who keep the most are ended, the largest first, until the rest fits.
         """
         connections = self.connections()
         if not self._memory_warned:
             self._memory_warned = True
-            for connection in connections:
-                if connection.has_output():
-                    connection.pause()
-            return
+            unpaused = [each for each in connections if each.has_output() and not each.writing_paused]
+            for connection in unpaused:
+                connection.pause()
+            if unpaused:
+                return  # they want attention now, so the next iteration comes at once, even if nothing happens
         for connection in sorted(connections, key=Connection.buffered_bytes, reverse=True):
             if self.counters.buffered_bytes <= self.limits.memory_bytes:
                 return
