@@ -59,8 +59,8 @@ PROGRAMS = {
     " kept, and answers 'w', or with the name of an exception that came back, and a newline.",
     "sized": "For each line, which is a number, so many bytes of `REPLY`, repeated from its start at each MiB; heeds no"
     " pause.",
-    "tandem": "Two connections, of which each callback writes blocks into the other one while that is not paused, 200"
-    " blocks of 64 KiB of their own number each way, from the first byte on. 'd' is answered with the depth to which"
+    "tandem": "Two connections, of which each callback writes blocks into the other one and then into its own, while"
+    " they are not paused: 200 blocks of 64 KiB of their number each way, from the first byte on. 'd' is answered with the depth to which"
     " these callbacks were nested, and a newline.",
     "polite_reply": "`REPLY` from the first byte on, in pieces of 64 KiB, none while its writing is paused; then closes."
     " It goes on when the client has ended its side.",

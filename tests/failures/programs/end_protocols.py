@@ -63,15 +63,15 @@ class Tandem(Program):
         if data == b"d":
             self.connection.write(b"%d\n" % Tandem.deepest)
         else:
-            self.nested(self.write_to_partner)
+            self.nested(self.write_to_both)
 
     def pause_writing(self):
         self.paused = True
-        self.nested(self.write_one)
+        self.nested(self.partner.take_one)
 
     def resume_writing(self):
         self.paused = False
-        self.nested(self.write_to_partner)
+        self.nested(self.write_to_both)
 
     def nested(self, callback):
         """Call it, and note how many of our callbacks are in the middle of something."""
@@ -80,17 +80,17 @@ class Tandem(Program):
         callback()
         Tandem.depth -= 1
 
-    def write_to_partner(self):
-        self.write_one()
-        while not self.partner.paused and self.partner.blocks < self.BLOCKS:
-            self.write_one()
+    def write_to_both(self):
+        self.partner.take_one()
+        for one in (self.partner, self):
+            while not one.paused and one.blocks < self.BLOCKS:
+                one.take_one()
 
-    def write_one(self):
-        partner = self.partner
-        if partner.blocks < self.BLOCKS:
-            number = partner.blocks
-            partner.blocks += 1
-            partner.connection.write(b"%08d" % number * (PIECE // 8))
+    def take_one(self):
+        if self.blocks < self.BLOCKS:
+            number = self.blocks
+            self.blocks += 1
+            self.connection.write(b"%08d" % number * (PIECE // 8))
 
 
 # Those that have more to say when the client has said all.
