@@ -134,6 +134,7 @@ class Reactor:
 
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
         handlers = self.poller.handlers
+        self.acceptor.ready = len(events)
         for fd, happened in events:
             try:
                 handler, source = handlers[fd]
