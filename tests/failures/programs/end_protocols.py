@@ -185,8 +185,8 @@ class Deeds(Program):
         due = [order for order in self.orders if order[0] == name]
         self.orders = [order for order in self.orders if order[0] != name]
         for _, deed, target in due:
-            say("deed", self.number, name, deed, target)
             self.do(deed, target)
+            say("deed", self.number, name, deed, target)
 
     def do(self, deed, target):
         if target == "listener":
