@@ -38,7 +38,7 @@ from reactor.net.addresses import Address, resolve
 from scripts.clients import descriptors, report
 from scripts.clients.messages import HEADER, LARGEST_NUMBER
 from scripts.clients.progress import Progress
-from scripts.clients.swarm import Load, Swarm
+from scripts.clients.swarm import Load, Swarm, client_limits
 
 LARGEST_MESSAGE_BYTES = 1 << 30
 INTERRUPTED = 130  # what shells report of a program that ended by SIGINT: 128 + 2
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"run_clients: {getattr(exc, 'strerror', None) or exc}\n")
         return 2
     load = Load(options.connections, options.messages, options.size, options.rate, options.timeout)
-    with Reactor() as reactor:
+    with Reactor(limits=client_limits(load)) as reactor:
         swarm = Swarm(reactor, endpoints, load)
         interrupted = _run(swarm)
         show(swarm)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -24,8 +25,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-OBSERVED_SERVER = pathlib.Path(__file__).with_name("observed_server.py")
 DEADLINE_SECONDS = 20.0
+STATISTICS = r" statistics: (\{.*\})$"  # the log line that answers SIGUSR1
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
 
 
@@ -57,30 +58,29 @@ class Lines:
             self._ended = True
             self._changed.notify_all()
 
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first match of `pattern` in any line so far or to come; AssertionError with all lines if none comes."""
+    def wait_for(self, pattern: str, nth: int = 1) -> re.Match[str]:
+        """The match of `pattern` in the `nth` line that has one, of those so far or to come.
+
+        AssertionError with all lines if there is none before the end of the stream, or within the deadline.
+        """
         with self._changed:
-            found = self._changed.wait_for(lambda: self._search(pattern) or self._ended, DEADLINE_SECONDS)
-            match = self._search(pattern)
-            assert match, f"{pattern!r} {'never came' if found else 'did not come in time'}; what came:\n{self.text}"
+            ended = self._changed.wait_for(lambda: self._search(pattern, nth) or self._ended, DEADLINE_SECONDS)
+            match = self._search(pattern, nth)
+            assert match, f"{pattern!r} {'never came' if ended else 'did not come in time'}; what came:\n{self.text}"
             return match
 
-    def wait_for_number(self, count: int) -> str:
-        """Line number `count`, from 1."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._lines) >= count or self._ended, DEADLINE_SECONDS)
-            assert len(self._lines) >= count, f"line {count} never came; what came:\n{self.text}"
-            return self._lines[count - 1]
+    def _search(self, pattern: str, nth: int) -> re.Match[str] | None:
+        matches = (match for line in self._lines if (match := re.search(pattern, line)))
+        return next(itertools.islice(matches, nth - 1, None), None)
 
-    def _search(self, pattern: str) -> re.Match[str] | None:
-        return next((match for line in self._lines if (match := re.search(pattern, line))), None)
+    def count(self, pattern: str) -> int:
+        """How many lines match `pattern` so far."""
+        with self._changed:
+            return sum(1 for line in self._lines if re.search(pattern, line))
 
     def join(self) -> None:
         """Wait for the end of the stream."""
         self._thread.join(DEADLINE_SECONDS)
-
-    def __len__(self) -> int:
-        return len(self._lines)
 
     @property
     def text(self) -> str:
@@ -125,10 +125,10 @@ class ServerProcess:
         return self.wait()
 
     def statistics(self) -> dict[str, Any]:
-        """`Server.statistics()` of an observed server, asked for by SIGUSR1."""
-        line = len(self.stdout) + 1
+        """Its `Server.statistics()`, which it logs when SIGUSR1 asks for them."""
+        asked_before = self.stderr.count(STATISTICS)
         self.send_signal(signal.SIGUSR1)
-        statistics: dict[str, Any] = json.loads(self.stdout.wait_for_number(line))
+        statistics: dict[str, Any] = json.loads(self.stderr.wait_for(STATISTICS, asked_before + 1)[1])
         return statistics
 
     def descriptors(self) -> int:
@@ -178,14 +178,6 @@ def running(command: Sequence[str | os.PathLike[str]], **options: Any) -> Iterat
 def serving(*arguments: str, bind: str = "127.0.0.1:0", **options: Any) -> Iterator[ServerProcess]:
     """`python -m reactor serve ARGUMENTS --bind BIND`, once it listens; `arguments` begin with the program."""
     with running([sys.executable, "-m", "reactor", "serve", *arguments, "--bind", bind], **options) as server:
-        server.wait_until_listening()
-        yield server
-
-
-@contextlib.contextmanager
-def observed(*arguments: str, bind: str = "127.0.0.1:0", **options: Any) -> Iterator[ServerProcess]:
-    """The same with `statistics()`: its own command line, run by a script that answers SIGUSR1 with them."""
-    with running([sys.executable, OBSERVED_SERVER, "serve", *arguments, "--bind", bind], **options) as server:
         server.wait_until_listening()
         yield server
 

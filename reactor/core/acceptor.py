@@ -66,8 +66,7 @@ class Acceptor:
         if not listener.closed:
             listener.closed = True
             self._watch(listener)
-            self._poller.unregister(listener.fd, 0)
-            listener.socket.close()
+            self._poller.discard(listener.socket, listener.fd, 0)
 
     def accept(self, listener: Listener, _events: int) -> None:
         """Take what waits in the listener's queue, up to its budget.

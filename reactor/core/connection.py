@@ -90,6 +90,7 @@ class Connection:
         "reactor",  # the loop that it lives on
         "attention",  # the dispatcher's queue of connections to settle
         "attended",  # on that list, or in its own callback: it will be settled
+        "queued",  # on that list, whatever else
         "timer",  # the Handle of its deadline, or None
         "admitted_from",  # the host it was let in from; None if we opened it
         "close_reason",  # why it ends, once that is known
@@ -132,6 +133,7 @@ class Connection:
         self.reactor = reactor
         self.attention = attention
         self.attended = False
+        self.queued = False
         self.timer: Handle | None = None
         self.admitted_from: str | None = None
         self.close_reason: CloseReason | None = None
@@ -148,16 +150,16 @@ class Connection:
         called, the data is dropped and counted (W4): a peer may leave at any moment, and that is no mistake of
         the program. TypeError for anything but bytes; RuntimeError after `write_eof`, which is one (PEP 3156).
 
-        When more than the high mark waits behind what the kernel has not taken, `pause_writing` is called. A write
-        that finds more than `output_hard_bytes` waiting ends the connection, reason `slow_reader` (W1): so what is
-        kept is at most that and one write, however large.
+        When more than the high mark waits, `pause_writing` is called. A write that finds more than
+        `output_hard_bytes` waiting ends the connection, reason `slow_reader` (W1): so what is kept is at most that
+        and one write, however large.
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
-        if self.ordinary and not self.unsent:
+        if self.ordinary and not self.unsent and len(data) <= self.high_bytes:
             self.unsent = data
             if not self.attended:
-                self._ask_for_attention()
+                self.ask_for_attention()
         else:
             self._write_rare(data)
 
@@ -365,19 +367,27 @@ class Connection:
         """Something has changed beyond plain output: have the state, the interest and the deadline looked at."""
         self.ordinary = False
         if not self.attended:
-            self._ask_for_attention()
+            self.ask_for_attention()
+
+    def ask_for_attention(self) -> None:
+        """Have it settled in the flush phase. On the list once at most: places there are turns (law 8)."""
+        self.attended = True
+        if not self.queued:
+            self.queued = True
+            self.attention.append(self)
 
     # Parts of the above.
 
     def _write_rare(self, data: bytes) -> None:
         if not self.state.writes:
             self._refuse_write()
-        elif not self.has_output():
+        elif self.has_output():
+            self._append(data)
+        else:
             self.unsent = data
             if not self.attended:
-                self._ask_for_attention()
-        elif data:
-            self._append(data)
+                self.ask_for_attention()
+            self.check_high_mark()
 
     def _append(self, data: bytes) -> None:
         if self.backlog is None:
@@ -390,7 +400,8 @@ class Connection:
             return
         self.backlog.append(data)
         self.reactor.counters.buffered_bytes += len(data)
-        self.touch()
+        if not self.attended:
+            self.ask_for_attention()
         self.check_high_mark()
 
     def _start_backlog(self) -> None:
@@ -407,10 +418,6 @@ class Connection:
         if not self.dropped_writes:  # once, however many follow (W4)
             logger.info("%s has ended: what is written to it is dropped", self)
         self.dropped_writes += 1
-
-    def _ask_for_attention(self) -> None:
-        self.attended = True
-        self.attention.append(self)
 
     def __repr__(self) -> str:
         return f"<Connection {self.fd} {self.state.label} peer={self.peername}>"

@@ -5,7 +5,7 @@ have. So there is no state without a deadline, and which one holds is, like inte
 never armed by hand:
 
     not a byte has come yet             first_byte_seconds    since it was opened
-    nothing to do                       idle_seconds          since the last byte of either direction, or the start
+    nothing to do                       idle_seconds          since the last byte of either direction
     a frame is incomplete               frame_seconds         since its first byte: a trickle does not help (R3)
     output waits                        write_stall_seconds   since the kernel last took some (W6)
     closing, or flushing                close_seconds         since `close` (E4)
@@ -38,11 +38,11 @@ def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
         return connection.since + limits.linger_seconds, CloseReason.LINGER_TIMEOUT
     if state is CLOSING or state is FLUSHING:
         return connection.since + limits.close_seconds, CloseReason.CLOSE_TIMEOUT
-    heard, progress, since = connection.heard_at, connection.progress_at, connection.since
-    # Whoever never said a word is idle too. So the first byte never brings the deadline forward, and needs no look.
-    when, reason = max(heard, progress, since) + limits.idle_seconds, CloseReason.IDLE_TIMEOUT
-    if heard == NEVER and since + limits.first_byte_seconds <= when:
-        when, reason = since + limits.first_byte_seconds, CloseReason.FIRST_BYTE_TIMEOUT
+    heard, progress = connection.heard_at, connection.progress_at
+    if heard == NEVER:
+        when, reason = connection.since + limits.first_byte_seconds, CloseReason.FIRST_BYTE_TIMEOUT
+    else:
+        when, reason = max(heard, progress) + limits.idle_seconds, CloseReason.IDLE_TIMEOUT
     if connection.frame_since + limits.frame_seconds < when and connection.frame_since != NEVER:
         when, reason = connection.frame_since + limits.frame_seconds, CloseReason.FRAME_TIMEOUT
     if connection.has_output() and progress + limits.write_stall_seconds < when:

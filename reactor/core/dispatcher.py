@@ -19,6 +19,7 @@ batch can get the same number and with it an event that was meant for another (E
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
 from .connection import Connection
-from .deadlines import next_deadline
+from .deadlines import NEVER, next_deadline
 from .limits import Limits
 from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from .protocol import Protocol
@@ -103,6 +104,9 @@ class Dispatcher:
         except Exception as exc:
             connection.fail("the protocol factory", exc)
             return
+        except BaseException:  # SystemExit: there is nobody to serve when the loop runs again
+            connection.end(CloseReason.HANDLER_ERROR, None)
+            raise
         set_state(connection, OPEN)
         try:
             connection.protocol.connection_made(connection)
@@ -178,7 +182,7 @@ class Dispatcher:
             self._receive_eof(connection)
         elif connection.state.delivers:
             if len(data) == connection.receive_bytes:  # there is more than fits: ask for more from now on
-                connection.receive_bytes = self.limits.receive_bytes
+                connection.receive_bytes = connection.limits.receive_bytes
             connection.heard_at = self.timers.now
             self.received.append(len(data))
             try:
@@ -214,11 +218,12 @@ class Dispatcher:
             return
         connection.close_reason = CloseReason.PEER_CLOSED
         set_state(connection, HALF_CLOSED_REMOTE if state is OPEN else FLUSHING)
+        keep_open = None
         try:
             keep_open = connection.protocol.eof_received()
         except Exception as exc:
             connection.fail("eof_received", exc)
-        else:
+        finally:
             if not keep_open:
                 connection.close()
 
@@ -229,7 +234,13 @@ class Dispatcher:
         if error:
             connection.end(CloseReason.RESET, OSError(error, os.strerror(error)))
             return
-        connection.known |= events & (BROKEN | PEER_FIN)
+        if events & BROKEN and not (connection.state.delivers or connection.state.discards):
+            # Its FIN was read, and now both directions are over: nobody reads what we say. A TCP peer would send a
+            # reset to tell us that; a UNIX one that has closed its socket leaves it at this.
+            connection.end(CloseReason.RESET, OSError(errno.EPIPE, os.strerror(errno.EPIPE)))
+            return
+        # Both bits of BROKEN: epoll tells of either for as long as a descriptor is watched for anything at all.
+        connection.known |= events & PEER_FIN | (events & BROKEN and BROKEN)
         connection.touch()
         try:
             if connection.state.delivers and not sock.recv(1, socket.MSG_PEEK):
@@ -255,7 +266,7 @@ class Dispatcher:
         """Send what waits, within the budget; whether that was all of it."""
         if connection.state is CLOSED:
             return False
-        budget = self.limits.send_bytes
+        budget = connection.limits.send_bytes
         while budget > 0:
             backlog = connection.backlog
             data = connection.unsent if backlog is None else backlog.head()
@@ -271,11 +282,10 @@ class Dispatcher:
                 del data  # a view of a block would keep it from growing
             if count or not connection.interest & WRITABLE:  # progress, or the beginning of a wait (W6)
                 connection.progress_at = self.timers.now
-            self.counters.sends += 1
-            self.counters.bytes_sent += count
+            if count:
+                self.counters.sends += 1
+                self.counters.bytes_sent += count
             emptied = connection.sent(count)
-            if not emptied:
-                connection.check_high_mark()
             if emptied or count < offered:
                 return emptied  # else the kernel is full, and will say when it is not
             budget -= count
@@ -290,7 +300,7 @@ class Dispatcher:
         if emptied and connection.has_output():
             # `resume_writing` has written more. It gets its turn after the others, not at once: a program that
             # always has more to say, to a peer that reads as fast, would starve everyone (W7).
-            self.attention.append(connection)
+            connection.ask_for_attention()
             return
         connection.attended = False
         if connection.fd < 0:
@@ -302,8 +312,10 @@ class Dispatcher:
         if connection.state is not connection.settled_state:
             connection.settled_state = connection.state
             connection.since = self.timers.now
-        connection.ordinary = connection.state is OPEN and wanted == READABLE | BROKEN
         self._arm(connection)
+        # Not before the first byte: with that another deadline holds, which may be the earlier one.
+        heard = connection.heard_at != NEVER
+        connection.ordinary = heard and connection.state is OPEN and wanted == READABLE | BROKEN
 
     def _check_low_mark(self, connection: Connection) -> None:
         if connection.get_write_buffer_size() <= connection.low_bytes and connection.state is not CLOSED:
@@ -312,6 +324,9 @@ class Dispatcher:
                 connection.protocol.resume_writing()
             except Exception as exc:
                 connection.fail("resume_writing", exc)
+            except BaseException:  # SystemExit: whoever runs the loop again goes on from here
+                connection.ask_for_attention()
+                raise
 
     def flush(self) -> None:
         """Settle the connections that were touched by others: another's callback, a timer, `call_soon`.
@@ -319,7 +334,9 @@ class Dispatcher:
         A snapshot: what is touched meanwhile has its turn in the next iteration.
         """
         for _ in range(len(self.attention)):
-            self.settle(self.attention.popleft())
+            connection = self.attention.popleft()
+            connection.queued = False
+            self.settle(connection)
         if self.counters.buffered_bytes > self.limits.memory_bytes:
             self._relieve_memory()
         else:
@@ -334,7 +351,8 @@ class Dispatcher:
         connections = self.connections()
         if not self._memory_warned:
             self._memory_warned = True
-            unpaused = [each for each in connections if each.has_output() and not each.writing_paused]
+            writing = [each for each in connections if each.state.writes and each.has_output()]
+            unpaused = [each for each in writing if not each.writing_paused]
             for connection in unpaused:
                 connection.pause()
             if unpaused:

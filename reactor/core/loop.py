@@ -78,6 +78,7 @@ class Reactor:
         self._signals = Signals(self._waker)
         self.waiting = True  # in the poll, or not running: nobody is kept waiting
         self._running = False
+        self._iterating = False
         self._stopping = False
         self._closing = False
         self._closed = False
@@ -88,16 +89,25 @@ class Reactor:
     # The iteration.
 
     def run_once(self, timeout: float = math.inf) -> None:
-        """One iteration; waits at most `timeout` seconds, and less if there is something to do."""
-        if self._closed:
-            self.check_open()
-        self._run_timers()
-        self._run_ready()
-        events = self._poll(timeout)
-        self._dispatch(events)
-        self.dispatcher.flush()
-        if self.dispatcher.reap():
-            self.acceptor.wake_resting()  # a descriptor has come free, and a place (A1, A5)
+        """One iteration; waits at most `timeout` seconds, and less if there is something to do.
+
+        RuntimeError in one of its own callbacks, and when the reactor is closed.
+        """
+        if self._iterating or self._closed:
+            self._refuse_to_run()
+        self._iterating = True
+        try:
+            self._run_timers()
+            self._run_ready()
+            events = self._poll(timeout)
+            self._dispatch(events)
+            self.dispatcher.flush()
+            if self.dispatcher.reap():
+                self.acceptor.wake_resting()  # a descriptor has come free, and a place (A1, A5)
+        finally:
+            self._iterating = False
+            if self._closing and not self._running:
+                self.close()
 
     def _run_timers(self) -> None:
         self.counters.callback_errors += self.timers.run_due()
@@ -130,18 +140,36 @@ class Reactor:
         """Everyone who was ready has waited for this: how long the loop was away from the poll."""
         self.counters.lag[min(int(seconds * 1e6).bit_length(), LAG_BUCKETS - 1)] += 1
         if seconds > self.limits.blocked_seconds:
-            logger.warning("the loop was blocked for %.3f seconds", seconds)
+            logger.warning("an iteration took %.3f seconds: nobody else was served meanwhile", seconds)
+
+    def progress(self) -> tuple[int, ...]:
+        """Numbers that change with every callback, for the watchdog: how far the loop has come. From any thread."""
+        dispatcher, counters = self.dispatcher, self.counters
+        return (
+            counters.iterations,
+            counters.accepted,
+            len(dispatcher.received),
+            len(dispatcher.attention),
+            len(dispatcher.doomed),
+            len(self._ready),
+            len(self.timers),
+        )
 
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
-        handlers = self.poller.handlers
+        poller = self.poller
+        handlers = poller.handlers
+        poller.in_batch = True
         self.acceptor.ready = len(events)
-        for fd, happened in events:
-            try:
-                handler, source = handlers[fd]
-            except KeyError:
-                continue  # unregistered earlier in this batch: the event is stale (E7)
-            handler(source, happened)
-        self.dispatcher.tally()
+        try:
+            for fd, happened in events:
+                try:
+                    handler, source = handlers[fd]
+                except KeyError:
+                    continue  # unregistered earlier in this batch: the event is stale (E7)
+                handler(source, happened)
+        finally:
+            self.dispatcher.tally()
+            poller.end_batch()
 
     # Running it.
 
@@ -153,9 +181,8 @@ class Reactor:
         that is no `Exception` (SystemExit) leaves `run` from whichever callback raised it. RuntimeError if
         the reactor is running already, or closed.
         """
-        if self._running:
-            raise RuntimeError("this reactor is already running")
-        self.check_open()
+        if self._running or self._iterating or self._closed:
+            self._refuse_to_run()
         self._running = True
         try:
             with self._signals.deferred_interrupt():
@@ -168,6 +195,10 @@ class Reactor:
             self.waiting = True
             if self._closing:
                 self.close()
+
+    def _refuse_to_run(self) -> None:
+        self.check_open()
+        raise RuntimeError("this reactor is already running")
 
     def stop(self) -> None:
         """Have `run` return at the end of this iteration, or of its first one if it is not running."""
@@ -214,8 +245,10 @@ class Reactor:
     def add_signal_handler(self, number: int, callback: Callable[..., object], *args: object) -> None:
         """Have the loop call `callback(*args)` whenever signal `number` has arrived.
 
-        ValueError off the main thread, where Python allows no signal handlers (signal.signal).
+        ValueError off the main thread, where Python allows no signal handlers (signal.signal). RuntimeError when
+        the reactor is closed.
         """
+        self.check_open()
         self._signals.add(number, callback, *args)
 
     def remove_signal_handler(self, number: int) -> bool:
@@ -227,16 +260,18 @@ class Reactor:
     ) -> Listener:
         """Serve the connections that come to the bound stream socket `sock`, one protocol from `factory` each.
 
-        The reactor owns the socket from here on. `limits` are those of the reactor unless given.
+        The reactor owns the socket from here on. `limits` are those of the reactor unless given. RuntimeError when
+        the reactor is closed; the socket is then still the caller's.
         """
+        self.check_open()
         return self.acceptor.listen(sock, factory, limits or self.limits)
 
     def close(self) -> None:
         """End every connection (reason `shutdown`), tell their protocols, and give back all descriptors.
 
-        Inside a callback it stops the loop, and closes when `run` is done. Again does nothing.
+        Inside a callback it stops the loop, and closes when the iteration is done. Again does nothing.
         """
-        if self._running:
+        if self._running or self._iterating:
             self._closing = True
             self.stop()
             return
@@ -247,15 +282,25 @@ class Reactor:
             self.at_close.pop()()
         for listener in self.acceptor.listeners():
             self.acceptor.stop_listening(listener)
-        while connections := self.dispatcher.connections():  # `connection_lost` may open new ones
+        try:
+            self._end_connections()
+        finally:
+            self._signals.close()
+            self._waker.close()
+            self.poller.close()
+
+    def _end_connections(self) -> None:
+        leaving: BaseException | None = None
+        while (connections := self.dispatcher.connections()) or self.dispatcher.doomed:
             for connection in connections:
                 connection.end(CloseReason.SHUTDOWN, None)
-            self.dispatcher.flush()
-            self.dispatcher.reap()
-        self.dispatcher.reap()
-        self._signals.close()
-        self._waker.close()
-        self.poller.close()
+                self.dispatcher.settle(connection)
+            try:
+                self.dispatcher.reap()  # here `connection_lost` may open new ones
+            except BaseException as exc:  # SystemExit goes on when all have been told
+                leaving = exc
+        if leaving is not None:
+            raise leaving
 
     def abandon(self) -> None:
         """In a child made by fork: give up the copies of the parent's descriptors, and refuse all use (L5)."""

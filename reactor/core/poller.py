@@ -25,6 +25,7 @@ import math
 import os
 import select
 import selectors
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -42,12 +43,14 @@ Handler = Callable[[Any, int], None]
 class SelectorPoller:
     """Any selector of the standard library, by its own methods."""
 
-    __slots__ = ("selector", "handlers")
+    __slots__ = ("selector", "handlers", "in_batch", "_discarded")
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self.selector = selector
         # By descriptor: whom to call, and with what.
         self.handlers: dict[int, tuple[Handler, Any]] = {}
+        self.in_batch = False  # events that were fetched are being handed out
+        self._discarded: list[socket.socket] = []
 
     def register(self, fd: int, interest: int, handler: Handler, source: object) -> None:
         """Call `handler(source, events)` when something of `interest` happens at `fd`."""
@@ -62,6 +65,23 @@ class SelectorPoller:
         """Forget `fd`, before it is closed. Events for it in the batch at hand are dropped."""
         self.handlers.pop(fd, None)
         self._watch(fd, interest, 0)
+
+    def discard(self, sock: socket.socket, fd: int, interest: int) -> None:
+        """Unregister `fd` and close `sock`, whose it is; in the middle of a batch, at its end.
+
+        Its number must not be used again before: an event that was fetched for it would reach the newcomer (E7).
+        """
+        self.unregister(fd, interest)
+        if self.in_batch:
+            self._discarded.append(sock)
+        else:
+            sock.close()
+
+    def end_batch(self) -> None:
+        """All events that were fetched have been handed out, or will be fetched again."""
+        self.in_batch = False
+        while self._discarded:
+            self._discarded.pop().close()
 
     def _watch(self, fd: int, before: int, after: int) -> None:
         was, wanted = _selector_events(before), _selector_events(after)

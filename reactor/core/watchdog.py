@@ -2,9 +2,10 @@
 
 One callback that waits (for a disk, a lock, a slow computation) makes everyone wait, and afterwards nothing shows
 which one it was: the loop knows only that it is late. To see the culprit one has to look while it blocks, and the
-loop's own thread is busy being blocked. So a second thread looks: a few times a second it asks whether the loop is away
-from its poll for too long, and if so writes down the callback, the time so far, and the loop's stack at that moment
-(L6). When the callback returns at last, the loop itself logs how long it was.
+loop's own thread is busy being blocked. So a second thread looks: some times a second it asks how far the loop has
+come, and if that is where it was before, for too long, it writes down the callback, the time so far, and the loop's
+stack at that moment (L6). A batch of many short callbacks makes progress and is not reported; how long it took as a
+whole is logged by the loop itself.
 
 The cost: a thread that sleeps, and some wake-ups a second. The loop pays one attribute store before and after a poll.
 """
@@ -35,7 +36,9 @@ class Watchdog:
         self._reactor = reactor
         self._seconds = reactor.limits.blocked_seconds
         self._watched = threading.get_ident()
-        self._reported = -1  # the iteration that was reported last: one report each is enough
+        self._progress: tuple[int, ...] = ()  # how far the loop was when we looked last
+        self._since = 0.0  # when it was first seen there, in seconds of the reactor's clock
+        self._reported = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="reactor watchdog", daemon=True)
         self._thread.start()
@@ -46,22 +49,24 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        period = min(max(self._seconds / 2, SHORTEST_PERIOD_SECONDS), threading.TIMEOUT_MAX)
+        period = min(max(self._seconds / 4, SHORTEST_PERIOD_SECONDS), threading.TIMEOUT_MAX)
         while not self._stopped.wait(period):
             self._look()
 
     def _look(self) -> None:
-        reactor = self._reactor
-        iteration, woken_at = reactor.counters.iterations, reactor.timers.now
-        if reactor.waiting or iteration == self._reported:
+        """Report a callback that has not returned for too long; the same one only once."""
+        reactor, now = self._reactor, self._reactor.timers.clock()
+        progress = reactor.progress()
+        if reactor.waiting or progress != self._progress:
+            self._progress, self._since, self._reported = progress, now, False
             return
-        seconds = reactor.timers.clock() - woken_at
         frame = sys._current_frames().get(self._watched)
-        still = iteration == reactor.counters.iterations and not reactor.waiting
-        if seconds >= self._seconds and frame is not None and still:
-            self._reported = iteration
+        still = progress == reactor.progress() and not reactor.waiting
+        if now - self._since >= self._seconds and not self._reported and frame is not None and still:
+            self._reported = True
+            name, seconds = callback(frame), now - self._since
             stack = "".join(traceback.format_stack(frame))
-            logger.warning("%s has blocked the loop for %.1f seconds; it is at\n%s", callback(frame), seconds, stack)
+            logger.warning("%s has blocked the loop for %.1f seconds; it is at\n%s", name, seconds, stack)
 
 
 def callback(innermost: FrameType) -> str:

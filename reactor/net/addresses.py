@@ -51,21 +51,27 @@ class Endpoint(NamedTuple):
 def parse(text: str) -> Address:
     """The `Address` that `text` names; ValueError, saying what would be right, if it names none."""
     if text.startswith("unix:"):
-        if not text[5:]:
+        if not text[5:] or "\0" in text:
             raise ValueError(f"address {text!r} lacks the path: write unix:PATH")
         return Address(path=text[5:])
     if text.startswith("fd://"):
-        if not text[5:].isdecimal():
+        if not _is_number(text[5:], 2**31 - 1):
             raise ValueError(f"address {text!r} lacks the number of a descriptor: write fd://N")
         return Address(fd=int(text[5:]))
     host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
+    if text.startswith("["):
+        if not (host.endswith("]") and ":" in host):
+            raise ValueError(f"address {text!r} is not [V6]:PORT")
         host = host[1:-1]
     elif ":" in host:
         raise ValueError(f"address {text!r} is ambiguous: write [{host}]:{port} or [{text}]:PORT for IPv6")
-    if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+    if not colon or "\0" in host or not _is_number(port, 65535):
         raise ValueError(f"address {text!r} is not HOST:PORT with a port from 0 to 65535 (nor unix:PATH, fd://N)")
     return Address(host=host, port=int(port))
+
+
+def _is_number(text: str, most: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= most
 
 
 def describe(sockaddr: Any) -> str:

@@ -11,6 +11,7 @@ them side by side, as RFC 8305 does, would be kinder to a host with a broken IPv
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -120,8 +121,7 @@ class Connector:
 
     def _drop_socket(self) -> None:
         if self.socket is not None:
-            self._reactor.poller.unregister(self.socket.fileno(), WRITABLE)
-            self.socket.close()
+            self._reactor.poller.discard(self.socket, self.socket.fileno(), WRITABLE)
             self.socket = None
 
 
@@ -153,6 +153,7 @@ def connect(
     none within `limits.connect_seconds`, `on_failure` is called once with the OSError of the last try. Call it on
     the reactor's thread. ValueError for text that is no address; RuntimeError when the reactor is closed.
     """
+    reactor.check_open()
     parsed = parse(address) if isinstance(address, str) else None
     if parsed is not None and parsed.fd is not None:
         raise ValueError(f"{address} is a socket to listen on; nothing can be connected to it")
@@ -165,10 +166,12 @@ def connect(
 
 
 def _look_up(reactor: Reactor, connector: Connector, address: Address) -> None:
+    answer: tuple[Callable[..., object], object]
     try:
-        try:
-            reactor.call_soon_threadsafe(connector.start, resolve(address))
-        except OSError as exc:
-            reactor.call_soon_threadsafe(connector.fail, exc)
-    except RuntimeError:
-        pass  # the reactor was closed meanwhile, and the connector with it
+        answer = connector.start, resolve(address)
+    except OSError as exc:
+        answer = connector.fail, exc
+    except Exception as exc:  # of the resolver's own making; who waits for it must be told all the same
+        answer = connector.fail, OSError(errno.EINVAL, f"cannot look up {address}: {exc!r}")
+    with contextlib.suppress(RuntimeError):  # the reactor was closed meanwhile, and the connector with it
+        reactor.call_soon_threadsafe(*answer)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from reactor import Limits, Protocol, Reactor, connect
+from reactor import Protocol, Reactor, connect
 from reactor.net.addresses import Endpoint
 
 BATCH = 256  # connects in flight: twice the usual backlog of small servers (128), a sixteenth of Linux's limit
@@ -33,19 +33,17 @@ class Connecting:
         reactor: Reactor,
         endpoints: list[Endpoint],
         factories: Iterable[Callable[[], Protocol]],
-        timeout_seconds: float,
         on_failure: Callable[[OSError], object],
         on_done: Callable[[], object],
     ) -> None:
         self._reactor = reactor
         self._endpoints = endpoints
         self._factories = iter(factories)
-        self._limits = Limits(connect_seconds=timeout_seconds)
         self._on_failure = on_failure
         self._on_done = on_done
         self._allowed = BATCH
         self._begun = self._answered = self._answered_before = 0
-        self._exhausted = self._done = self._turn_pending = False
+        self._exhausted = self._turn_pending = False
 
     def start(self) -> None:
         """Let the first batch go."""
@@ -61,8 +59,7 @@ class Connecting:
             else:
                 self._begun += 1
                 self._connect(factory)
-        if self._exhausted and self._answered == self._begun and not self._done:
-            self._done = True
+        if self._exhausted and self._answered == self._begun:
             self._on_done()
 
     def _connect(self, factory: Callable[[], Protocol]) -> None:
@@ -70,7 +67,7 @@ class Connecting:
             self._count_answer()
             return factory()
 
-        connect(self._reactor, made, self._endpoints, self._failed, self._limits)
+        connect(self._reactor, made, self._endpoints, self._failed)
 
     def _failed(self, exc: OSError) -> None:
         self._on_failure(exc)

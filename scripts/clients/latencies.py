@@ -7,7 +7,7 @@ HdrHistogram does): each is half a percent wider than the one before, whether mi
 thousand or two of them hold any run. What is told is the middle of a bucket, so it is within a quarter of a
 percent of the truth.
 
-The cost is one logarithm and one dictionary entry an answer, 0.2 µs. A client is measured by the loop that it
+The cost is one logarithm and one dictionary entry an answer, half a µs. A client is measured by the loop that it
 shares with the others: its answer may lie in the kernel until the loop comes to it. That part is in the
 figures, as it is in those of every load generator; it is bounded by the batch of clients that were answered
 together.

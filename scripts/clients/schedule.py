@@ -13,7 +13,7 @@ for earlier answers, the message is sent behind them. And a latency counts from 
 this program itself is late, or the server so slow that the kernel takes no more, that is waiting too.
 
 Timers of the reactor are precise to a millisecond, since epoll_wait(2) counts in those, which is far more
-than an answer takes. A signal of setitimer(2) ends a wait to within some 0.05 ms, at no cost while nothing
+than an answer takes. A signal of setitimer(2) ends a wait to within a tenth of that, at no cost while nothing
 happens, and the reactor takes signals as ordinary calls. So the alarm clock is a signal where there is one,
 and a timer elsewhere.
 """
@@ -64,10 +64,8 @@ class Schedule:
         upto = min(due, self._sent + BURST)
         for index in range(self._sent, upto):
             clients[index % len(clients)].send_next(now)
-        self._sent = max(self._sent, upto)
-        if upto < due:
-            self._reactor.call_soon(self._send_due)
-        elif upto < self._total:
+        self._sent = upto
+        if upto < self._total:
             self._alarm.ring_at(self._start_at + upto / self._rate)
 
 
@@ -82,7 +80,7 @@ class Alarm:
             reactor.add_signal_handler(signal.SIGALRM, callback)
 
     def ring_at(self, when: float) -> None:
-        """Call back at `when`, in seconds of the reactor."""
+        """Call back at `when`, in seconds of the reactor; shortly if that has passed."""
         delay = max(when - self._reactor.time(), SHORTEST_SLEEP_SECONDS)
         if self._by_signal:
             signal.setitimer(signal.ITIMER_REAL, delay)

@@ -18,22 +18,24 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import math
 from collections import Counter
 from collections.abc import Iterator
 
-from reactor import Reactor
+from reactor import Limits, Reactor
 from reactor.net.addresses import Endpoint
 
 from . import descriptors
 from .client import Client, Outcome, Plan
 from .connecting import Connecting
 from .latencies import Latencies
-from .messages import Messages
+from .messages import PIECE_BYTES, Messages
 from .schedule import Schedule
 
 # How long a server may take to end its side when we have ended ours. One that does not is left, and that is no
 # error: RFC 862 does not say who closes. Bytes too many have been on their way for longer than the last answer.
 GOODBYE_SECONDS = 2.0
+MEMORY_BYTES_EACH = 4 * PIECE_BYTES  # a piece below the high mark, the one that went over it, and as much to spare
 
 
 class Phase(enum.Enum):
@@ -56,8 +58,25 @@ class Load:
     timeout_seconds: float  # for a connect, and for the next byte
 
 
+def client_limits(load: Load) -> Limits:
+    """The limits of a reactor that runs clients.
+
+    The defaults protect a server from whoever connects to it. Here it is the other way round: how slow and how
+    silent the server is, is what we want to know, and the clients have one deadline of their own for that. What
+    they keep needs no limit for all together, since each stops writing at its own high mark.
+    """
+    return Limits(
+        connect_seconds=load.timeout_seconds,
+        first_byte_seconds=math.inf,
+        idle_seconds=math.inf,
+        write_stall_seconds=math.inf,
+        memory_bytes=max(Limits().memory_bytes, load.connections * MEMORY_BYTES_EACH),
+        blocked_seconds=math.inf,  # ten thousand first messages in one go are no accident
+    )
+
+
 class Swarm:
-    """One run of `load` against the server at `endpoints`."""
+    """One run of `load` against the server at `endpoints`, on a reactor with `client_limits`."""
 
     def __init__(self, reactor: Reactor, endpoints: list[Endpoint], load: Load) -> None:
         self.reactor = reactor
@@ -84,7 +103,7 @@ class Swarm:
             on_lost=self._count_lost,
         )
         self._connecting = Connecting(
-            reactor, endpoints, self._factories(), load.timeout_seconds, self._client_failed, self._begin_exchange
+            reactor, endpoints, self._factories(), self._client_failed, self._begin_exchange
         )
 
     def run(self) -> None:

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from reactor import CloseReason, Limits, State
+from reactor.core.deadlines import NEVER
 from reactor.core.poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from tests.rig import make_connection
 
@@ -313,6 +314,76 @@ def test_marks_can_be_set_in_every_state_and_pause_nobody_who_cannot_write(state
     connection.unsent = b"waiting"
     connection.set_write_buffer_limits(high=0)
     assert connection.protocol.calls == ([("pause_writing",)] if state in WRITING else [])
+
+
+# What may be kept (W1, W2, W5).
+
+
+def hard(size):
+    return Limits(output_low_bytes=0, output_high_bytes=0, output_hard_bytes=size)
+
+
+@pytest.mark.parametrize("write", ["write", "writelines"])
+def test_a_write_that_finds_more_than_the_hard_mark_waiting_ends_the_connection(write):
+    connection = make_connection(limits=hard(10))
+    for piece in (b"12345", b"67890", b"1"):
+        connection.write(piece) if write == "write" else connection.writelines([piece])
+        assert connection.state is OPEN, "it finds no more than the mark"
+    connection.write(b"2") if write == "write" else connection.writelines([b"2", b"3"])
+    assert (connection.state, connection.close_reason) == (CLOSED, CloseReason.SLOW_READER)
+    assert "11 bytes" in str(connection.error) and "output_hard_bytes (10)" in str(connection.error)
+    assert connection.protocol.names == ["pause_writing"], "it was asked to pause first"
+    assert connection.get_write_buffer_size() == 11
+
+
+def test_one_write_may_be_larger_than_the_hard_mark():
+    connection = make_connection(limits=hard(10))
+    connection.write(b"x" * 1000)
+    assert connection.state is OPEN
+
+
+def counted(connection):
+    """What is counted against the memory of all, which must be what this one keeps."""
+    assert connection.reactor.counters.buffered_bytes == connection.buffered_bytes()
+    return connection.buffered_bytes()
+
+
+def test_what_is_kept_is_counted_until_it_is_sent():
+    connection = make_connection()
+    connection.write(b"12345")
+    assert counted(connection) == 0, "it was not offered to the kernel yet"
+    connection.write(b"678")
+    assert counted(connection) == 8
+    connection.sent(3)
+    assert counted(connection) == 5
+    connection.sent(5)
+    assert counted(connection) == 0
+    connection.write(b"12345")
+    connection.sent(0)
+    assert counted(connection) == 5
+
+
+def test_input_that_is_kept_is_counted_too():
+    connection = make_connection()
+    connection.keep_input(100, 5.0)
+    assert counted(connection) == 100
+    connection.write(b"12345")
+    connection.write(b"67890")
+    assert counted(connection) == 110
+    connection.keep_input(30, 5.0)
+    assert counted(connection) == 40
+    connection.drop_buffers()
+    assert counted(connection) == 0
+    assert not connection.has_output()
+
+
+def test_a_frame_that_begins_has_its_deadline_looked_at_and_one_that_grows_has_not():
+    connection = make_connection()
+    connection.attended = True
+    for size, since, touched in [(1, 5.0, True), (2, 5.0, False), (0, NEVER, False), (1, 6.0, True)]:
+        connection.touched = False
+        connection.keep_input(size, since)
+        assert (connection.frame_since, connection.touched) == (since, touched)
 
 
 # Ending.

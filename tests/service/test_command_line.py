@@ -1,6 +1,7 @@
 """`python -m reactor serve`, as a process of its own: what it serves, how it ends, and what it says to mistakes."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ import sys
 
 import pytest
 
+from reactor import Limits
 from reactor.service import command_line
 from tests.support import (
     DEADLINE_SECONDS,
@@ -35,14 +37,14 @@ class BigReply(Protocol):
         self.connection = connection
 
     def data_received(self, data):
-        self.connection.write(bytes(64 * 1024 * 1024))
+        self.connection.write(bytes(16 * 1024 * 1024))
 
 class Outer:
     Inner = BigReply
 
 NUMBER = 7
 """
-BIG_REPLY_BYTES = 64 * 1024 * 1024
+BIG_REPLY_BYTES = 16 * 1024 * 1024
 
 
 def run(*arguments, **options):
@@ -175,9 +177,9 @@ def test_the_name_of_a_program_may_have_dots(folder):
 def test_verbose_logs_the_end_of_every_connection_with_its_reason():
     with serving("echo", "--verbose") as server:
         connect(server.address).close()
-        server.stderr.wait_for("DEBUG .*: peer_closed$")
+        server.stderr.wait_for("DEBUG .*: peer_closed")
         reset(connect(server.address))
-        server.stderr.wait_for("DEBUG .*: reset$")
+        server.stderr.wait_for("DEBUG .*: reset")
 
 
 def test_a_limit_is_an_option_of_its_name():
@@ -273,7 +275,7 @@ MISTAKES = {
     "no program": (["serve"], ["APP"]),
     "unknown option": (["serve", "echo", "--bnid", "x"], ["--bnid"]),
     "option without its value": (["serve", "echo", "--bind"], ["--bind"]),
-    "unknown program": (["serve", "ehco"], ["'ehco'", "echo or MODULE:NAME"]),
+    "unknown program": (["serve", "ehco"], ["'ehco'", "echo", "MODULE:NAME"]),
     "no module before the colon": (["serve", ":Echo"], ["':Echo'", "MODULE:NAME"]),
     "no name after the colon": (["serve", "reactor.apps.echo:"], ["'reactor.apps.echo:'", "MODULE:NAME"]),
     "missing module": (["serve", "no_such_module:Echo"], ["'no_such_module'"]),
@@ -301,7 +303,7 @@ MISTAKES = {
     "limit that is NaN": (["serve", "echo", "--drain-seconds", "nan"], ["drain_seconds", "nan"]),
     "limits that contradict": (
         ["serve", "echo", "--output-low-bytes", "9", "--output-high-bytes", "8"],
-        ["output_low_bytes", "output_high_bytes (8)"],
+        ["output_low_bytes <= output_high_bytes", "9, 8"],
     ),
 }
 
@@ -398,8 +400,9 @@ def test_help_fits_a_screen(arguments):
 
 def test_help_names_every_limit_with_its_default():
     words = " ".join(run("serve", "--help").stdout.split())
-    assert "--drain-seconds N time for connections to finish when the server is told to stop (10)" in words
-    assert words.count("--") >= 2 * len(command_line.dataclasses.fields(command_line.Limits))
+    assert "--drain-seconds S to finish when told to stop (10)" in words
+    for field in dataclasses.fields(Limits):
+        assert f"--{field.name.replace('_', '-')} " in words
 
 
 # A Python that is too old.

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.support import observed, wait_until
+from tests.support import serving, wait_until
 
 HERE = pathlib.Path(__file__).parent
 IDLE_SECONDS = 0.1  # a loop that spins goes round some thousand times in so long; an idle one, not at all
@@ -40,7 +40,7 @@ def as_it_was(server):
 @pytest.fixture
 def echo():
     """An echo server."""
-    with observed("echo") as server, as_it_was(server):
+    with serving("echo") as server, as_it_was(server):
         yield server
 
 
@@ -51,7 +51,7 @@ def serve():
 
         def serve(program, *options, **how):
             name = f"programs:{program}" if program[0].isupper() else program
-            server = stack.enter_context(observed(name, *options, cwd=HERE, **how))
+            server = stack.enter_context(serving(name, *options, cwd=HERE, **how))
             stack.enter_context(as_it_was(server))
             return server
 

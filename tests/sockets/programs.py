@@ -17,6 +17,23 @@ class AnswerAtEnd(Protocol):
         return True
 
 
+class AnswerAtOnce(Protocol):
+    """Has the same long answer to everything, and leaves the ending to the client."""
+
+    def connection_made(self, connection):
+        self.connection = connection
+
+    def data_received(self, data):
+        self.connection.write(ANSWER)
+
+
+class NeverReads(Protocol):
+    """Has better things to do."""
+
+    def connection_made(self, connection):
+        connection.pause_reading()
+
+
 class AnswerEarly(Protocol):
     """Has its answer at the first byte, and does not care for the rest."""
 

@@ -4,6 +4,8 @@ import signal
 import socket
 import threading
 
+import pytest
+
 from tests.sockets.programs import ANSWER
 from tests.support import (
     DEADLINE_SECONDS,
@@ -65,21 +67,14 @@ def test_an_end_with_nothing_before_it_is_answered_with_an_end(echo):
         assert receive_all(client) == b""
 
 
-def test_a_client_that_has_said_all_still_gets_a_long_answer(serve):  # E1
-    server = serve("AnswerAtEnd")
-    with connect(server.address) as client:
-        client.sendall(b"what?")
-        client.shutdown(socket.SHUT_WR)
-        assert receive_all(client) == ANSWER
-
-
-def test_a_client_that_takes_its_time_gets_all_of_it_and_nobody_spins_meanwhile(serve, idle):  # E2
-    server = serve("AnswerAtEnd")
+@pytest.mark.parametrize("program", ["AnswerAtOnce", "AnswerAtEnd"])
+def test_a_client_that_has_said_all_still_gets_a_long_answer(serve, idle, program):  # E1, E2
+    server = serve(program)
     with connect(server.address) as client:
         client.sendall(b"what?")
         client.shutdown(socket.SHUT_WR)
         wait_until(lambda: server.statistics()["sends"] > 0, "the answer")
-        idle(server)
+        idle(server)  # while the client takes its time, nobody spins
         assert receive_all(client) == ANSWER
 
 
@@ -133,7 +128,22 @@ def test_who_does_not_read_holds_up_nobody_else_and_nobody_spins(echo, idle):
             assert exchange(other, b"hello") == b"hello"
 
 
-def test_a_client_that_leaves_while_it_is_held_back_is_noticed(echo):  # R5
+def test_a_client_that_leaves_while_nobody_reads_is_noticed(serve, idle):  # R5
+    server = serve("NeverReads")
+    connect(server.address).close()
+    wait_until(lambda: server.statistics()["closed"]["peer_closed"] == 1, "the end")
+    reset(connect(server.address))
+    wait_until(lambda: server.statistics()["closed"]["reset"] == 1, "the reset")
+    with connect(server.address) as client:
+        client.sendall(b"unread")
+        client.shutdown(socket.SHUT_WR)  # known now, but behind data that nobody wants
+        idle(server)
+        assert server.statistics()["open"] == 1
+        reset(client)
+        wait_until(lambda: server.statistics()["closed"]["reset"] == 2, "the reset behind the end")
+
+
+def test_a_client_that_leaves_while_it_is_held_back_is_noticed(echo):
     client = connect(echo.address)
     stuff(client)
     reset(client)

@@ -148,6 +148,32 @@ def test_a_byte_that_was_not_sent_yet_cannot_come_back_even_if_it_is_the_right_o
     assert bench.client.outcome is Outcome.MISMATCHED
 
 
+def test_a_message_that_is_repeated_does_not_pass_for_the_next_one():
+    bench = Bench(interval_seconds=1.0)
+    bench.client.send_next(bench.reactor.now)
+    first = bench.connection.take()
+    bench.client.send_next(bench.reactor.now)
+    bench.client.data_received(first)
+    assert bench.client.outcome is None
+    bench.client.data_received(first)
+    assert bench.client.outcome is Outcome.MISMATCHED
+
+
+def test_who_was_not_served_is_held_and_not_read_any_more():
+    bench = Bench()
+    bench.client.data_received(b"nonsense")
+    assert bench.connection.calls == ["pause_reading"]
+
+
+def test_sending_on_does_not_postpone_the_deadline_of_what_was_sent():
+    bench = Bench(messages=100, interval_seconds=1.0)
+    for _ in range(int(TIMEOUT_SECONDS)):
+        assert bench.client.outcome is None
+        bench.client.send_next(bench.reactor.now)
+        bench.reactor.advance(1.0)
+    assert bench.client.outcome is Outcome.TIMED_OUT
+
+
 def test_one_timer_is_enough_and_each_byte_postpones_it():
     bench = Bench(size=8)
     message = bench.connection.take()

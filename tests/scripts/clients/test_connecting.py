@@ -13,14 +13,14 @@ class Bench:
         monkeypatch.setattr(connecting, "connect", self.connect)
         self.soon, self.later, self.in_flight, self.made, self.failed, self.done = [], [], [], [], [], 0
         factories = [lambda number=number: number for number in range(count)]
-        self.connecting = Connecting(self, ["endpoint"], factories, 3.0, self.failed.append, self._count_done)
+        self.connecting = Connecting(self, ["endpoint"], factories, self.failed.append, self._count_done)
         self.connecting.start()
 
     def _count_done(self):
         self.done += 1
 
-    def connect(self, reactor, factory, endpoints, on_failure, limits):
-        assert (reactor, endpoints, limits.connect_seconds) == (self, ["endpoint"], 3.0)
+    def connect(self, reactor, factory, endpoints, on_failure):
+        assert (reactor, endpoints) == (self, ["endpoint"])
         self.in_flight.append((factory, on_failure))
 
     def call_soon(self, callback):

@@ -10,9 +10,10 @@ import pytest
 from reactor import Protocol, Reactor, Server
 from reactor.net.addresses import parse, resolve
 from scripts.clients.client import Outcome
+from scripts.clients.messages import PIECE_BYTES
 from scripts.clients.progress import Progress
 from scripts.clients.report import explanations, summarize
-from scripts.clients.swarm import Load, Phase, Swarm
+from scripts.clients.swarm import Load, Phase, Swarm, client_limits
 
 LOAD = Load(connections=10, messages=4, size=64, rate=0, timeout_seconds=30)
 
@@ -42,6 +43,17 @@ def sockets_failing_with(number, after):
 
 def swarm_against(server, reactor, load=LOAD):
     return Swarm(reactor, resolve(parse(server.addresses[0])), load)
+
+
+def test_no_deadline_of_the_reactor_comes_before_that_of_the_clients():
+    limits = client_limits(Load(connections=1, messages=1, size=64, rate=0, timeout_seconds=86400))
+    fields = "connect_seconds", "first_byte_seconds", "idle_seconds", "write_stall_seconds"
+    assert min(getattr(limits, field) for field in fields) == 86400
+
+
+def test_all_clients_may_keep_two_pieces_each():
+    limits = client_limits(Load(connections=10_000, messages=1, size=1 << 20, rate=0, timeout_seconds=10))
+    assert limits.memory_bytes >= 10_000 * 2 * PIECE_BYTES
 
 
 def test_the_phases_come_in_order_and_the_bar_follows_them():

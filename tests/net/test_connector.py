@@ -1,0 +1,380 @@
+"""Opening connections: what can come of it, each told once, and nothing left behind."""
+
+import errno
+import os
+import socket
+import threading
+
+import pytest
+
+from reactor import CloseReason, Limits, Reactor, State, connect
+from reactor.core.poller import WRITABLE
+from reactor.net import addresses
+from reactor.net.addresses import Endpoint
+from tests import rig
+from tests.rig import FakeClock, Recorder, adopt, leave, turn_until, turn_until_idle
+
+pytestmark = pytest.mark.usefixtures("descriptors_come_back")
+
+
+class Outcome:
+    """What was told of one `connect`: the protocol that was made, or the errors."""
+
+    def __init__(self):
+        self.protocols = []
+        self.errors = []
+
+    def make(self):
+        self.protocols.append(Recorder())
+        return self.protocols[-1]
+
+    @property
+    def any(self):
+        return self.protocols or self.errors
+
+    @property
+    def error(self):
+        assert not self.protocols and len(self.errors) == 1
+        return self.errors[0]
+
+    @property
+    def protocol(self):
+        assert not self.errors and len(self.protocols) == 1
+        return self.protocols[0]
+
+
+@pytest.fixture
+def outcome():
+    return Outcome()
+
+
+@pytest.fixture
+def listening():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock
+
+
+@pytest.fixture
+def timed(descriptors_come_back):
+    """A reactor whose clock stands still until it is pushed."""
+    with Reactor(clock=FakeClock()) as reactor:
+        yield reactor
+
+
+def endpoint(sock):
+    return Endpoint(sock.family, sock.getsockname())
+
+
+def nobody():
+    """The endpoint of a port on which nobody listens, now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return endpoint(sock)
+
+
+def text(endpoint):
+    return addresses.describe(endpoint.sockaddr)
+
+
+@pytest.fixture
+def unanswered():
+    """An endpoint whose handshake never ends: a listener whose queue is full drops what comes."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(0)
+        clients = []
+        for _ in range(4):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(sock.getsockname())
+            clients.append(client)
+        yield endpoint(sock)
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("form", ["text", "endpoints"])
+def test_a_connection_is_made_and_is_like_one_that_was_accepted(reactor, outcome, listening, form):
+    target = text(endpoint(listening)) if form == "text" else [endpoint(listening)]
+    connect(reactor, outcome.make, target, outcome.errors.append)
+    assert not outcome.any, "nobody is told inside the call"
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    connection = outcome.protocol.connection
+    peer, _ = listening.accept()
+    with peer:
+        assert connection.state is State.OPEN
+        assert connection.get_extra_info("peername") == listening.getsockname()
+        assert connection.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert (reactor.counters.connected, reactor.counters.accepted) == (1, 0)
+        connection.write(b"hello")
+        reactor.run_once(0)
+        assert peer.recv(10) == b"hello"
+        peer.send(b"answer")
+    turn_until(reactor, lambda: outcome.protocol.lost, "the end")
+    assert outcome.protocol.received == b"answer"
+    assert reactor.counters.open == 0
+    assert len(reactor.timers) == 0
+
+
+def test_a_unix_socket_is_connected_to(reactor, outcome, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("a.sock")
+        listening.listen()
+        connect(reactor, outcome.make, "unix:a.sock", outcome.errors.append)
+        turn_until(reactor, lambda: outcome.any, "an answer")
+        assert outcome.protocol.connection.get_extra_info("peername") == "a.sock"
+
+
+@pytest.mark.parametrize("form", ["text", "endpoints"])
+def test_a_refusal_is_told_once_from_the_loop(reactor, outcome, form):
+    target = text(nobody()) if form == "text" else [nobody()]
+    connect(reactor, outcome.make, target, outcome.errors.append)
+    assert not outcome.any
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    assert isinstance(outcome.error, ConnectionRefusedError)
+    turn_until_idle(reactor)
+    assert len(outcome.errors) == 1
+    assert len(reactor.timers) == 0
+    assert reactor.counters.connected == 0
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "number"),
+    [
+        ([], errno.EADDRNOTAVAIL),
+        ([Endpoint(socket.AF_UNIX, "no/such/path")], errno.ENOENT),
+        ([Endpoint(socket.AF_UNIX, "x" * 200)], errno.EINVAL),
+        ([Endpoint(socket.AF_INET, ("255.255.255.255", 80))], None),
+    ],
+    ids=["none at all", "no such path", "path too long", "not to be reached"],
+)
+def test_what_fails_at_once_is_told_from_the_loop_too(reactor, outcome, endpoints, number):
+    connect(reactor, outcome.make, endpoints, outcome.errors.append)
+    assert not outcome.any
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    assert outcome.error.errno == (number or outcome.error.errno)
+    assert len(reactor.timers) == 0
+
+
+def test_the_next_endpoint_is_tried_when_one_fails(reactor, outcome, listening):
+    endpoints = [nobody(), Endpoint(socket.AF_UNIX, "no/such/path"), nobody(), endpoint(listening)]
+    connect(reactor, outcome.make, endpoints, outcome.errors.append)
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    assert outcome.protocol.connection.peername == listening.getsockname()
+
+
+def test_the_error_is_that_of_the_last_endpoint(reactor, outcome):
+    endpoints = [Endpoint(socket.AF_UNIX, "no/such/path"), nobody()]
+    connect(reactor, outcome.make, endpoints, outcome.errors.append)
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    assert outcome.error.errno == errno.ECONNREFUSED
+
+
+def test_the_first_endpoint_of_a_name_may_fail(reactor, outcome, listening, monkeypatch):
+    host, port = listening.getsockname()
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", each) for each in (("127.0.0.2", port), (host, port))]
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: found)
+    connect(reactor, outcome.make, f"some.name:{port}", outcome.errors.append)
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    assert outcome.protocol.connection.peername == (host, port)
+
+
+def test_a_name_is_looked_up_on_a_thread_of_its_own(reactor, outcome, monkeypatch):
+    asked, answer = [], threading.Event()
+
+    def getaddrinfo(*_, **__):
+        asked.append(threading.current_thread())
+        answer.wait(rig.DEADLINE_SECONDS)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
+    connect(reactor, outcome.make, "some.name:80", outcome.errors.append)
+    called = []
+    reactor.call_soon(called.append, 1)
+    reactor.run_once(0)
+    assert called and not outcome.any, "the loop goes on meanwhile"
+    answer.set()
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    assert "some.name" in outcome.error.strerror
+    assert asked[0] is not threading.main_thread()
+    asked[0].join()
+
+
+@pytest.mark.parametrize("exception", [UnicodeError("label too long"), ValueError("embedded null byte"), MemoryError()])
+def test_whatever_the_look_up_raises_is_told(reactor, outcome, monkeypatch, exception):
+    def getaddrinfo(*_, **__):
+        raise exception
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
+    connect(reactor, outcome.make, "some.name:80", outcome.errors.append)
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    assert isinstance(outcome.error, OSError) and "some.name" in str(outcome.error)
+
+
+def test_no_answer_is_waited_for_no_longer_than_connect_seconds(timed, outcome, unanswered):
+    connect(timed, outcome.make, [unanswered] * 3, outcome.errors.append, Limits(connect_seconds=7))
+    timed.timers.clock.now += 6.999
+    for _ in range(3):
+        timed.run_once(0)
+    assert not outcome.any
+    timed.timers.clock.now += 0.001
+    turn_until(timed, lambda: outcome.any, "the deadline")
+    assert isinstance(outcome.error, TimeoutError)
+    assert "7 seconds" in str(outcome.error)
+    turn_until_idle(timed)
+
+
+def test_a_look_up_that_takes_too_long_is_given_up_and_its_answer_ignored(timed, outcome, listening, monkeypatch):
+    answer, threads = threading.Event(), []
+    host, port = listening.getsockname()
+
+    def getaddrinfo(*_, **__):
+        threads.append(threading.current_thread())
+        answer.wait(rig.DEADLINE_SECONDS)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
+    connect(timed, outcome.make, "some.name:80", outcome.errors.append)
+    timed.timers.clock.now += timed.limits.connect_seconds
+    turn_until(timed, lambda: outcome.any, "the deadline")
+    assert isinstance(outcome.error, TimeoutError)
+    answer.set()
+    turn_until(timed, lambda: threads, "the look-up")
+    threads[0].join()
+    turn_until_idle(timed)
+    assert len(outcome.errors) == 1 and not outcome.protocols
+
+
+@pytest.mark.parametrize("form", ["text", "endpoints"])
+def test_who_cancels_is_told_nothing(reactor, outcome, listening, form):
+    target = text(endpoint(listening)) if form == "text" else [endpoint(listening)]
+    connector = connect(reactor, outcome.make, target, outcome.errors.append)
+    for _ in range(3):
+        connector.cancel()
+    turn_until_idle(reactor)
+    assert not outcome.any
+    assert not reactor.at_close
+    assert len(reactor.timers) == 0
+
+
+def test_to_cancel_what_is_done_does_nothing(reactor, outcome, listening):
+    connector = connect(reactor, outcome.make, [endpoint(listening)], outcome.errors.append)
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    connector.cancel()
+    reactor.run_once(0)
+    assert outcome.protocol.connection.state is State.OPEN
+
+
+def test_closing_the_reactor_cancels(descriptors_come_back, outcome, unanswered):
+    with Reactor() as reactor:
+        connect(reactor, outcome.make, [unanswered], outcome.errors.append)
+        connect(reactor, outcome.make, "127.0.0.1:9", outcome.errors.append)
+        reactor.run_once(0)
+    assert not outcome.protocols
+
+
+def test_a_closed_reactor_does_not_connect(descriptors_come_back, outcome):
+    with Reactor() as reactor:
+        pass
+    for target in ("127.0.0.1:9", [nobody()]):
+        with pytest.raises(RuntimeError, match="closed"):
+            connect(reactor, outcome.make, target, outcome.errors.append)
+
+
+@pytest.mark.parametrize("nonsense", ["nonsense", "127.0.0.1", "fd://3", "unix:"])
+def test_text_that_is_no_destination_is_refused_at_the_call(reactor, outcome, nonsense):
+    with pytest.raises(ValueError):
+        connect(reactor, outcome.make, nonsense, outcome.errors.append)
+    assert not reactor.at_close and len(reactor.timers) == 0
+
+
+def test_a_connection_to_itself_is_refused(descriptors_come_back, outcome):
+    target = nobody()
+
+    def at_that_very_port(family, kind):
+        sock = socket.socket(family, kind)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(target.sockaddr)
+        return sock
+
+    with Reactor(socket_factory=at_that_very_port) as reactor:
+        connect(reactor, outcome.make, [target], outcome.errors.append)
+        turn_until(reactor, lambda: outcome.any, "an answer")
+    assert isinstance(outcome.error, ConnectionRefusedError)
+
+
+def test_a_machine_out_of_descriptors_says_so(descriptors_come_back, outcome):
+    def factory(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with Reactor(socket_factory=factory) as reactor:
+        connect(reactor, outcome.make, [nobody()], outcome.errors.append)
+        turn_until(reactor, lambda: outcome.any, "an answer")
+    assert outcome.error.errno == errno.EMFILE
+
+
+def test_an_exception_in_the_factory_ends_the_connection_with_one_log_line(reactor, outcome, listening, caplog):
+    connect(reactor, rig.break_down, [endpoint(listening)], outcome.errors.append)
+    turn_until(reactor, lambda: reactor.counters.closed[CloseReason.HANDLER_ERROR], "the end")
+    assert not outcome.any
+    assert len(caplog.records) == 1
+    assert reactor.counters.open == 0
+
+
+def test_an_exception_of_who_is_told_stops_nobody(reactor, outcome, listening, caplog):
+    connect(reactor, outcome.make, [nobody()], rig.break_down)
+    turn_until(reactor, lambda: reactor.counters.callback_errors, "the exception")
+    connect(reactor, outcome.make, [endpoint(listening)], outcome.errors.append)
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    assert outcome.protocol
+
+
+def test_system_exit_from_the_factory_leaves_nothing_behind(reactor, listening):
+    connect(reactor, leave, [endpoint(listening)], rig.break_down)
+    with pytest.raises(SystemExit):
+        turn_until(reactor, lambda: False, "SystemExit")
+    turn_until_idle(reactor)
+    assert reactor.counters.open == 0
+    assert not reactor.at_close and len(reactor.timers) == 0
+
+
+def test_a_new_connect_does_not_take_the_answer_to_one_that_was_cancelled_in_the_same_batch(
+    reactor, pair, outcome, unanswered
+):
+    ours, theirs = pair
+    refused = Outcome()
+    first = connect(reactor, refused.make, [nobody()], refused.errors.append)
+    number = first.socket.fileno()
+
+    def cancel_and_connect(recorder, data):
+        # The refusal of the first has been fetched with this data, and comes next.
+        first.cancel()
+        second.append(connect(reactor, outcome.make, [unanswered], outcome.errors.append))
+
+    second = []
+    adopt(reactor, ours, Recorder(data_received=cancel_and_connect))
+    reactor.dispatcher.flush()
+    theirs.send(b"x")
+    events = sorted(reactor.poller.poll(rig.DEADLINE_SECONDS), key=lambda event: event[0] == number)
+    assert [fd == number for fd, _ in events] == [False, True], "both are ready"
+    reactor._dispatch(events)
+    assert second[0].socket.fileno() != number
+    assert not outcome.any, "its handshake has not ended"
+    assert reactor.poller.handlers[second[0].socket.fileno()][1] is second[0]
+    reactor.run_once(0)
+    assert not refused.any and not outcome.any
+
+
+def test_hundreds_of_attempts_leave_nothing_behind(reactor, listening):
+    # Endpoints are given, so that there is no look-up; most are refused.
+    outcomes = [Outcome() for _ in range(300)]
+    for number, each in enumerate(outcomes):
+        target = endpoint(listening) if number % 10 == 0 else nobody()
+        connector = connect(reactor, each.make, [target], each.errors.append)
+        if number % 3 == 0:
+            connector.cancel()
+    turn_until(reactor, lambda: sum(bool(each.any) for each in outcomes) == 200, "all answers")
+    assert not reactor.at_close and len(reactor.timers) == reactor.counters.open
+    assert all(not each.any for each in outcomes[::3])
+    assert WRITABLE not in [connection.interest for connection in reactor.dispatcher.connections()]

@@ -1,0 +1,137 @@
+"""The house of DESIGN.md: a file leans only on lower floors and on earlier files of its own, and wakes nobody up."""
+
+import ast
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import reactor
+
+PACKAGE = pathlib.Path(reactor.__file__).parent
+# From the ground up, and on each floor in reading order.
+FLOORS = {
+    "core": "protocol states deadlines limits counters buffers timers poller wakeup connection admission listener"
+    " dispatcher acceptor watchdog fork loop",
+    "net": "addresses connector framing",
+    "coroutines": "",
+    "service": "server status command_line",
+    "apps": "chat echo",
+}
+ORDER = [f"reactor.{floor}.{name}" for floor, names in FLOORS.items() for name in names.split()]
+ROOF = ["reactor", "reactor.__main__"]  # what a program imports, and what the shell runs: they may use every floor
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+PACKAGES = {module for module, path in MODULES.items() if path.name == "__init__.py"}
+
+
+def only_for_types(node):
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imports(tree, module):
+    """The names of all modules that are imported to run, wherever in the file."""
+    nodes = list(tree.body)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module if module in PACKAGES else module.rpartition(".")[0]
+                here = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*here, base] if base else here)
+            for alias in node.names:
+                yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base
+        elif only_for_types(node):
+            nodes += node.orelse
+        else:
+            nodes += ast.iter_child_nodes(node)
+
+
+def imports_of(module):
+    return set(imports(ast.parse(MODULES[module].read_text()), module))
+
+
+def test_every_file_has_its_place_in_the_house():
+    assert sorted(ORDER) == sorted(set(MODULES) - PACKAGES - set(ROOF))
+    assert {f"reactor.{floor}" for floor in FLOORS} >= PACKAGES - {"reactor"}
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_a_file_leans_only_on_what_lies_below_it(module):
+    ours = {name for name in imports_of(module) if name.split(".")[0] == "reactor"}
+    assert ours <= set(ORDER[: ORDER.index(module)])
+
+
+@pytest.mark.parametrize("module", sorted(PACKAGES - {"reactor"}))
+def test_a_floor_itself_imports_nothing(module):
+    assert imports_of(module) == set()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_only_the_standard_library_is_needed(module):
+    others = {name.split(".")[0] for name in imports_of(module)} - {"reactor"}
+    assert others <= set(sys.stdlib_module_names)
+
+
+def test_the_core_says_its_reading_order():
+    listed = re.findall(r"`(\w+)`", ast.get_docstring(ast.parse((PACKAGE / "core/__init__.py").read_text())))
+    assert listed == FLOORS["core"].split()
+
+
+LOOK_ROUND = """
+import gc, json, logging, os, signal, socket, sys, threading
+
+def world():
+    return {
+        "threads": threading.active_count(),
+        "descriptors": len(os.listdir("/dev/fd")),
+        "signals": [repr(signal.getsignal(number)) for number in sorted(signal.valid_signals())],
+        "wakeup": signal.set_wakeup_fd(-1),
+        "sockets": sum(isinstance(thing, socket.socket) for thing in gc.get_objects()),
+        "log handlers": len(logging.getLogger().handlers) + len(logging.getLogger("reactor").handlers),
+        "log level": logging.getLogger("reactor").level,
+        "hooks": [repr(sys.excepthook), repr(threading.excepthook)],
+    }
+
+before = world()
+import importlib
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+print(json.dumps([before, world()]))
+"""
+
+
+def test_to_import_all_of_it_changes_nothing_else():
+    command = [sys.executable, "-W", "error", "-c", LOOK_ROUND, *sorted(MODULES)]
+    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    before, after = json.loads(done.stdout)
+    assert before == after
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.split(".")[1:2] in (["core"], ["net"])))
+def test_the_lower_floors_never_print(module):
+    names = {node.id for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Name)}
+    assert "print" not in names
+
+
+@pytest.mark.parametrize("floor", ["core", "net"])
+@pytest.mark.parametrize("source", ["from ..service import server", "import reactor.apps.echo", "from .. import apps"])
+def test_an_import_from_above_would_be_seen(floor, source):
+    module = f"reactor.{floor}.loop"
+    for text in (source, f"def later():\n    {source}", f"try:\n    {source}\nexcept ImportError:\n    pass"):
+        assert any(name.startswith(("reactor.service", "reactor.apps")) for name in imports(ast.parse(text), module))
+    exempt = f"if TYPE_CHECKING:\n    {source}"
+    assert not list(imports(ast.parse(exempt), module))

@@ -1,0 +1,45 @@
+"""The same protocol classes, the same client, asyncio and the reactor: the callbacks must be the same."""
+
+import difflib
+import re
+
+import pytest
+
+from tests.transcripts.harness import on_asyncio, on_reactor, play
+from tests.transcripts.scripts import DIFFERENCES, SCRIPTS
+
+LETTERS = {"connection_made": "m", "data_received": "d", "eof_received": "e", "connection_lost": "l"}
+FLOW_LETTERS = {"pause_writing": "p", "resume_writing": "r"}
+
+
+def differing(theirs, ours):
+    """The lines that only one of the two has."""
+    changes = list(difflib.ndiff(theirs, ours))
+    return tuple(tuple(line[2:] for line in changes if line.startswith(sign)) for sign in ("- ", "+ "))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_a_protocol_sees_the_same_on_asyncio_and_here(script):
+    expected = DIFFERENCES.get(script.name)
+    ours, transcript = play(script, on_reactor)
+    theirs = [] if expected and expected.asyncio is None else play(script, on_asyncio)[0]
+    if expected is None or (expected.sometimes and theirs == ours):
+        assert ours == theirs
+    else:
+        assert differing(theirs, ours) == (expected.asyncio or (), expected.reactor)
+
+    letters = "".join(LETTERS.get(name.removeprefix("heir "), "") for name in transcript.names())
+    assert re.fullmatch("md*e?l", letters), transcript.lines()
+    flow = "".join(FLOW_LETTERS.get(name.removeprefix("heir "), "") for name in transcript.names())
+    assert re.fullmatch("(pr)*p?", flow), transcript.lines()
+
+
+def test_every_script_has_a_name_of_its_own():
+    names = [script.name for script in SCRIPTS]
+    assert len(names) == len(set(names))
+
+
+def test_every_intended_difference_is_of_a_script_and_has_a_reason():
+    assert set(DIFFERENCES) <= {script.name for script in SCRIPTS}
+    for difference in DIFFERENCES.values():
+        assert difference.reason and (difference.asyncio or difference.reactor)
