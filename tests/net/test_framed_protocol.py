@@ -52,6 +52,7 @@ class Served:
         rig.turn_until_idle(self.reactor)
         while self.reactor._ready:  # what the loop is to call soon, which no descriptor tells
             self.reactor.run_once(0)
+            rig.turn_until_idle(self.reactor)
 
     def hear(self, data):
         self.peer.sendall(data)
