@@ -145,7 +145,10 @@ class Server(ServerProcess):
     def check_at_rest(self) -> None:
         """All clients are gone: it is as it was at its start, and every end was counted once."""
         start = self.descriptors_at_start
-        wait_until(lambda: self.descriptors() == start, f"of {self.open_files()} the {start} at the start")
+        try:
+            wait_until(lambda: self.descriptors() == start, "the descriptors of its start")
+        except AssertionError:
+            raise AssertionError(f"it had {start} descriptors, and has {self.open_files()}") from None
         statistics = self.statistics()
         if statistics is not None:
             assert statistics["open"] == 0, statistics
@@ -174,6 +177,9 @@ class Adapter:
         """The command that runs it; NotApplicable if there is none."""
         raise NotImplementedError
 
+    def settle(self, server: Server) -> None:
+        """Wait until it has all that it takes to serve, if it says that it listens before."""
+
     @contextlib.contextmanager
     def start(
         self,
@@ -198,9 +204,10 @@ class Adapter:
         settings = {name: value for name, value in settings.items() if name not in self.runs_without}
         command = [*before, *self.command(program, bind, settings)]
         with _process(command, environment or {}) as server:
-            server.has_statistics = self.has_statistics
+            server.has_statistics = self.has_statistics and program != "interrupts"
             if listens:
                 server.wait_until_listening()
+                self.settle(server)
                 server.note_start()
             yield server
             if listens and rests and server.process.poll() is None:
@@ -266,6 +273,9 @@ class LadderAdapter(Adapter):
         if host != "127.0.0.1":
             raise NotApplicable("the ladder's steps listen at one IPv4 address")
         return [sys.executable, str(ROOT / "scripts" / "ladder" / "3_selectors.py"), host, port]
+
+    def settle(self, server: Server) -> None:
+        wait_until(lambda: any("eventpoll" in name for name in server.open_files()), "its selector")
 
 
 ADAPTERS = {adapter.name: adapter for adapter in (ReactorAdapter(), AsyncioAdapter(), LadderAdapter())}
