@@ -318,7 +318,9 @@ class Dispatcher:
         connection.ordinary = heard and connection.state is OPEN and wanted == READABLE | BROKEN
 
     def _check_low_mark(self, connection: Connection) -> None:
-        if connection.get_write_buffer_size() <= connection.low_bytes and connection.state is not CLOSED:
+        if connection.state is CLOSED or connection.state is LOST:
+            return  # whatever touched it, it is told nothing any more (E6)
+        if connection.get_write_buffer_size() <= connection.low_bytes:
             connection.writing_paused = False
             try:
                 connection.protocol.resume_writing()
