@@ -219,22 +219,24 @@ class Tags(Program):
     def data_received(self, data):
         self.tag += data
         if len(self.tag) >= self.TAG_BYTES:
-            self.connection.write(self.tag)
-            self.connection.close()
-            self.connection.close()
-            loop_of(self.connection).call_soon(self.again)
+            self.answer()
+            self.answer()
+            loop_of(self.connection).call_soon(self.answer)
+
+    def answer(self):
+        self.connection.write(self.tag)
+        self.connection.close()
 
     def connection_lost(self, exc):
         loop = loop_of(self.connection)
-        loop.call_soon(self.again)
-        loop.call_later(0.002, self.again)
+        loop.call_soon(self.answer_again)
+        loop.call_later(0.002, self.answer_again)
         Tags.gone += 1
         if Tags.gone % 500 == 0:
             gc.collect()
 
-    def again(self):
+    def answer_again(self):
         if not self.connection.is_closing():
             say("an ended connection is open again")
-        self.connection.write(self.tag)
-        self.connection.close()
+        self.answer()
         self.connection.abort()
