@@ -48,6 +48,7 @@ class Acceptor:
         self._poller = dispatcher.poller
         self._timers = dispatcher.timers
         self._counters = dispatcher.counters
+        self.ready = 1  # how many descriptors are ready in this batch, the listener's among them
         self._resting: list[Listener] = []
         self._logged_at = -ACCEPT_LOG_SECONDS
 
@@ -70,12 +71,13 @@ class Acceptor:
     def accept(self, listener: Listener, _events: int) -> None:
         """Take what waits in the listener's queue, up to its budget.
 
-        Without a budget a storm of newcomers would starve everyone inside (A4); with a budget of one, the queue
-        would overflow while the loop goes round.
+        Without a budget a storm of newcomers would starve everyone inside (A4); with a budget of one, many inside
+        would starve the newcomers, and the queue overflow. To let one in costs two or three times an echo. So
+        newcomers get as many turns as everyone else together has in this batch, up to a maximum.
         """
-        limits = listener.limits
+        limits, turns = listener.limits, self.ready
         for _ in range(limits.accepts_per_iteration):
-            if listener.closed:
+            if listener.closed or not turns:
                 return
             if limits.when_full == "queue" and self._dispatcher.admission.is_full(limits):
                 self._rest(listener)  # until somebody leaves (A5)
@@ -91,6 +93,7 @@ class Acceptor:
                 self._log_accept_error(listener, exc)
                 self._rest(listener)
                 return
+            turns -= 1
             self._counters.accepted += 1
             self._admit(sock, peername, listener)
 

@@ -320,7 +320,9 @@ class Dispatcher:
         connection.ordinary = heard and connection.state is OPEN and wanted == READABLE | BROKEN
 
     def _check_low_mark(self, connection: Connection) -> None:
-        if connection.get_write_buffer_size() <= connection.low_bytes and connection.state is not CLOSED:
+        if connection.state is CLOSED or connection.state is LOST:
+            return  # whatever touched it, it is told nothing any more (E6)
+        if connection.get_write_buffer_size() <= connection.low_bytes:
             connection.writing_paused = False
             try:
                 connection.protocol.resume_writing()
@@ -347,16 +349,18 @@ class Dispatcher:
     def _relieve_memory(self) -> None:
         """All buffers together are too many, each perhaps within its own bounds (W5).
 
-        First everyone who has output waiting is asked to pause. If that was not enough by the next iteration,
-        those who keep the most are ended, the largest first, until the rest fits.
+        First everyone who has output waiting is asked to pause. If that was not enough by the next iteration, or
+        all were asked before, those who keep the most are ended, the largest first, until the rest fits.
         """
         connections = self.connections()
         if not self._memory_warned:
             self._memory_warned = True
-            for connection in connections:
-                if connection.state.writes and connection.has_output():
-                    connection.pause()
-            return
+            writing = [each for each in connections if each.state.writes and each.has_output()]
+            unpaused = [each for each in writing if not each.writing_paused]
+            for connection in unpaused:
+                connection.pause()
+            if unpaused:
+                return  # they want attention now, so the next iteration comes at once, even if nothing happens
         for connection in sorted(connections, key=Connection.buffered_bytes, reverse=True):
             if self.counters.buffered_bytes <= self.limits.memory_bytes:
                 return

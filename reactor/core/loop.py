@@ -159,6 +159,7 @@ class Reactor:
         poller = self.poller
         handlers = poller.handlers
         poller.in_batch = True
+        self.acceptor.ready = len(events)
         try:
             for fd, happened in events:
                 try:

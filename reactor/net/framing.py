@@ -134,10 +134,11 @@ class FramedProtocol(Protocol):
     """A program that is told of frames. Write `frame_received`, and `make_splitter` unless lines will do.
 
     While its writing is paused no frames come either, so that a peer which does not read its replies cannot ask
-    for more. Use `pause_frames` and `resume_frames` in place of the connection's `pause_reading`.
+    for more. Use `pause_frames` and `resume_frames` in place of the connection's `pause_reading`, and
+    `frames_ended` in place of `eof_received`.
     """
 
-    __slots__ = ("connection", "_frames", "_paused", "_held", "_more")
+    __slots__ = ("connection", "_frames", "_paused", "_held", "_more", "_ended")
 
     def connection_made(self, connection: Connection) -> None:
         """Keeps the connection. Call it when you override it."""
@@ -146,6 +147,7 @@ class FramedProtocol(Protocol):
         self._paused = False  # the program wants no frames now
         self._held = False  # reading is paused, for that or because frames are here already
         self._more: Handle | None = None  # the call that will go on with frames that are here already
+        self._ended = False  # no more will come than what is here
 
     def make_splitter(self, most: int) -> Splitter:
         """What cuts the stream into frames of at most `most` bytes; here, at each newline."""
@@ -157,9 +159,25 @@ class FramedProtocol(Protocol):
     def frame_too_large(self, error: FrameTooLarge) -> None:
         """Called when a frame is too long, before the connection closes: the place to tell the peer (R4)."""
 
+    def frames_ended(self) -> bool | None:
+        """Called after the last frame when the peer has ended its side; means what `eof_received` means."""
+
     def data_received(self, data: bytes) -> None:
         self._frames.feed(data)
         self._deliver()
+
+    def eof_received(self) -> bool | None:
+        # It can be known before the frames in front of it have had their turn, and must not overtake them.
+        self._ended = True
+        if self._held:
+            return True
+        self._wait_for_more(any_taken=False)
+        return self.frames_ended()
+
+    def _wanted(self) -> bool:
+        """Whether the program wants a frame now."""
+        connection = self.connection
+        return not (self._paused or connection.writing_paused or connection.is_closing())
 
     def _deliver(self) -> None:
         """Hand over the frames that are here, up to the budget; without one, a flood would starve others (R2)."""
@@ -172,7 +190,7 @@ class FramedProtocol(Protocol):
                     self._wait_for_more(taken > 0)
                     return
                 self.frame_received(frame)
-                if self._paused or not connection.state.delivers:
+                if not self._wanted():
                     break
         except FrameTooLarge as error:
             self.frame_too_large(error)
@@ -184,7 +202,7 @@ class FramedProtocol(Protocol):
     def _wait_for_more(self, any_taken: bool) -> None:
         """All whole frames are handled. What is left is the beginning of one, and has a deadline from now (R3)."""
         connection, waiting = self.connection, self._frames.waiting()
-        if not waiting:
+        if not waiting or self._ended:
             since = NEVER
         elif any_taken or connection.frame_since == NEVER:
             since = connection.reactor.timers.now
@@ -194,19 +212,22 @@ class FramedProtocol(Protocol):
             connection.keep_input(waiting, since)
         if self._held:
             self._held = False
-            connection.resume_reading()
+            if not self._ended:
+                connection.resume_reading()
+            elif not self.frames_ended():
+                connection.close()
 
     def _hold(self) -> None:
-        """Take no more input while frames are here; unless paused, go on with them in the next iteration."""
+        """Take no more input while frames are here; when they are wanted, go on with them in the next iteration."""
         if not self._held:
             self._held = True
             self.connection.pause_reading()
-        if self._more is None and not self._paused:
+        if self._more is None and self._wanted():
             self._more = self.connection.reactor.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._more = None
-        if not self._paused and self.connection.state.delivers:
+        if self._wanted():
             try:
                 self._deliver()
             except Exception as exc:  # the loop called us, not the connection: it could not tell whose this is (E9)
@@ -215,9 +236,7 @@ class FramedProtocol(Protocol):
     def pause_frames(self) -> None:
         """Hand over no more frames until `resume_frames`. Again does nothing."""
         self._paused = True
-        if not self._held:
-            self._held = True
-            self.connection.pause_reading()
+        self._hold()
 
     def resume_frames(self) -> None:
         """Hand over frames again, from the next iteration on. Does nothing when they are not paused."""
@@ -226,7 +245,7 @@ class FramedProtocol(Protocol):
             self._hold()
 
     def pause_writing(self) -> None:
-        self.pause_frames()
+        self._hold()
 
     def resume_writing(self) -> None:
-        self.resume_frames()
+        self._hold()

@@ -1,0 +1,281 @@
+"""What stands between the failure tests and a server: how to start server X with program P under settings S.
+
+The rows of FAILURES.md are not about us. Whether a server survives a slow reader can be asked of any server, and the
+answer means something only if all are asked in the same words. So the tests speak TCP, read /proc and send
+signals, and whatever differs from one server to the next is here: the command that starts it.
+
+    server    one of `ADAPTERS`, chosen by `pytest tests/failures --server NAME`
+    program   what it is to do on the wire: a key of `PROGRAMS`, whose text is the contract
+    settings  the bounds to run it under, by the names of our `Limits`
+
+A server that has no equal of a setting falls in one of two classes. If the setting only makes a deadline or a
+bound smaller, so that a test need not wait for the default, the server is run without it (`runs_without`): it then
+has no such bound at all, and the test will show what comes of that. If the scenario itself cannot be had (no such
+program, no UNIX sockets), the adapter raises `NotApplicable`, and the test is skipped with its reason.
+
+After each test a server must be as it was: idle, with the descriptors that it had, every connection accounted
+for. `check_at_rest` is that check; the reasons are checked where a server tells them (`statistics`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from reactor import Limits
+from tests.support import ROOT, ServerProcess, wait_until
+
+PROGRAMS_FOLDER = pathlib.Path(__file__).with_name("programs")
+LIMIT_NAMES = frozenset(field.name for field in dataclasses.fields(Limits))
+
+IDLE_SECONDS = 0.25  # over so long the processor time of a server with nothing to do is measured
+IDLE_SHARE = 0.05
+IDLE_TRIES = 4  # what it still had to do may fall into the first
+
+PROGRAMS = {
+    "echo": "Sends back whatever comes. While its writing is paused, it does not read.",
+    "dots": "A dot for every newline that comes; all else is thrown away.",
+    "lines": "Each line back, newline and all. To one longer than `frame_bytes` 'too long' and a newline; then closes.",
+    "chat": "'hello' and a newline to whoever comes; then each line to everyone else, as it is.",
+    "reply_10mb": "`REPLY`, 10 MiB, for each newline that comes.",
+    "reply_at_end": "`REPLY` when the client has ended its side; then closes.",
+    "reply_and_close": "`REPLY` at the first byte; then closes at once.",
+    "answer_early": "'no thanks' and a newline at the first byte; then closes, whatever else is being sent.",
+    "flood": "From the first byte on 64 KiB in each turn of the loop, up to 1 GiB; heeds no pause.",
+    "flood_lines": "The same by `writelines`.",
+    "polite_flood": "From the first byte on 64 KiB chunks, up to 1 GiB, but none while its writing is paused.",
+    "write_nothing": "At the first byte writes empty chunks, by `write` and `writelines`; then closes.",
+    "write_after_end": "'k' keeps the connection, answers 'k'; 'w' on another writes 10,000 times to the one that was"
+    " kept, and answers 'w', or with the name of an exception that came back, and a newline.",
+    "sized": "For each line, which is a number, so many bytes of `REPLY`, repeated from its start at each MiB; heeds no"
+    " pause.",
+    "tandem": "Two connections, of which each callback writes blocks into the other one and then into its own, while"
+    " they are not paused: 200 blocks of 64 KiB of their number each way, from the first byte on. 'd' is answered with the depth to which"
+    " these callbacks were nested, and a newline.",
+    "polite_reply": "`REPLY` from the first byte on, in pieces of 64 KiB, none while its writing is paused; then closes."
+    " It goes on when the client has ended its side.",
+    "never_done": "Says 'program: eof' when the client has ended its side, and answers nothing, ever; 'program: lost'"
+    " when the connection is.",
+    "deeds": "Its number and a newline to whoever comes. A line 'CALLBACK DEED TARGET' has the next such callback of"
+    " this connection (of the next connection for connection_made) do DEED, close or abort, to 'self', a number,"
+    " 'listener' or 'loop', and then write, pause, resume and close all the same. 'reply' is answered by `REPLY`, any"
+    " other line by itself. Every callback is a line 'program: callback NUMBER NAME' on standard error.",
+    "tags": "Answers 16 bytes with themselves and closes; and does so again, and again, after the end.",
+    "raise": "Each letter raises ByRequest in a callback: 'd' data_received, 'e' eof_received, 'l' connection_lost,"
+    " 'p' pause_writing, 'r' resume_writing of this connection; 'm' connection_made, 'f' the factory, of the next."
+    " Before it raises it answers with the letter; all else is sent back.",
+    "block": "'b' blocks for a second in a callback, by `sleep_for_a_second`; then, as everything, it is sent back.",
+    "fork": "'f' forks. The child tries to use the loop, the parent answers with what the child met ('raised NAME' or"
+    " 'nothing') and a newline; the child stays, without a word, until 'x' comes, which is answered by 'x'. 'c' closes."
+    " All else is sent back.",
+    "pause": "'p' is answered by 'p', and nothing more is read from that connection until 'r' comes on another, which"
+    " is answered by 'r'. Whatever comes apart from these is sent back.",
+    "wake": "At each byte a thread wakes the loop 10,000 times; when all calls were made, the byte is sent back.",
+    "timers": "At each byte arms and cancels 20,000 timers. Answers with the nanoseconds of processor time since the"
+    " last such answer, and a newline.",
+    "timer_order": "At the first byte a line of JSON: what came of timers at NaN, infinity, in the past, and at"
+    " equal times.",
+    "interrupts": "No server: runs its loop again whenever Ctrl-C has left it, 'running N' on stdout each time; with an"
+    " echo server on it, whose address comes as from the others.",
+}
+
+
+class NotApplicable(Exception):
+    """This server cannot be asked this question, and why."""
+
+
+class Server(ServerProcess):
+    """A server that is being tested."""
+
+    has_statistics = False
+
+    def note_start(self) -> None:
+        """It listens: this is what it must return to."""
+        self.descriptors_at_start = self.descriptors()
+
+    def statistics(self) -> dict[str, Any] | None:
+        """Its own account of what happened, if it gives one."""
+        if not self.has_statistics:
+            return None
+        before = self._told()
+        self.send_signal(signal.SIGUSR1)
+        told = wait_until(lambda: self._told()[len(before) :], "the statistics")
+        statistics: dict[str, Any] = json.loads(told[-1])
+        return statistics
+
+    def _told(self) -> list[str]:
+        return re.findall(r"statistics: (.+)\n", self.stderr.text)
+
+    def expect_closed(self, **reasons: int) -> None:
+        """Wait until it has counted so many ends of these reasons; nothing if it does not tell."""
+
+        def counted() -> bool:
+            statistics = self.statistics()
+            return statistics is None or all(statistics["closed"][name] == count for name, count in reasons.items())
+
+        try:
+            wait_until(counted, "these ends")
+        except AssertionError:
+            raise AssertionError(f"expected {reasons}, but {self.statistics()}") from None
+
+    def threads(self) -> int:
+        """How many threads it has."""
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
+    def processor_seconds(self) -> float:
+        """The processor time it has used, to the nanosecond: its clock, by clock_getcpuclockid(3)."""
+        return time.clock_gettime(~self.pid << 3 | 2)
+
+    def is_idle(self) -> bool:
+        """Whether it uses next to no processor time: measured, for `IDLE_SECONDS`."""
+        before, started = self.processor_seconds(), time.monotonic()
+        time.sleep(IDLE_SECONDS)
+        return self.processor_seconds() - before < IDLE_SHARE * (time.monotonic() - started)
+
+    def check_at_rest(self) -> None:
+        """All clients are gone: it is as it was at its start, and every end was counted once."""
+        start = self.descriptors_at_start
+        try:
+            wait_until(lambda: self.descriptors() == start, "the descriptors of its start")
+        except AssertionError:
+            raise AssertionError(f"it had {start} descriptors, and has {self.open_files()}") from None
+        statistics = self.statistics()
+        if statistics is not None:
+            assert statistics["open"] == 0, statistics
+            assert statistics["accepted"] + statistics["connected"] == sum(statistics["closed"].values()), statistics
+        assert any(self.is_idle() for _ in range(IDLE_TRIES)), "it has nothing to do, and is busy"
+
+    def open_files(self) -> list[str]:
+        """What its descriptors are, for the message of a failure."""
+        folder = f"/proc/{self.pid}/fd"
+        names = []
+        for number in os.listdir(folder):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                names.append(os.readlink(f"{folder}/{number}"))
+        return sorted(names)
+
+
+class Adapter:
+    """One kind of server. Subclasses say what it can do."""
+
+    name = ""
+    has_statistics = False
+    runs_without: frozenset[str] = frozenset()  # settings that it has no equal of, and is run without
+    unix_sockets = True
+
+    def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
+        """The command that runs it; NotApplicable if there is none."""
+        raise NotImplementedError
+
+    def settle(self, server: Server) -> None:
+        """Wait until it has all that it takes to serve, if it says that it listens before."""
+
+    @contextlib.contextmanager
+    def start(
+        self,
+        program: str,
+        bind: str = "127.0.0.1:0",
+        *,
+        before: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        listens: bool = True,
+        rests: bool = True,
+        **settings: Any,
+    ) -> Iterator[Server]:
+        """Run it with `program` until the block ends, and then check that it is at rest, if it still runs.
+
+        `before` goes in front of its command; `listens` is False for one that is expected not to get so far,
+        `rests` for one that cannot be at rest when the block ends.
+        """
+        assert program in PROGRAMS, program
+        assert settings.keys() <= LIMIT_NAMES, settings
+        if bind.startswith("unix:") and not self.unix_sockets:
+            raise NotApplicable(f"{self.name} has no UNIX sockets")
+        settings = {name: value for name, value in settings.items() if name not in self.runs_without}
+        command = [*before, *self.command(program, bind, settings)]
+        with _process(command, environment or {}) as server:
+            server.has_statistics = self.has_statistics and program != "interrupts"
+            if listens:
+                server.wait_until_listening()
+                self.settle(server)
+                server.note_start()
+            yield server
+            if listens and rests and server.process.poll() is None:
+                server.check_at_rest()
+
+
+@contextlib.contextmanager
+def _process(command: list[str], environment: dict[str, str]) -> Iterator[Server]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    pipe = subprocess.PIPE
+    how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "env": environment, "cwd": ROOT}
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **how) as process:
+        server = Server(process)
+        try:
+            yield server
+        finally:
+            if process.poll() is None:
+                process.kill()
+            server.wait()
+
+
+def class_name(program: str) -> str:
+    """The class of a program: `answer_early` is `AnswerEarly`."""
+    return "".join(word.capitalize() for word in program.split("_"))
+
+
+class ReactorAdapter(Adapter):
+    """Ours, by its command line."""
+
+    name = "reactor"
+    has_statistics = True
+
+    def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
+        if program == "interrupts":
+            return [sys.executable, str(PROGRAMS_FOLDER / "reactor_interrupts.py"), bind]
+        options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        served = f"tests.failures.programs.reactor_programs:{class_name(program)}"
+        return [sys.executable, "-m", "reactor", "serve", served, "--bind", bind, *options]
+
+
+class AsyncioAdapter(Adapter):
+    """The standard library's, with a Protocol. It lets one choose a backlog and the marks of the output."""
+
+    name = "asyncio"
+    runs_without = LIMIT_NAMES - {"backlog", "output_low_bytes", "output_high_bytes"}
+
+    def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
+        script = "asyncio_interrupts.py" if program == "interrupts" else "asyncio_server.py"
+        return [sys.executable, str(PROGRAMS_FOLDER / script), class_name(program), bind, json.dumps(settings)]
+
+
+class LadderAdapter(Adapter):
+    """Step 3 of the ladder: what one writes after reading a tutorial. It echoes, and bounds nothing."""
+
+    name = "ladder3"
+    runs_without = LIMIT_NAMES
+    unix_sockets = False
+
+    def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
+        host, _, port = bind.rpartition(":")
+        if program != "echo":
+            raise NotApplicable("the ladder's steps are echo servers")
+        if host != "127.0.0.1":
+            raise NotApplicable("the ladder's steps listen at one IPv4 address")
+        return [sys.executable, str(ROOT / "scripts" / "ladder" / "3_selectors.py"), host, port]
+
+    def settle(self, server: Server) -> None:
+        wait_until(lambda: any("eventpoll" in name for name in server.open_files()), "its selector")
+
+
+ADAPTERS = {adapter.name: adapter for adapter in (ReactorAdapter(), AsyncioAdapter(), LadderAdapter())}

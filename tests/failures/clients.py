@@ -1,0 +1,46 @@
+"""Clients that give trouble, and a moment in which a server cannot see what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import select
+import signal
+import socket
+from collections.abc import Iterator
+
+from tests.support import DEADLINE_SECONDS, ServerProcess, wait_until
+
+SMALL_BUFFER_BYTES = 4096  # asked for; the kernel doubles it, and the server's own side then grows little too
+
+
+def deaf(address: tuple[str, int]) -> socket.socket:
+    """A client for whom the kernels on both sides keep as little as they can: what it does not read, the server has."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
+    client.settimeout(DEADLINE_SECONDS)
+    try:
+        client.connect(address)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def is_cut_off(client: socket.socket) -> bool:
+    """Whether the connection is over in both directions. Asks the kernel here: the server is not disturbed."""
+    poll = select.poll()
+    poll.register(client, 0)  # errors and hang-ups are always told
+    return bool(poll.poll(0))
+
+
+@contextlib.contextmanager
+def frozen(server: ServerProcess) -> Iterator[None]:
+    """Whatever happens in the block, the server sees at once, in that order, when the block ends."""
+    server.send_signal(signal.SIGSTOP)
+    status = pathlib.Path(f"/proc/{server.pid}/stat")
+    wait_until(lambda: status.read_text().rpartition(") ")[2].startswith("T"), "the server to stand still")
+    try:
+        yield
+    finally:
+        server.send_signal(signal.SIGCONT)

@@ -1,0 +1,80 @@
+"""Errors that the kernel will not give on demand, put between a server and its kernel.
+
+`strace` can make a system call fail without carrying it out, the second time or every time (strace(1), "Tampering").
+It attaches to a server that runs already, and lets go of it again, so nothing but the calls under test is touched.
+What it cannot do is carry out a call in part: for results of one byte a small library is loaded in front of libc.
+
+Both need something that is not everywhere: strace and the permission to trace, a C compiler. Without it the test is
+skipped, and says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import DEADLINE_SECONDS, Lines
+
+ACCEPTS = "accept,accept4"
+RECEIVES = "recvfrom,recvmsg"
+SENDS = "sendto,sendmsg"
+POLLS = "epoll_wait,epoll_pwait,epoll_pwait2,poll,ppoll,select,pselect6"
+
+ONE_BYTE_LIBRARY = pathlib.Path(__file__).with_name("one_byte.c")
+
+
+class Tracing:
+    """A server under strace, from outside."""
+
+    def __init__(self, output: pathlib.Path, pid: int) -> None:
+        self._output = output
+        self._pid = pid
+
+    def calls(self) -> list[str]:
+        """The system calls of the main thread so far that are traced: name, arguments and result as a line each."""
+        lines = re.findall(rf"^{self._pid} +(.+)$", self._output.read_text(), re.MULTILINE)
+        return [line for line in lines if not line.startswith(("---", "+++", "strace:"))]
+
+
+@contextlib.contextmanager
+def injected(pid: int, folder: pathlib.Path, *injections: str, trace: str) -> Iterator[Tracing]:
+    """Until the block ends process `pid` meets `injections` ("accept4:error=ENFILE:when=1..3") in its system calls."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed, and nothing else makes the kernel fail on demand")
+    output = folder / f"strace-{len(list(folder.iterdir()))}"
+    command = ["strace", "-f", "-p", str(pid), "-o", str(output), "-e", f"trace={trace}", "-e", "signal=none"]
+    for injection in injections:
+        command += ["-e", f"inject={injection}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+        assert strace.stderr
+        said = Lines(strace.stderr)
+        try:
+            try:
+                said.wait_for("attached")
+            except AssertionError:
+                pytest.skip(f"strace may not trace here: {said.text.strip()}")
+            yield Tracing(output, pid)
+        finally:
+            strace.send_signal(signal.SIGINT)  # lets go of the server, which runs on as if nothing had been
+            try:
+                strace.wait(DEADLINE_SECONDS)
+            finally:
+                strace.kill()
+
+
+def one_byte_library(folder: pathlib.Path) -> str:
+    """The path of a library that, loaded by LD_PRELOAD, lets each recv and send on a TCP socket move one byte."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler, and the kernel moves one byte only when there is no more")
+    library = folder / "one_byte.so"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-o", str(library), str(ONE_BYTE_LIBRARY), "-ldl"]
+    subprocess.run(command, check=True, timeout=DEADLINE_SECONDS)
+    return str(library)

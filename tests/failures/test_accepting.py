@@ -1,0 +1,324 @@
+"""FAILURES.md, Accepting (A1 to A8): what goes wrong between a connect and the first byte."""
+
+import contextlib
+import re
+import resource
+import select
+import signal
+import socket
+import statistics
+import time
+
+import pytest
+
+from tests.failures.adapter import IDLE_SHARE
+from tests.failures.injection import ACCEPTS, POLLS, injected
+from tests.failures.measuring import allow_descriptors, round_trip, stays_within, undisturbed_clock
+from tests.support import DEADLINE_SECONDS, connect, exchange, receive, receive_all, socket_address, wait_until
+
+REFUSALS = (ConnectionResetError, BrokenPipeError)
+
+
+@contextlib.contextmanager
+def connected(count, address):
+    """So many clients, until the block ends."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(connect(address)) for _ in range(count)]
+
+
+def answered(clients, seconds=0.0):
+    """Those of `clients` that have something to read within so long."""
+    poll = select.poll()
+    by_number = {client.fileno(): client for client in clients}
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    return [by_number[number] for number, _ in poll.poll(seconds * 1000)]
+
+
+def ended_by_server(client):
+    """Wait for the end that the server makes of a connection, a clean one or a reset; any data before it is read."""
+    with contextlib.suppress(*REFUSALS):
+        receive_all(client)
+    return True
+
+
+# A1. Out of descriptors: `accept` fails, and the listening socket stays readable, so that the loop spins.
+
+A1_LIMIT, A1_CLIENTS, A1_HOLD_SECONDS = 64, 100, 3.0
+A1_RELEASES, A1_RELEASE_SECONDS = 9, 0.1
+
+
+def test_a1_out_of_descriptors(serve):
+    with serve("echo", backlog=2 * A1_CLIENTS) as server, connect(server.address) as inside:
+        assert exchange(inside, b"x") == b"x"
+        _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (A1_LIMIT, hard))
+        with connected(A1_CLIENTS, server.address) as clients:
+            for client in clients:
+                client.sendall(b"x")
+            wait_until(lambda: server.descriptors() >= A1_LIMIT, "the server to be out of descriptors")
+            assert_calm_and_serving(server, inside)
+            served = serve_all_there_is_room_for(clients)
+            waiting = [client for client in clients if client not in served]
+            assert waiting
+            assert_places_are_taken_at_once(served, waiting)
+
+
+def assert_calm_and_serving(server, inside):
+    """For three seconds: those inside are served, the processor rests, and the log is not flooded."""
+    lines, used, began = len(server.stderr), server.processor_seconds(), time.monotonic()
+    while time.monotonic() < began + A1_HOLD_SECONDS:
+        assert exchange(inside, b"x") == b"x"
+        time.sleep(A1_HOLD_SECONDS / 100)
+    passed = time.monotonic() - began
+    assert server.processor_seconds() - used < IDLE_SHARE * passed, "it is spinning"
+    assert len(server.stderr) - lines <= passed + 1, f"it floods the log:\n{server.stderr.text}"
+
+
+def serve_all_there_is_room_for(clients):
+    """Take the answers of those who got in, and return them."""
+    served = answered(clients, DEADLINE_SECONDS)
+    for client in served:
+        assert client.recv(1) == b"x"
+    return served
+
+
+def assert_places_are_taken_at_once(served, waiting):
+    """When one leaves, another is served. A single time of these may be the machine's; the median is the server's."""
+    seconds = []
+    for _ in range(A1_RELEASES):
+        began = time.monotonic()
+        served.pop().close()
+        newcomer = answered(waiting, DEADLINE_SECONDS)
+        seconds.append(time.monotonic() - began)
+        assert newcomer, "a descriptor is free, and nobody comes in"
+        waiting = [client for client in waiting if client not in newcomer]
+    assert statistics.median(seconds) <= A1_RELEASE_SECONDS, seconds
+
+
+# A2. `accept` fails for want of something that comes back: it must be tried again, but not at full speed.
+
+A2_HOLD_SECONDS = 0.5
+A2_MOST_TRIES = 500  # asyncio tries 100 times and then rests for a second; who spins gets to thousands under strace
+
+
+def test_a2_accept_fails_for_want_of_memory_or_descriptors(serve, tmp_path):
+    with serve("echo") as server, connect(server.address) as inside:
+        for error in ("ENFILE", "ENOBUFS", "ENOMEM"):
+            with injected(server.pid, tmp_path, f"{ACCEPTS}:error={error}", trace=ACCEPTS) as tracing:
+                newcomer = connect(server.address)
+                newcomer.sendall(b"new")
+                wait_until(lambda: error in "".join(tracing.calls()), f"an accept to fail with {error}")
+                time.sleep(A2_HOLD_SECONDS)
+                assert exchange(inside, b"x") == b"x"
+                assert len(tracing.calls()) <= A2_MOST_TRIES, "it does not back off"
+                assert not answered([newcomer])
+            with newcomer:
+                assert receive(newcomer, 3) == b"new"
+
+
+# A3. `accept` fails because of the one connection at the head of the queue: that one is gone, the next may be there.
+
+
+def test_a3_accept_fails_for_one_connection(serve, tmp_path):
+    with serve("echo") as server:
+        for error in ("ECONNABORTED", "EPROTO", "EPERM"):
+            trace = f"{ACCEPTS},{POLLS}"
+            with injected(server.pid, tmp_path, f"{ACCEPTS}:error={error}:when=1", trace=trace) as tracing:
+                with connect(server.address) as client:
+                    assert exchange(client, b"x") == b"x"
+                    calls = wait_until(lambda: following(tracing.calls(), error), "the calls after the failed accept")
+            assert re.match(r"accept4?\(.+= \d+", calls[0]), f"{calls[0]} came next, not the next connection"
+
+
+def following(calls, error):
+    """The system calls after the one that failed with `error`."""
+    failed = next((number for number, call in enumerate(calls) if error in call), len(calls))
+    return calls[failed + 1 :]
+
+
+# A4. A storm of newcomers, beside one who is inside and wants answers.
+
+A4_NEWCOMERS, A4_QUIET_ROUND_TRIPS, A4_FACTOR = 2000, 1000, 5.0
+
+
+def test_a4_accept_storm(serve):
+    with open("/proc/sys/net/core/somaxconn") as file:
+        newcomers = min(A4_NEWCOMERS, int(file.read()) - 1)  # more would not fit into the kernel's queue
+    if not allow_descriptors(2 * newcomers):
+        pytest.skip(f"this process may not have {newcomers} clients")
+    with serve("echo", backlog=newcomers + 1) as server, connect(server.address) as inside:
+        inside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with undisturbed_clock(server.pid) as clock:
+            stays_within(A4_FACTOR, lambda: quiet_and_storm(server, inside, newcomers, clock))
+
+
+def quiet_and_storm(server, inside, newcomers, clock):
+    """The round trips of `inside`, first alone, then from the moment when the storm breaks until all are in.
+
+    The storm gathers in the kernel while the server stands still, so that nobody but the server is at work in it.
+    """
+    quiet = [round_trip(clock, inside, b"x") for _ in range(A4_QUIET_ROUND_TRIPS)]
+    before = server.descriptors()
+    server.send_signal(signal.SIGSTOP)
+    try:
+        with connected(newcomers, server.address) as clients:
+            clients[-1].sendall(b"x")
+            server.send_signal(signal.SIGCONT)
+            storm = []
+            while not storm or not answered(clients[-1:]):
+                storm.append(round_trip(clock, inside, b"x"))
+    finally:
+        server.send_signal(signal.SIGCONT)
+    wait_until(lambda: server.descriptors() == before, "the end of the storm")
+    return quiet, storm
+
+
+# A5. More connections than there are places, in all or for one address: by policy they wait, or are refused.
+
+A5_PLACES, A5_NEWCOMERS = 10, 5
+A5_ROUNDS = 5
+
+
+def assert_all_served(clients):
+    for _ in range(A5_ROUNDS):
+        for client in clients:
+            assert exchange(client, b"x") == b"x"
+
+
+def test_a5_full_and_newcomers_wait(serve):
+    with serve("echo", max_connections=A5_PLACES, when_full="queue") as server:
+        with connected(A5_PLACES, server.address) as inside, connected(A5_NEWCOMERS, server.address) as waiting:
+            for client in waiting:
+                client.sendall(b"w")
+            assert_all_served(inside)
+            assert not answered(waiting), "more are served than there are places"
+            for place in range(A5_NEWCOMERS):
+                inside[place].close()
+                (newcomer,) = answered(waiting, DEADLINE_SECONDS)
+                assert newcomer.recv(1) == b"w"
+                waiting.remove(newcomer)
+                inside.append(newcomer)
+                assert_all_served(inside[place + 1 :])
+                assert not answered(waiting), "more are served than there are places"
+        server.expect_closed(refused=0)
+
+
+def test_a5_full_and_newcomers_are_refused(serve):
+    with serve("echo", max_connections=A5_PLACES, when_full="refuse") as server:
+        with connected(A5_PLACES, server.address) as inside:
+            assert_all_served(inside)
+            for _ in range(A5_NEWCOMERS):
+                with pytest.raises(REFUSALS), connect(server.address) as newcomer:
+                    exchange(newcomer, b"x")
+                    raise AssertionError("it was let in")
+            assert_all_served(inside)
+            inside.pop().close()
+            wait_until(lambda: server.descriptors() < server.descriptors_at_start + A5_PLACES, "a place to come free")
+            with connect(server.address) as newcomer:
+                assert exchange(newcomer, b"x") == b"x"
+        server.expect_closed(refused=A5_NEWCOMERS)
+
+
+def test_a5_too_many_from_one_address(serve):
+    with serve("echo", max_connections_per_peer=A5_PLACES) as server:
+        with connected(A5_PLACES, server.address) as inside:
+            assert_all_served(inside)
+            with connect(server.address) as one_too_many:
+                assert ended_by_server(one_too_many)
+            with socket.create_connection(server.address, DEADLINE_SECONDS, ("127.0.0.2", 0)) as other:
+                assert_all_served([*inside, other])
+        server.expect_closed(refused=1)
+
+
+# A6. The server is closed between a client's connect and its accept.
+
+A6_CLIENTS = 50
+
+
+def test_a6_closed_between_connect_and_accept(serve):
+    with serve("reply_10mb", backlog=2 * A6_CLIENTS) as server, connect(server.address) as reader:
+        reader.sendall(b"\n")  # its reply keeps the server alive for a while after the listener is gone
+        receive(reader, 1)
+        server.send_signal(signal.SIGSTOP)
+        with connected(A6_CLIENTS, server.address) as clients:
+            server.send_signal(signal.SIGTERM)
+            server.send_signal(signal.SIGCONT)
+            for client in clients:
+                assert ended_by_server(client)
+        if server.process.poll() is None:
+            wait_until(lambda: server.descriptors() <= server.descriptors_at_start, "its descriptors to be given back")
+            with pytest.raises(ConnectionRefusedError):
+                connect(server.address)
+        ended_by_server(reader)
+        server.wait()
+
+
+# A7. A UNIX socket's path exists already.
+
+
+def test_a7_a_stale_path_is_replaced(serve, tmp_path):
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(path)
+    with serve("echo", f"unix:{path}"), connect_unix(path) as client:
+        assert exchange(client, b"x") == b"x"
+
+
+def test_a7_a_live_server_is_left_alone(serve, tmp_path):
+    path = str(tmp_path / "socket")
+    with serve("echo", f"unix:{path}"):
+        with serve("echo", f"unix:{path}", listens=False) as second:
+            wait_until(lambda: second.process.poll() is not None or "listening" in second.stderr.text, "what it does")
+            assert second.process.poll() not in (None, 0), "it took the path of a live server"
+            second.stderr.wait_for(rf"(?i){re.escape(path)}.*address (already )?in use")
+        with connect_unix(path) as client:
+            assert exchange(client, b"x") == b"x"
+
+
+def test_a7_a_file_that_is_no_socket_is_left_alone(serve, tmp_path):
+    path = tmp_path / "socket"
+    path.write_text("a letter")
+    with serve("echo", f"unix:{path}", listens=False) as server:
+        assert server.wait() != 0
+        assert str(path) in server.stderr.text
+    assert path.read_text() == "a letter"
+
+
+def test_a7_at_exit_the_own_path_is_unlinked(serve, tmp_path):
+    path = tmp_path / "socket"
+    with serve("echo", f"unix:{path}") as server:
+        server.terminate()
+    assert not path.exists()
+
+
+def test_a7_at_exit_the_path_of_a_successor_is_not_unlinked(serve, tmp_path):
+    path = tmp_path / "socket"
+    with serve("echo", f"unix:{path}") as server:
+        path.unlink()
+        with serve("echo", f"unix:{path}"):
+            server.terminate()
+            with connect_unix(str(path)) as client:
+                assert exchange(client, b"x") == b"x"
+
+
+def connect_unix(path):
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(DEADLINE_SECONDS)
+    client.connect(path)
+    return client
+
+
+# A8. Port 0 with both families: each socket would get a port of its own.
+
+
+def test_a8_port_0_with_both_families(serve):
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with serve("echo", ":0") as server:
+        addresses = [socket_address(text) for text in server.addresses]
+        assert {":" in host for host, _ in addresses} == {True, False}, server.addresses
+        assert len({port for _, port in addresses}) == 1, server.addresses
+        for host in ("127.0.0.1", "::1"):
+            with connect((host, addresses[0][1])) as client:
+                assert exchange(client, b"x") == b"x"

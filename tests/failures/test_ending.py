@@ -1,0 +1,373 @@
+"""E1 to E9: ends that cross, ends at the wrong moment, and ends that somebody else would rather not have."""
+
+import contextlib
+import itertools
+import os
+import random
+import re
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.failures.adapter import IDLE_SHARE
+from tests.failures.clients import deaf, frozen, is_cut_off
+from tests.failures.programs.protocols import REPLY
+from tests.support import DEADLINE_SECONDS, RESET_ON_CLOSE, connect, exchange, receive, receive_all, reset, wait_until
+
+# Half-close.
+
+AFTER_ALL_IS_SAID = {"reply_at_end": b"question", "reply_10mb": b"question\n", "polite_reply": b"question"}
+
+
+def ask_and_end(server, program):
+    client = connect(server.address)
+    client.sendall(AFTER_ALL_IS_SAID[program])
+    client.shutdown(socket.SHUT_WR)
+    return client
+
+
+def test_e1_who_has_said_all_still_gets_ten_mebibytes_and_an_end(serve):
+    """Trouble: the client's FIN arrives before the reply is made, or before it is sent, or in the middle of it."""
+    for program in AFTER_ALL_IS_SAID:
+        with serve(program) as server:
+            with ask_and_end(server, program) as client:
+                assert receive_all(client) == REPLY, program
+            server.expect_closed(peer_closed=1)
+
+
+def test_e2_who_takes_two_seconds_to_begin_reading_gets_it_too_and_nobody_spins(serve):
+    """Trouble: an end of file stays readable for ever, so whoever waits for something else is woken by it."""
+    with contextlib.ExitStack() as stack:
+        servers = {program: stack.enter_context(serve(program)) for program in AFTER_ALL_IS_SAID}
+        clients = {program: ask_and_end(server, program) for program, server in servers.items()}
+        for client in clients.values():
+            client.recv(1, socket.MSG_PEEK)  # the reply is on its way
+        wait_until(lambda: all(server.is_idle() for server in servers.values()), "full buffers and nothing to do")
+        used = {program: server.processor_seconds() for program, server in servers.items()}
+        began = time.monotonic()
+        time.sleep(2.0)
+        waited = time.monotonic() - began
+        for program, server in servers.items():
+            assert server.processor_seconds() - used[program] < IDLE_SHARE * waited, f"{program} was busy"
+        for program, client in clients.items():
+            with client:
+                assert receive_all(client) == REPLY, program
+
+
+def send_in_pieces(client, size):
+    """As a program does that reads it from a file: an early reset shows as an error here."""
+    piece = bytes(16 * 1024)
+    for _ in range(size // len(piece)):
+        client.sendall(piece)
+
+
+@pytest.mark.parametrize("program, reply, times", [("answer_early", b"no thanks\n", 100), ("reply_and_close", REPLY, 5)])
+def test_e3_an_early_answer_is_read_by_one_who_is_still_sending(serve, program, reply, times):
+    """Trouble: to close with input unread is to reset, and a reset takes the answer away from who had not read it."""
+    with serve(program) as server:
+        for _ in range(times):
+            with connect(server.address) as client:
+                client.sendall(b"x")
+                client.recv(1, socket.MSG_PEEK)  # the server has answered, and would like to close
+                send_in_pieces(client, 1024 * 1024)
+                client.shutdown(socket.SHUT_WR)
+                assert receive_all(client) == reply
+        server.expect_closed(closed=times)
+
+
+def test_e3_lingering_ends_too(serve):
+    """Trouble: the remedy waits for the peer's end, and the peer never ends, or never stops talking."""
+    with serve("answer_early", linger_seconds=0.5) as server:
+        with connect(server.address) as silent, connect(server.address) as talker:
+            for client in (silent, talker):
+                client.sendall(b"x")
+                assert receive_all(client) == b"no thanks\n"
+            with pytest.raises(OSError):
+                deadline = time.monotonic() + DEADLINE_SECONDS
+                while time.monotonic() < deadline:
+                    talker.sendall(b"and another thing")
+            server.expect_closed(linger_timeout=2)
+
+
+def test_e4_a_peer_that_never_reads_does_not_keep_a_closed_connection(serve):
+    """Trouble: after close the rest of the output is to be sent, to one who takes none of it."""
+    with serve("reply_and_close", close_seconds=0.5) as server:
+        with deaf(server.address) as client:
+            client.sendall(b"x")
+            wait_until(lambda: is_cut_off(client), "the end of one who does not read")
+        server.expect_closed(close_timeout=1)
+
+
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_e5_a_reset_after_the_end_is_told_while_a_reply_is_made(serve, family, tmp_path):
+    """Trouble: the peer's end was read, nothing is to be sent yet, and so nobody looks at the socket any more."""
+    bind = "127.0.0.1:0" if family == "tcp" else f"unix:{tmp_path}/socket"
+    with serve("never_done", bind) as server:
+        client = socket.socket(socket.AF_INET if family == "tcp" else socket.AF_UNIX)
+        with client:
+            client.connect(server.address if family == "tcp" else bind[5:])
+            client.shutdown(socket.SHUT_WR)
+            server.stderr.wait_for("program: eof")
+            assert "program: lost" not in server.stderr.text
+            wait_until(server.is_idle, "rest: a half-closed connection is nothing to do")
+            reset(client)  # a UNIX socket has no reset; there it is a plain end of both sides
+        server.stderr.wait_for("program: lost")
+        server.expect_closed(reset=1)
+
+
+# Ends from inside.
+
+CALLBACKS = ["connection_made", "data_received", "eof_received", "connection_lost", "pause_writing", "resume_writing"]
+
+
+class Caller:
+    """A client of `deeds`, known to the server by `number`."""
+
+    def __init__(self, server):
+        self.socket = connect(server.address)
+        self.file = self.socket.makefile("rb")
+        self.number = int(self.file.readline())
+
+    def say(self, line):
+        self.socket.sendall(line.encode() + b"\n")
+
+    def ask(self, line):
+        """Say it, and wait for the answer, so that the server has heard it."""
+        self.say(line)
+        assert self.file.readline() == line.encode() + b"\n"
+
+    def order(self, callback, deed, target):
+        """It is heard, but not done yet: that needs the callback."""
+        self.say(f"{callback} {deed} {target}")
+        if callback != "data_received":
+            self.ask("heard?")
+
+    def provoke(self, callback):
+        """Have the server make that callback. The client may meet an end, at any point."""
+        with contextlib.suppress(OSError):
+            if callback == "eof_received":
+                self.socket.shutdown(socket.SHUT_WR)
+            elif callback in ("pause_writing", "resume_writing", "connection_lost"):
+                self.say("reply")
+                self.socket.recv(1, socket.MSG_PEEK)  # its writing is paused now
+                if callback == "resume_writing":
+                    receive(self.socket, len(REPLY))
+                elif callback == "connection_lost":
+                    self.hang_up()
+
+    def hang_up(self):
+        self.file.close()
+        self.socket.close()
+
+
+def lives(server):
+    """What each of the connections was told, in order, by number."""
+    told = {}
+    for number, name in re.findall(r"program: callback (\d+) (\w+)", server.stderr.text):
+        told.setdefault(int(number), []).append(name)
+    return told
+
+
+def assert_grammatical(server, numbers):
+    """Each has begun once and ended once, with nothing after its end."""
+    letters = dict(zip(CALLBACKS, "MDELPR", strict=True))
+    wait_until(lambda: all("connection_lost" in lives(server).get(number, ()) for number in numbers), "every end")
+    wait_until(server.is_idle, "nothing more to come")
+    for number, names in lives(server).items():
+        life = "".join(letters[name] for name in names)
+        assert re.fullmatch("M[DPR]*E?[PR]*L", life), f"connection {number} was told {names}"
+        assert re.fullmatch("(PR)*P?", re.sub("[^PR]", "", life)), f"connection {number} was told {names}"
+
+
+def test_e6_connections_ended_from_inside_any_callback_end_once_and_are_told_nothing_after(serve):
+    """Trouble: a callback ends its own connection, or another one, under the feet of the loop that calls it."""
+    with serve("deeds") as server:
+        for callback, deed, target in itertools.product(CALLBACKS, ["close", "abort"], ["self", "peer"]):
+            bystander, peer, caller = Caller(server), Caller(server), Caller(server)
+            where = "self" if target == "self" else peer.number
+            caller.order(callback, deed, where)
+            if callback == "connection_made":
+                caller.hang_up()
+                with connect(server.address) as newcomer, contextlib.suppress(OSError):
+                    receive_all(newcomer) if target == "self" else newcomer.recv(1)
+            caller.provoke(callback)
+            server.stderr.wait_for(rf"program: deed \d+ {callback} {deed} {where}\n")
+            bystander.ask("there?")
+            for client in (bystander, peer, caller):
+                client.hang_up()
+        assert_grammatical(server, lives(server))
+        assert "Traceback" not in server.stderr.text
+
+
+def refuses(server):
+    """Whether nobody listens any more; who is there a moment too early is reset."""
+    try:
+        connect(server.address).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        return False
+    return False
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_e6_the_listener_can_be_closed_from_inside_any_callback(serve, callback):
+    """Trouble: the listening socket goes, perhaps in the batch in which it was to be asked for newcomers."""
+    with serve("deeds", rests=False) as server:
+        inside, caller = Caller(server), Caller(server)
+        caller.order(callback, "close", "listener")
+        if callback == "connection_made":
+            Caller(server).hang_up()
+        caller.provoke(callback)
+        server.stderr.wait_for(rf"program: deed \d+ {callback} close listener")
+        wait_until(lambda: refuses(server), "the end of the listening socket")
+        inside.ask("there?")
+        for client in (inside, caller):
+            client.hang_up()
+        assert_grammatical(server, lives(server))
+        assert "Traceback" not in server.stderr.text
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_e6_the_loop_can_be_closed_from_inside_any_callback(serve, callback):
+    """Trouble: everything ends in the middle of a callback, and everybody is still to be told."""
+    with serve("deeds") as server:
+        inside, caller = Caller(server), Caller(server)
+        caller.order(callback, "close", "loop")
+        if callback == "connection_made":
+            connect(server.address).close()
+        caller.provoke(callback)
+        server.stderr.wait_for(rf"program: deed \d+ {callback} close loop")
+        assert server.wait() in (0, 1)
+        assert_ended(inside)
+        for client in (inside, caller):
+            client.hang_up()
+        for number, names in lives(server).items():
+            assert names.count("connection_lost") == 1 and names[-1] == "connection_lost", (number, names)
+        assert "Traceback" not in server.stderr.text
+
+
+def assert_ended(client):
+    with contextlib.suppress(ConnectionResetError):
+        assert client.file.read() == b""
+
+
+def test_e7_an_event_of_one_who_was_ended_never_reaches_whoever_got_its_number(serve):
+    """Trouble: in one batch, one connection ends another, a newcomer gets its number, and then comes its old event."""
+    with serve("deeds") as server:
+        for old_event in ["data", "reset"] * 10:
+            first, second = Caller(server), Caller(server)
+            with frozen(server):  # the events come in the order in which they happen here
+                first.say(f"data_received abort {second.number}")
+                newcomer = connect(server.address)
+                if old_event == "reset":
+                    second.file.close()
+                    reset(second.socket)
+                else:
+                    second.say("old")
+            file = newcomer.makefile("rb")
+            assert file.readline() == b"%d\n" % (second.number + 1)
+            newcomer.sendall(b"new\n")
+            assert file.readline() == b"new\n"
+            file.close()
+            newcomer.close()
+            first.hang_up()
+            second.hang_up()
+        assert_grammatical(server, lives(server))
+        server.expect_closed(aborted=20)
+
+
+# Many ends.
+
+SHORT_CONNECTIONS = int(os.environ.get("REACTOR_E8_CONNECTIONS", "2000"))
+E8_THREADS = 4
+
+
+def live_shortly(address, tag, end, source):
+    """One connection: it must be answered with its own tag and nothing else, if it stays to hear it."""
+    with socket.create_connection(address, DEADLINE_SECONDS, source_address=(source, 0)) as client:
+        client.sendall(tag[:7])
+        if end == "early":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            return
+        client.sendall(tag[7:])
+        if end == "normal":
+            assert receive_all(client) == tag
+        elif end == "half":
+            client.shutdown(socket.SHUT_WR)
+            assert receive_all(client) == tag
+        elif end == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+
+
+@pytest.mark.timeout(60 + SHORT_CONNECTIONS / 200)
+def test_e8_no_byte_of_a_short_connection_reaches_another_one(serve):
+    """Trouble: closed twice, closed late, written to when it is gone: and its number belongs to another by then."""
+    failures = []
+
+    def live_many(thread):
+        numbers = random.Random(thread)
+        try:
+            for number in range(SHORT_CONNECTIONS // E8_THREADS):
+                end = numbers.choices(["normal", "half", "reset", "early", "vanish"], [6, 2, 1, 1, 1])[0]
+                source = f"127.0.0.{2 + number % 8}"  # more ports than one address has
+                live_shortly(server.address, b"%03d/%012d" % (thread, number), end, source)
+                if failures:
+                    return
+        except Exception as exc:
+            failures.append(f"thread {thread}, connection {number}, {end}: {exc!r}")
+
+    with serve("tags") as server:
+        threads = [threading.Thread(target=live_many, args=[thread]) for thread in range(E8_THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures, failures
+        assert "an ended connection is open again" not in server.stderr.text
+        statistics = server.statistics()
+        if statistics is not None:
+            assert statistics["accepted"] == SHORT_CONNECTIONS // E8_THREADS * E8_THREADS
+
+
+RAISES = {
+    "d": "data_received",
+    "e": "eof_received",
+    "l": "connection_lost",
+    "p": "pause_writing",
+    "r": "resume_writing",
+    "m": "connection_made",
+    "f": "the factory",
+}
+
+
+def provoke(server, client, letter):
+    """Bring it to the callback that raises, and to the end of the connection that this means."""
+    client.sendall(letter.encode())
+    if letter not in "dp":  # else the end may overtake the answer
+        assert client.recv(1) == letter.encode()
+    if letter in "mf":  # it is the next one that will not live
+        client = connect(server.address)
+    with client, contextlib.suppress(ConnectionResetError):
+        if letter == "e":
+            client.shutdown(socket.SHUT_WR)
+        if letter != "l":
+            receive_all(client)
+
+
+def test_e9_an_exception_in_any_callback_ends_its_connection_and_no_other(serve):
+    """Trouble: a bug in the program, met by one connection."""
+    with serve("raise") as server:
+        with connect(server.address) as bystander:
+            for number, letter in enumerate(RAISES, 1):
+                with connect(server.address) as client:
+                    provoke(server, client, letter)
+                server.stderr.wait_for(rf"ByRequest: {letter}$")
+                assert exchange(bystander, b"?") == b"?"
+                with connect(server.address) as newcomer:
+                    assert exchange(newcomer, b"?") == b"?"
+                tracebacks = server.stderr.text.count("Traceback")
+                assert tracebacks == server.stderr.text.count("ByRequest: ") == number, f"after {RAISES[letter]}"
+        server.expect_closed(handler_error=len(RAISES) - 1)  # who raises in connection_lost had another reason

@@ -1,0 +1,245 @@
+"""FAILURES.md, Reading (R1 to R6): what peers do to whoever reads from them."""
+
+import contextlib
+import random
+import select
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.failures.injection import POLLS, RECEIVES, SENDS, injected, one_byte_library
+from tests.failures.measuring import round_trips_together, stays_within, undisturbed_clock
+from tests.support import (
+    DEADLINE_SECONDS,
+    ROOT,
+    Lines,
+    connect,
+    exchange,
+    patterned,
+    receive,
+    receive_all,
+    reset,
+    wait_until,
+)
+
+# R1. A client that writes without end, beside others who want answers.
+
+R1_CLIENTS, R1_QUESTIONS, R1_FACTOR = 50, 40, 3.0
+
+
+def test_r1_firehose(serve):
+    with serve("dots") as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(server.address)) for _ in range(R1_CLIENTS)]
+        for client in clients:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        clock = stack.enter_context(undisturbed_clock(server.pid))
+        turn_firehose = stack.enter_context(firehose(server.address))
+
+        def ask():
+            return [wait for _ in range(R1_QUESTIONS) for wait in round_trips_together(clock, clients, b"\n")]
+
+        def quiet_and_flood():
+            quiet = ask()
+            turn_firehose("flowing")
+            flood = ask()
+            turn_firehose("stopped")
+            return quiet, flood
+
+        stays_within(R1_FACTOR, quiet_and_flood)
+
+
+@contextlib.contextmanager
+def firehose(address):
+    """A process that writes to `address` without end, and what turns it on and off."""
+    command = [sys.executable, str(ROOT / "tests" / "failures" / "firehose.py"), *map(str, address)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        said = Lines(process.stdout)
+
+        def turn(word):
+            count = len(said)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert word in said.wait_for_number(count + 1)
+
+        try:
+            yield turn
+        finally:
+            process.kill()
+            said.join()
+
+
+# R2. A segment with hundreds of thousands of frames: who handles them all at once lets everyone wait.
+
+R2_FRAMES = 500_000  # of one byte and a newline: 1 MB
+R2_SERVED_MEANWHILE = 200  # at least: at most 2,500 frames between two of the other's turns
+
+
+def test_r2_frame_flood(serve):
+    with serve("lines") as server, connect(server.address) as flooder, connect(server.address) as other:
+        assert exchange(other, b"x\n") == b"x\n"
+        answers = []
+        reader = threading.Thread(target=lambda: answers.append(receive(flooder, 2 * R2_FRAMES)))
+        reader.start()
+        writer = threading.Thread(target=flooder.sendall, args=[b"f\n" * R2_FRAMES])
+        writer.start()
+        served = 0
+        while not answers:
+            assert exchange(other, b"x\n") == b"x\n"
+            served += 1
+        writer.join()
+        reader.join()
+        assert answers == [b"f\n" * R2_FRAMES]
+        assert served >= R2_SERVED_MEANWHILE, f"the other was served {served} times in {R2_FRAMES} frames"
+
+
+# R3. Slowloris: frames that are never finished, though a byte comes now and then.
+
+R3_CLIENTS = 200
+R3_FRAME_SECONDS, R3_TRICKLE_SECONDS = 1.0, 0.2  # the row's 30 s and 5 s, divided
+
+
+def test_r3_slowloris(serve):
+    with serve("lines", frame_seconds=R3_FRAME_SECONDS) as server, connect(server.address) as honest:
+        with contextlib.ExitStack() as stack:
+            trickling = {stack.enter_context(connect(server.address)) for _ in range(R3_CLIENTS)}
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while trickling:
+                assert time.monotonic() < deadline, f"{len(trickling)} clients still trickle"
+                for client in list(trickling):
+                    if not is_open_after_a_byte(client):
+                        trickling.remove(client)
+                assert exchange(honest, b"I say all that I begin\n") == b"I say all that I begin\n"
+                time.sleep(R3_TRICKLE_SECONDS)
+        server.expect_closed(frame_timeout=R3_CLIENTS)
+
+
+def is_open_after_a_byte(client):
+    """Send a byte of a line, and look whether the server has ended the connection."""
+    try:
+        client.sendall(b"x")
+        return not (select_readable(client) and client.recv(1) == b"")
+    except (ConnectionResetError, BrokenPipeError):
+        return False
+
+
+def select_readable(client):
+    poll = select.poll()
+    poll.register(client, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+# R4. A frame that never ends: who waits for its end keeps all of it.
+
+R4_FRAME_BYTES = 8 << 20
+
+
+def test_r4_oversize_frame(serve):
+    with serve("lines", frame_bytes=R4_FRAME_BYTES) as server:
+        with connect(server.address) as other, connect(server.address) as client:
+            assert exchange(other, b"x\n") == b"x\n"
+            before = server.resident_bytes()
+            client.sendall(b"x" * (R4_FRAME_BYTES + 1))
+            assert receive_all(client) == b"too long\n"
+            assert server.peak_resident_bytes() - before < 2 * R4_FRAME_BYTES
+            assert exchange(other, b"x\n") == b"x\n"
+        server.expect_closed(frame_too_large=1)
+
+
+def test_r4_the_longest_frame_that_is_allowed(serve):
+    with serve("lines", frame_bytes=R4_FRAME_BYTES) as server, connect(server.address) as client:
+        line = patterned(R4_FRAME_BYTES).replace(b"\n", b" ") + b"\n"
+        writer = threading.Thread(target=client.sendall, args=[line])
+        writer.start()
+        assert receive(client, len(line)) == line
+        writer.join()
+
+
+# R5. A peer leaves while the server does not read from it.
+
+R5_CLIENTS, R5_NOTICE_SECONDS = 9, 0.1
+
+
+@pytest.mark.parametrize("leave", ["fin", "rst", "rst with data unread"])
+def test_r5_a_peer_leaves_while_reading_is_paused(serve, leave):
+    with serve("pause") as server:
+        seconds = []
+        for _ in range(R5_CLIENTS):
+            client = paused_client(server)
+            if leave == "rst with data unread":
+                client.sendall(b"unread")
+            before = server.descriptors()
+            began = time.monotonic()
+            client.close() if leave == "fin" else reset(client)
+            wait_until(lambda: server.descriptors() < before, "the server to notice")  # noqa: B023  # called here
+            seconds.append(time.monotonic() - began)
+        assert statistics.median(seconds) <= R5_NOTICE_SECONDS, seconds
+        server.expect_closed(**{"peer_closed" if leave == "fin" else "reset": R5_CLIENTS})
+
+
+def test_r5_a_peer_leaves_with_data_unread_and_it_is_delivered_before_the_end(serve):
+    with serve("pause") as server, connect(server.address) as other:
+        with paused_client(server) as client:
+            client.sendall(b"last words")
+            client.shutdown(socket.SHUT_WR)
+            assert exchange(other, b"x") == b"x"
+            assert any(server.is_idle() for _ in range(3)), "it spins over an end that it cannot tell"
+            assert exchange(other, b"r") == b"r"
+            assert receive_all(client) == b"last words"
+
+
+def paused_client(server):
+    """A client that the server has stopped reading from."""
+    client = connect(server.address)
+    assert exchange(client, b"p") == b"p"
+    return client
+
+
+# R6. Calls that are interrupted, that would block after all, that do one byte of what was asked.
+
+R6_PIECES, R6_BYTES = 100, 200_000
+R6_SEED = 6
+
+
+def pieces_of(data):
+    """`data` in pieces of random sizes, the same each time."""
+    dice, begin = random.Random(R6_SEED), 0
+    while begin < len(data):
+        size = dice.randrange(1, 2 * len(data) // R6_PIECES)
+        yield data[begin : begin + size]
+        begin += size
+
+
+def echo_in_pieces(client, data):
+    """Send `data` in pieces, each when the one before is back; then all again at one go. What comes back."""
+    answers = [exchange(client, piece) for piece in pieces_of(data)]
+    writer = threading.Thread(target=client.sendall, args=[data])
+    writer.start()
+    received = receive(client, len(data))
+    writer.join()
+    return b"".join(answers) + received
+
+
+@pytest.mark.parametrize("error", ["EINTR", "EAGAIN"])
+def test_r6_system_calls_fail_for_now(serve, tmp_path, error):
+    injections = [f"{RECEIVES}:error={error}:when=2+3", f"{SENDS}:error={error}:when=3+4"]
+    if error == "EINTR":  # epoll_wait(2) knows no EAGAIN
+        injections.append(f"{POLLS}:error=EINTR:when=2+3")
+    data = patterned(R6_BYTES)
+    with serve("echo") as server, connect(server.address) as client:
+        with injected(server.pid, tmp_path, *injections, trace=f"{RECEIVES},{SENDS},{POLLS}") as tracing:
+            assert echo_in_pieces(client, data) == data + data
+        assert sum(error in call for call in tracing.calls()) >= R6_PIECES // 4
+
+
+def test_r6_system_calls_move_one_byte(serve, tmp_path):
+    data = patterned(R6_BYTES // 100)
+    with serve("echo", environment={"LD_PRELOAD": one_byte_library(tmp_path)}) as server:
+        with connect(server.address) as client:
+            assert echo_in_pieces(client, data) == data + data
+        if (told := server.statistics()) is not None:
+            assert told["receives"] == told["bytes_received"] == 2 * len(data), "the library is not in between"

@@ -1,0 +1,417 @@
+"""A program of frames: in order, a few at a time, held back when it asks, and ended alone when something is wrong."""
+
+import socket
+
+import pytest
+
+from reactor import CloseReason, Limits, Reactor, State
+from reactor.net.framing import FramedProtocol, FrameTooLarge, PrefixedFrames
+from tests import rig
+
+BUDGET = 10
+
+
+class Framed(FramedProtocol):
+    """Writes down its frames in `frames`, and does with each what `reaction` says."""
+
+    def __init__(self, reaction=None):
+        self.frames = []
+        self.reaction = reaction
+        self.ended = []
+        self.too_large = None
+
+    def frame_received(self, frame):
+        self.frames.append(frame)
+        if self.reaction:
+            self.reaction(self, frame)
+
+    def frame_too_large(self, error):
+        self.too_large = error
+        self.connection.write(b"too large\n")
+
+    def connection_lost(self, exc):
+        self.ended.append(exc)
+
+
+class Served:
+    """A `Framed` program on a loop that is turned by hand, and its peer."""
+
+    def __init__(self, reactor, pair, protocol, **limits):
+        self.reactor = reactor
+        self.protocol = protocol
+        ours, self.peer = pair
+        limits = Limits(**{"frames_per_iteration": BUDGET, **limits})
+        self.connection = rig.adopt(reactor, ours.dup(), protocol, limits)
+        ours.close()
+
+    @property
+    def frames(self):
+        return self.protocol.frames
+
+    def turn(self):
+        rig.turn_until_idle(self.reactor)
+        while self.reactor._ready:  # what the loop is to call soon, which no descriptor tells
+            self.reactor.run_once(0)
+            rig.turn_until_idle(self.reactor)
+
+    def hear(self, data):
+        self.peer.sendall(data)
+        self.turn()
+
+    def expect_end(self, reason):
+        self.turn()
+        assert self.connection.state is State.LOST and self.connection.close_reason is reason
+        assert len(self.protocol.ended) == 1
+        assert self.reactor.counters.buffered_bytes == 0
+
+
+def lines(count, start=0):
+    return [b"%d" % number for number in range(start, start + count)]
+
+
+def stream(frames):
+    return b"".join(frame + b"\n" for frame in frames)
+
+
+@pytest.fixture
+def serve(reactor, tcp_pair):
+    """`serve(protocol, **limits)`: it, on one connection."""
+    return lambda protocol=None, **limits: Served(reactor, tcp_pair, protocol or Framed(), **limits)
+
+
+# In order, a few at a time.
+
+
+def test_frames_come_in_order_and_without_their_delimiter(serve):
+    served = serve()
+    served.hear(b"one\ntwo\nth")
+    assert served.frames == [b"one", b"two"]
+    served.hear(b"ree\n\n")
+    assert served.frames == [b"one", b"two", b"three", b""]
+
+
+def test_a_program_can_choose_its_splitter(serve):
+    class Prefixed(Framed):
+        def make_splitter(self, most):
+            return PrefixedFrames(2, most)
+
+    served = serve(Prefixed(), frame_bytes=10)
+    served.hear(b"\0\3one\0\0\0\3two\0\x0b")
+    assert served.frames == [b"one", b"", b"two"]
+    assert str(served.protocol.too_large) == "a frame of 11 bytes is longer than 10 bytes"
+    assert served.peer.recv(100) == b"too large\n"
+    served.peer.close()
+    served.expect_end(CloseReason.FRAME_TOO_LARGE)
+
+
+def test_a_flood_of_frames_in_one_segment_is_handled_a_few_in_each_turn(serve):
+    served = serve()
+    wanted = lines(20 * BUDGET + 3)
+    served.peer.sendall(stream(wanted) + b"the rest")
+    before = 0
+    while before < len(wanted):
+        served.reactor.run_once(0)
+        assert len(served.frames) - before <= BUDGET
+        before = len(served.frames)
+    served.hear(b" of it\n")
+    assert served.frames == [*wanted, b"the rest of it"]
+
+
+def test_others_are_served_in_every_turn_of_a_flood(serve, reactor):
+    ours, other = socket.socketpair()
+    echo = rig.Recorder(data_received=lambda recorder, data: recorder.connection.write(data))
+    rig.adopt(reactor, ours, echo)
+    served = serve()
+    served.peer.sendall(stream(lines(20 * BUDGET)))
+    with other:
+        other.settimeout(rig.DEADLINE_SECONDS)
+        while not served.frames:
+            reactor.run_once(0)
+        for _ in range(3):
+            other.sendall(b"x")
+            for _ in range(2):  # it may be too late for the first
+                reactor.run_once(0)
+            assert other.recv(1) == b"x"
+        assert len(served.frames) <= 8 * BUDGET
+    served.turn()
+    assert served.frames == lines(20 * BUDGET)
+
+
+def test_a_burst_of_exactly_the_budget_leaves_reading_on(serve):
+    served = serve()
+    for start in range(0, 5 * BUDGET, BUDGET):
+        served.hear(stream(lines(BUDGET, start)))
+    assert served.frames == lines(5 * BUDGET)
+    assert served.connection.is_reading()
+
+
+def test_no_more_is_read_while_frames_are_waiting(serve):
+    served = serve()
+    served.peer.sendall(stream(lines(3 * BUDGET)))
+    while not served.frames:
+        served.reactor.run_once(0)
+    assert not served.connection.is_reading()
+    served.turn()
+    assert served.connection.is_reading()
+
+
+# The program's brakes.
+
+
+def pausing_after(*frames):
+    return Framed(lambda protocol, frame: protocol.pause_frames() if frame in frames else None)
+
+
+def test_a_pause_inside_a_frame_holds_back_the_next(serve):
+    served = serve(pausing_after(b"2", b"4"))
+    served.hear(stream(lines(8)))
+    assert served.frames == lines(3)
+    served.hear(stream(lines(2, 8)))
+    assert served.frames == lines(3)
+    for count in (5, 10):
+        served.protocol.resume_frames()
+        served.turn()
+        assert served.frames == lines(count)
+    assert served.connection.is_reading()
+
+
+def test_a_pause_at_the_last_frame_of_a_segment_holds_back_the_next_segment(serve):
+    served = serve(pausing_after(b"2"))
+    served.hear(stream(lines(3)))
+    served.hear(stream(lines(3, 3)))
+    assert served.frames == lines(3)
+    served.protocol.resume_frames()
+    served.turn()
+    assert served.frames == lines(6)
+
+
+def test_pausing_and_resuming_again_does_nothing(serve):
+    served = serve()
+    for _ in range(2):
+        served.protocol.resume_frames()
+        served.hear(b"a\n")
+    for _ in range(2):
+        served.protocol.pause_frames()
+    served.hear(b"b\n")
+    assert served.frames == [b"a", b"a"]
+    for _ in range(3):
+        served.protocol.resume_frames()
+    served.turn()
+    assert served.frames == [b"a", b"a", b"b"]
+
+
+def test_a_pause_right_after_a_resume_holds(serve):
+    served = serve(pausing_after(b"0"))
+    served.hear(stream(lines(3)))
+    served.protocol.resume_frames()
+    served.protocol.pause_frames()
+    served.turn()
+    assert served.frames == lines(1)
+
+
+def test_who_does_not_read_the_replies_gets_no_more_of_them(serve):
+    served = serve(Framed(lambda protocol, frame: protocol.connection.write(bytes(8 * 1024 * 1024))))
+    served.hear(stream(lines(5)))
+    assert len(served.frames) < 5
+    received = 0
+    while received < 5 * 8 * 1024 * 1024:
+        received += len(served.peer.recv(1 << 20))
+        served.turn()
+    assert served.frames == lines(5)
+
+
+@pytest.mark.parametrize("paused_first", ["by the program", "by its output"])
+def test_the_programs_pause_and_that_of_its_output_are_two(serve, paused_first):
+    served = serve()
+    served.turn()
+    connection, protocol = served.connection, served.protocol
+    if paused_first == "by the program":
+        protocol.pause_frames()
+    connection.write(bytes(8 * 1024 * 1024))
+    if paused_first == "by its output":
+        protocol.pause_frames()
+    served.hear(b"a\n")
+    received = 0
+    while received < 8 * 1024 * 1024:
+        received += len(served.peer.recv(1 << 20))
+        served.turn()
+    assert not connection.writing_paused
+    assert served.frames == [], "the program's own pause ended with that of its output"
+    protocol.resume_frames()
+    served.turn()
+    assert served.frames == [b"a"]
+
+
+def test_a_program_cannot_resume_while_its_output_is_paused(serve):
+    served = serve()
+    served.turn()
+    served.connection.write(bytes(8 * 1024 * 1024))
+    served.hear(b"a\n")
+    served.protocol.resume_frames()
+    served.turn()
+    assert served.frames == []
+    received = 0
+    while received < 8 * 1024 * 1024:
+        received += len(served.peer.recv(1 << 20))
+        served.turn()
+    assert served.frames == [b"a"]
+
+
+# Ends.
+
+
+@pytest.mark.parametrize("number", [0, BUDGET, 2 * BUDGET + 1])
+@pytest.mark.parametrize("end, reason", [("close", CloseReason.CLOSED), ("abort", CloseReason.ABORTED)])
+def test_no_frame_comes_after_the_end(serve, end, reason, number):
+    last = b"%d" % number
+    served = serve(Framed(lambda protocol, frame: getattr(protocol.connection, end)() if frame == last else None))
+    served.hear(stream(lines(5 * BUDGET)))
+    served.peer.close()
+    served.expect_end(reason)
+    assert served.frames == lines(number + 1)
+
+
+@pytest.mark.parametrize("number", [0, BUDGET, 2 * BUDGET + 1])
+def test_an_exception_ends_its_connection_however_late_in_a_segment(serve, number, caplog):
+    def react(protocol, frame):
+        if frame == b"%d" % number:
+            raise LookupError("on purpose")
+
+    served = serve(Framed(react))
+    served.hear(stream(lines(5 * BUDGET)))
+    served.expect_end(CloseReason.HANDLER_ERROR)
+    assert served.frames == lines(number + 1)
+    assert isinstance(served.protocol.ended[0], LookupError)
+    (record,) = (record for record in caplog.records if record.exc_info)
+    assert record.exc_info[0] is LookupError
+
+
+@pytest.mark.parametrize("count", [1, BUDGET, BUDGET + 1, 5 * BUDGET])
+def test_frames_in_front_of_the_peers_end_all_come(serve, count):
+    served = serve()
+    served.peer.sendall(stream(lines(count)))
+    served.peer.shutdown(socket.SHUT_WR)
+    served.expect_end(CloseReason.PEER_CLOSED)
+    assert served.frames == lines(count)
+
+
+def test_frames_that_were_paused_come_after_the_peers_end_too_and_can_be_answered(serve):
+    def react(protocol, frame):
+        protocol.connection.write(frame + b"\n")
+        if frame == b"1":
+            protocol.pause_frames()
+
+    served = serve(Framed(react))
+    served.peer.sendall(stream(lines(3 * BUDGET)))
+    served.peer.shutdown(socket.SHUT_WR)
+    served.turn()
+    assert served.frames == lines(2)
+    served.protocol.resume_frames()
+    served.expect_end(CloseReason.PEER_CLOSED)
+    assert served.frames == lines(3 * BUDGET)
+    answer = b""
+    while data := served.peer.recv(65536):
+        answer += data
+    assert answer == stream(lines(3 * BUDGET))
+
+
+@pytest.mark.parametrize("in_front", [0, 1, 3 * BUDGET])
+def test_a_frame_that_is_too_large_is_told_of_and_the_peer_can_be_too(serve, in_front):
+    served = serve(frame_bytes=100)
+    served.peer.sendall(stream(lines(in_front)) + b"x" * 102)
+    served.turn()
+    assert served.peer.recv(100) == b"too large\n"
+    assert served.peer.recv(100) == b""
+    served.peer.close()
+    served.expect_end(CloseReason.FRAME_TOO_LARGE)
+    assert served.frames == lines(in_front)
+    assert isinstance(served.protocol.too_large, FrameTooLarge)
+    assert served.protocol.ended == [served.protocol.too_large]
+
+
+# What is kept, and for how long.
+
+
+def test_what_is_kept_for_a_frame_is_accounted_for(serve):
+    served = serve(pausing_after(b"pause"))
+    counters = served.reactor.counters
+    for data, kept in [(b"abc", 3), (b"def", 6), (b"\ngh", 2), (b"\n", 0), (b"pause\nab\ncd", 5)]:
+        served.hear(data)
+        assert counters.buffered_bytes == kept
+    served.protocol.resume_frames()
+    served.turn()
+    assert counters.buffered_bytes == 2
+    served.peer.close()
+    served.expect_end(CloseReason.PEER_CLOSED)
+
+
+@pytest.fixture
+def timed(descriptors_come_back):
+    """A served `Framed` with a frame deadline of ten seconds, and a clock that is pushed."""
+    ours, theirs = rig.tcp_pair()
+    with Reactor(clock=rig.FakeClock()) as reactor, theirs:
+        served = Served(reactor, (ours, theirs), pausing_after(b"pause"), frame_seconds=10.0)
+
+        def pass_time(seconds):
+            reactor.timers.clock.now += seconds
+            reactor.run_once(0)
+            reactor.run_once(0)
+            served.turn()
+
+        served.pass_time = pass_time
+        yield served
+
+
+def test_a_trickle_does_not_push_back_the_frames_deadline(timed):
+    for _ in range(9):
+        timed.hear(b"x")
+        timed.pass_time(1)
+    assert timed.connection.state is State.OPEN
+    timed.hear(b"x")
+    timed.pass_time(1)
+    timed.expect_end(CloseReason.FRAME_TIMEOUT)
+
+
+def test_a_whole_frame_gives_the_next_one_its_own_time(timed):
+    for _ in range(5):
+        timed.hear(b"x")
+        timed.pass_time(9)
+        timed.hear(b"\n")
+    for _ in range(5):
+        timed.hear(b"\nx")
+        timed.pass_time(9)
+    assert timed.connection.state is State.OPEN and len(timed.frames) == 10
+    timed.pass_time(1)
+    timed.expect_end(CloseReason.FRAME_TIMEOUT)
+
+
+def test_between_frames_there_is_no_frames_deadline(timed):
+    timed.hear(b"x\n")
+    timed.pass_time(60)
+    assert timed.connection.state is State.OPEN
+
+
+def test_a_frame_that_the_program_holds_back_is_not_the_peers_delay(timed):
+    timed.hear(b"pause\nx\ny")
+    timed.pass_time(60)
+    assert timed.connection.state is State.OPEN
+    timed.protocol.resume_frames()
+    timed.turn()
+    timed.pass_time(9)
+    assert timed.connection.state is State.OPEN
+    timed.pass_time(1)
+    timed.expect_end(CloseReason.FRAME_TIMEOUT)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_peer_that_has_ended_its_side_owes_no_rest_of_a_frame(timed, held):
+    timed.protocol.frames_ended = lambda: True  # still making its answer
+    timed.hear(b"pause\nx" if held else b"x")
+    timed.peer.shutdown(socket.SHUT_WR)
+    timed.turn()
+    timed.protocol.resume_frames()
+    timed.turn()
+    timed.pass_time(60)
+    assert timed.connection.state is State.HALF_CLOSED_REMOTE
+    timed.connection.close()
+    timed.expect_end(CloseReason.PEER_CLOSED)
