@@ -24,7 +24,7 @@ from .witness import Witness
 if TYPE_CHECKING:
     from .world import World
 
-BLOCK_BYTES = 65536  # what one call may carry at most behind the budget
+OVER = 1 << 40  # added to the bytes of a phase once they are over the budget
 
 
 class Books(Watcher):
@@ -53,7 +53,9 @@ class Books(Watcher):
         elif what == "send":
             sent = self._sent.get(sock.number, 0)
             budget = world.limits.send_bytes
-            require(sent < budget, 8, "descriptor {} is sent more, and {} bytes of {} are gone", sock.number, sent, budget)
+            require(sent < OVER, 8, "descriptor {} is sent more, and {} bytes of {} are gone", sock.number, sent % OVER, budget)
+            if sent >= budget:  # one call more, for what the kernel did not take of a message (it mostly takes nothing)
+                self._sent[sock.number] = sent + OVER
         elif what == "accept":
             self._accepts += 1
             budget = world.limits.accepts_per_iteration

@@ -60,8 +60,10 @@ class Chaos(Program):
 
     def write_often(self, connection: Connection) -> None:
         """Many small pieces."""
-        if connection.state.writes:
+        try:
             connection.writelines([self.data(1), b"", self.data(self.pick(1, 9)), self.data(2)])
+        except RuntimeError:  # it has ended its side before, or in the pause that one of these has caused
+            self.world.misused(connection)
 
     def close(self, connection: Connection) -> None:
         """Close it."""
