@@ -83,7 +83,8 @@ class Waiter:
         network = self.network
         until = network.now + timeout
         if until < math.inf:
-            until = math.ceil(until / WAIT_GRAIN_SECONDS) * WAIT_GRAIN_SECONDS
+            # Rounded up, and never so little that the sum is the same number again.
+            until = max(math.ceil(until / WAIT_GRAIN_SECONDS) * WAIT_GRAIN_SECONDS, network.now + max(timeout, 1e-6))
         if self.before_waiting is not None:
             self.before_waiting(until)
         while True:

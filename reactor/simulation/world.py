@@ -30,7 +30,7 @@ from .network import Door, Endpoint, Network
 from .peers import Peer, PeerPlan
 from .programs import Mishap
 from .promises import Promises
-from .scenarios import ALL_PROGRAMS, Scenario
+from .scenarios import ALL_PROGRAMS, Scenario, make
 from .sockets import Descriptors, FakeSocket
 from .witness import WatchedConnection, Witness
 
@@ -145,7 +145,9 @@ class World:
         except LawBroken as broken:
             law, text = broken.number, str(broken)
         except AssertionError as exc:
-            law, text = 2, f"law 2, an assertion of the core does not hold: {exc}"
+            law, text = 2, f"law 2, an assertion of the core does not hold: {exc!r}"
+        except Exception as exc:
+            law, text = 9, f"law 9, an exception has left the loop: {exc!r}"
         finally:
             self._abandon()
         counters = self.reactor.counters
@@ -174,6 +176,7 @@ class World:
         """Give back what is real of it: the descriptors of the wake-up."""
         self.reactor._closed = True
         self.reactor._waker.abandon()
+
 
     def _connect(self, peer: Peer) -> None:
         rooms = peer.plan.rooms
@@ -385,3 +388,8 @@ class World:
         self.peers.append(peer)
         peer.endpoint.peer, sock.endpoint.peer = sock.endpoint, peer.endpoint
         peer.started(0)
+
+
+def simulate(seed: int, tracing: bool = False) -> Outcome:
+    """The scenario of that number, lived through."""
+    return World(make(seed), tracing).run()
