@@ -241,16 +241,16 @@ class Dispatcher:
             # reset to tell us that; a UNIX one that has closed its socket leaves it at this.
             connection.end(CloseReason.RESET, OSError(errno.EPIPE, os.strerror(errno.EPIPE)))
             return
-        # Both bits of BROKEN: epoll tells of either for as long as a descriptor is watched for anything at all.
-        connection.known |= events & PEER_FIN | (events & BROKEN and BROKEN)
         connection.touch()
         try:
             if connection.state.delivers and not sock.recv(1, socket.MSG_PEEK):
                 self._receive_eof(connection)  # nothing is unread, so there is no data to tell first
         except BlockingIOError:
-            pass
+            return  # not seen yet, so not known: it is told again
         except OSError as exc:
             connection.end(CloseReason.RESET, exc)
+        # Both bits of BROKEN: epoll tells of either for as long as a descriptor is watched for anything at all.
+        connection.known |= events & PEER_FIN | (events & BROKEN and BROKEN)
 
     # Writing.
 
