@@ -199,6 +199,13 @@ def socket_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def free_port() -> int:
+    """A port that nobody has, unless somebody takes it this very moment."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
 def connect(address: tuple[str, int]) -> socket.socket:
     """A blocking client whose every call has a deadline."""
     return socket.create_connection(address, timeout=DEADLINE_SECONDS)

@@ -19,6 +19,8 @@ from tests.support import (
     ROOT,
     connect,
     exchange,
+    free_port,
+    package_environment,
     receive,
     receive_all,
     reset,
@@ -26,6 +28,7 @@ from tests.support import (
     running,
     serving,
     socket_address,
+    wait_until,
 )
 
 # Answers the first byte with far more than the kernel takes: a connection in the middle of a reply.
@@ -61,6 +64,12 @@ def folder(tmp_path):
     """A folder with a program of one's own in it."""
     (tmp_path / "mine.py").write_text(BIG_REPLY)
     return tmp_path
+
+
+def answers(port):
+    with contextlib.suppress(ConnectionRefusedError):
+        return connect(("127.0.0.1", port))
+    return None
 
 
 # What it serves, and where.
@@ -157,6 +166,19 @@ def test_the_name_of_a_program_may_have_dots(folder):
     with serving("mine:Outer.Inner", cwd=folder) as server, connect(server.address) as client:
         client.sendall(b"?")
         assert receive(client, 5) == bytes(5)
+
+
+def test_it_serves_with_standard_error_closed():
+    port = free_port()
+    command = [sys.executable, "-m", "reactor", "serve", "echo", "--bind", f"127.0.0.1:{port}"]
+    with subprocess.Popen(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], env=package_environment()) as process:
+        try:
+            with wait_until(lambda: process.poll() is not None or answers(port), "an answer") as client:
+                assert exchange(client, b"hello") == b"hello"
+            process.terminate()
+            assert process.wait(DEADLINE_SECONDS) == 0
+        finally:
+            process.kill()
 
 
 def test_verbose_logs_the_end_of_every_connection_with_its_reason():

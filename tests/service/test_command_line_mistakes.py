@@ -8,13 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.support import DEADLINE_SECONDS, exchange, run_reactor, serving
-
-
-def free_port():
-    """A port that nobody has, unless somebody takes it this very moment."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
+from tests.support import DEADLINE_SECONDS, exchange, free_port, run_reactor, serving
 
 
 def assert_refused(result, *words):

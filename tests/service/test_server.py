@@ -95,12 +95,12 @@ def test_an_address_that_cannot_be_had_is_an_error_and_the_others_are_given_back
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with Reactor() as reactor:
-            before = len(os.listdir("/proc/self/fd"))
+            before = len(os.listdir("/dev/fd"))
             server = Server(Echo, bind=[ANY_PORT, f"unix:{path}", address], reactor=reactor)
             with pytest.raises(OSError, match=f"cannot listen on {address}: address in use"):
                 server.listen()
             assert server.addresses == []
-            assert len(os.listdir("/proc/self/fd")) == before
+            assert len(os.listdir("/dev/fd")) == before
     assert not path.exists()
 
 
@@ -120,10 +120,10 @@ def test_of_two_families_none_is_kept_when_listening_fails():
 
 
 def test_a_block_that_cannot_begin_leaves_no_descriptor():
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(os.listdir("/dev/fd"))
     with pytest.raises(OSError, match=r"192\.0\.2\.1"), Server(Echo, bind="192.0.2.1:0"):
         pytest.fail("it has no such address to listen on")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/dev/fd")) == before
 
 
 def test_the_port_can_be_had_again_at_once_after_the_end():
@@ -167,12 +167,12 @@ def test_two_servers_side_by_side_do_not_disturb_each_other():
 
 
 def test_all_descriptors_are_given_back_at_the_end():
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(os.listdir("/dev/fd"))
     with Server(Echo, bind=[ANY_PORT, ANY_PORT]) as server:
         for _ in range(5):
             with connect(address_of(server)) as client:
                 assert exchange(client, b"hello") == b"hello"
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/dev/fd")) == before
 
 
 # On this thread.
