@@ -81,10 +81,10 @@ class Deadlines:
 
         If it is to be looked at earlier anyway, that is enough: whoever looks will arm it again.
         """
-        armed = connection.tick
-        if when == math.inf or (armed is not None and armed.when <= when):
+        armed, ticks = connection.tick, when / TICK_SECONDS
+        if ticks == math.inf or (armed is not None and armed.when <= when):  # never, or soon enough
             return
-        rounded = math.ceil(when / TICK_SECONDS) * TICK_SECONDS
+        rounded = math.ceil(ticks) * TICK_SECONDS
         if armed is not None:
             if armed.when <= rounded:
                 return
