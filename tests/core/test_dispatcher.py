@@ -284,6 +284,16 @@ def test_a_paused_reader_is_left_alone_and_a_resumed_one_is_not(stub):
     assert connection.protocol.received == b"data"
 
 
+@pytest.mark.parametrize("answer", [b"data", b"", os_error(errno.ECONNRESET)], ids=["data", "end", "error"])
+def test_what_another_has_aborted_in_the_same_batch_is_not_read_any_more(stub, answer):
+    connection = stubbed(stub, receives=[answer])
+    connection.abort()  # by another's callback
+    readable(stub, connection)
+    assert len(connection.socket.receives) == 1
+    assert ended(connection) is CloseReason.ABORTED
+    assert connection.protocol.names == ["connection_made", "connection_lost"]
+
+
 # Peers that leave while nobody reads (R5, E5).
 
 
