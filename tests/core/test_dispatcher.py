@@ -884,7 +884,7 @@ def test_megabytes_of_output_arrive_in_order_through_a_small_window(reactor, any
 def test_the_reply_to_a_client_that_has_ended_its_side_arrives_whole(reactor, any_pair):
     ours, theirs = any_pair
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-    request, reply = patterned(300_000), patterned(8_000_000)
+    request, reply = patterned(300_000), patterned(3_000_000)
     protocol = Recorder(eof_received=lambda recorder: recorder.connection.write(reply))
     connection = adopt(reactor, ours, protocol)
     send_all(reactor, theirs, request)
