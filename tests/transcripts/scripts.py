@@ -7,6 +7,7 @@ differs without a line in `DIFFERENCES` is a bug: of ours, or in our idea of PEP
 from __future__ import annotations
 
 from tests.support import patterned
+from tests.transcripts import orderings
 from tests.transcripts.harness import Difference, Script, shown
 
 HELLO = b"hello"
@@ -263,16 +264,14 @@ SCRIPTS = [
         {"data_received": [("echo",), ("hand_over",)], "heir data_received": [("write", b"heir")]},
         [("exchange", HELLO), ("send", b"?"), ("receive", 4), ("shutdown",), ("receive_end",)],
     ),
+    *orderings.SCRIPTS,
 ]
 
-A_RESET_TELLS = (
-    "The peer must not take what it has for the whole. asyncio closes the socket, and the stream ends as if all were"
-    " well."
-)
 DIFFERENCES = {
-    "abort": Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
-    "an exception in data_received": Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
-    "an exception in eof_received": Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
+    **orderings.DIFFERENCES,
+    "abort": Difference(orderings.A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
+    "an exception in data_received": Difference(orderings.A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
+    "an exception in eof_received": Difference(orderings.A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
     "an exception in connection_made": Difference(
         "A program that failed to begin must not go on: every exception out of a callback ends its connection (law 9)."
         " asyncio reports it and goes on calling.",
