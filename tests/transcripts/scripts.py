@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.support import patterned
 from tests.transcripts import orderings
 from tests.transcripts.harness import Difference, Script, shown
+from tests.transcripts.orderings import A_RESET_TELLS
 
 HELLO = b"hello"
 BIG = patterned(1 << 20)  # more than small buffers take: some of it has to wait
@@ -269,9 +270,9 @@ SCRIPTS = [
 
 DIFFERENCES = {
     **orderings.DIFFERENCES,
-    "abort": Difference(orderings.A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
-    "an exception in data_received": Difference(orderings.A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
-    "an exception in eof_received": Difference(orderings.A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
+    "abort": Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
+    "an exception in data_received": Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
+    "an exception in eof_received": Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
     "an exception in connection_made": Difference(
         "A program that failed to begin must not go on: every exception out of a callback ends its connection (law 9)."
         " asyncio reports it and goes on calling.",
