@@ -34,7 +34,8 @@ def limits() -> str:
     rows = ["| limit | default | what it bounds | precedent |", "|---|---|---|---|"]
     for field in dataclasses.fields(Limits):
         meaning, precedent = field.metadata["meaning"], field.metadata["precedent"]
-        rows.append(f"| `{field.name}` | {field.default:,} | {meaning} | {precedent} |")
+        default = field.default if isinstance(field.default, str) else f"{field.default:,}"
+        rows.append(f"| `{field.name}` | {default} | {meaning} | {precedent} |")
     return "\n".join(rows)
 
 

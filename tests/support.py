@@ -159,10 +159,9 @@ class ServerProcess:
 def running(command: Sequence[str | os.PathLike[str]], **options: Any) -> Iterator[ServerProcess]:
     """Run `command` until the block ends, its output read line by line; `options` as for Popen.
 
-    It finds the package as it lies here. A warning is an error there too, and ends up in `stderr`.
+    A warning is an error there too, and ends up in `stderr`.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
-    options = {"stdin": subprocess.DEVNULL, "env": environment, **options}
+    options = {"stdin": subprocess.DEVNULL, "env": package_environment(), **options}
     pipe = subprocess.PIPE
     with subprocess.Popen(list(command), stdout=pipe, stderr=pipe, text=True, **options) as process:
         server = ServerProcess(process)
@@ -182,10 +181,29 @@ def serving(*arguments: str, bind: str = "127.0.0.1:0", **options: Any) -> Itera
         yield server
 
 
+def run_reactor(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `python -m reactor ARGUMENTS` to its end, on a screen of 80 columns; `options` as for subprocess.run."""
+    environment = {**package_environment(), "COLUMNS": "80"}
+    options = {"env": environment, "capture_output": True, "text": True, "timeout": DEADLINE_SECONDS, **options}
+    return subprocess.run([sys.executable, "-m", "reactor", *arguments], **options)
+
+
+def package_environment() -> dict[str, str]:
+    """An environment in which Python finds the package as it lies here, and takes a warning for an error."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+
+
 def socket_address(text: str) -> tuple[str, int]:
     """`HOST:PORT` or `[V6]:PORT` as the `socket` module takes it."""
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def free_port() -> int:
+    """A port that nobody has, unless somebody takes it this very moment."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
 
 
 def connect(address: tuple[str, int]) -> socket.socket:

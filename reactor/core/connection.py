@@ -24,7 +24,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from .buffers import OutputBuffer
-from .deadlines import NEVER
+from .deadlines import NEVER, Tick
 from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from .states import (
     CLOSED,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from .limits import Limits
     from .loop import Reactor
     from .protocol import Protocol
-    from .timers import Handle
 
 logger = logging.getLogger("reactor.core")
 
@@ -91,12 +90,11 @@ class Connection:
         "attention",  # the dispatcher's queue of connections to settle
         "attended",  # on that list, or in its own callback: it will be settled
         "queued",  # on that list, whatever else
-        "timer",  # the Handle of its deadline, or None
+        "tick",  # when its deadline is looked at, with others; or None
         "admitted_from",  # the host it was let in from; None if we opened it
         "close_reason",  # why it ends, once that is known
         "error",  # what `connection_lost` will be given
         "dropped_writes",  # writes after the end
-        "__weakref__",
     )
 
     def __init__(
@@ -134,7 +132,7 @@ class Connection:
         self.attention = attention
         self.attended = False
         self.queued = False
-        self.timer: Handle | None = None
+        self.tick: Tick | None = None
         self.admitted_from: str | None = None
         self.close_reason: CloseReason | None = None
         self.error: Exception | None = None

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
 from .connection import Connection
-from .deadlines import NEVER, next_deadline
+from .deadlines import NEVER, Deadlines, next_deadline
 from .limits import Limits
 from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from .protocol import Protocol
@@ -71,6 +71,8 @@ class Dispatcher:
         self.sent: list[int] = []
         self.attention: deque[Connection] = deque()  # touched outside their own callback: to be settled
         self.doomed: deque[Connection] = deque()  # CLOSED: to be reaped
+        self.deadlines = Deadlines(self.timers, self._look_at_deadline)
+        self._handler = self.dispatch  # made once: a bound method is an object of 64 bytes
         self._memory_warned = False
 
     # Coming in.
@@ -90,7 +92,7 @@ class Dispatcher:
         _prepare(sock)
         connection = Connection(sock, peername, limits, self.reactor, self.attention)
         connection.admitted_from = admitted_from
-        self.poller.register(connection.fd, 0, self.dispatch, connection)
+        self.poller.register(connection.fd, 0, self._handler, connection)
         connection.attended = True
         try:
             self._introduce(connection, factory)
@@ -239,16 +241,16 @@ class Dispatcher:
             # reset to tell us that; a UNIX one that has closed its socket leaves it at this.
             connection.end(CloseReason.RESET, OSError(errno.EPIPE, os.strerror(errno.EPIPE)))
             return
-        # Both bits of BROKEN: epoll tells of either for as long as a descriptor is watched for anything at all.
-        connection.known |= events & PEER_FIN | (events & BROKEN and BROKEN)
         connection.touch()
         try:
             if connection.state.delivers and not sock.recv(1, socket.MSG_PEEK):
                 self._receive_eof(connection)  # nothing is unread, so there is no data to tell first
         except BlockingIOError:
-            pass
+            return  # not seen yet, so not known: it is told again
         except OSError as exc:
             connection.end(CloseReason.RESET, exc)
+        # Both bits of BROKEN: epoll tells of either for as long as a descriptor is watched for anything at all.
+        connection.known |= events & PEER_FIN | (events & BROKEN and BROKEN)
 
     # Writing.
 
@@ -312,7 +314,7 @@ class Dispatcher:
         if connection.state is not connection.settled_state:
             connection.settled_state = connection.state
             connection.since = self.timers.now
-        self._arm(connection)
+        self.deadlines.arm(connection, next_deadline(connection)[0])
         # Not before the first byte: with that another deadline holds, which may be the earlier one.
         heard = connection.heard_at != NEVER
         connection.ordinary = heard and connection.state is OPEN and wanted == READABLE | BROKEN
@@ -369,22 +371,12 @@ class Dispatcher:
 
     # Ending.
 
-    def _arm(self, connection: Connection) -> None:
-        """Have the connection looked at when its deadline comes, or earlier: never later."""
-        when, _ = next_deadline(connection)
-        timer = connection.timer
-        if timer is None or when < timer.when:
-            if timer is not None:
-                timer.cancel()
-            connection.timer = self.timers.call_at(when, self._look_at_deadline, connection)
-
     def _look_at_deadline(self, connection: Connection) -> None:
-        connection.timer = None
         when, reason = next_deadline(connection)
         if when <= self.timers.now:
             connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
         else:
-            self._arm(connection)
+            self.deadlines.arm(connection, when)
 
     def _advance(self, connection: Connection) -> None:
         """Take the steps towards the end that are due when nothing is left to be sent."""
@@ -414,9 +406,7 @@ class Dispatcher:
         """It is over. Off the kernel's list at once, so that nothing stale can reach it; the rest in `reap`."""
         self.poller.unregister(connection.fd, connection.interest)
         connection.fd, connection.interest = -1, 0
-        if connection.timer is not None:
-            connection.timer.cancel()
-            connection.timer = None
+        self.deadlines.disarm(connection)
         if connection.has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR):
             # The peer must not take what it has for the whole. A plain close would end the stream with a FIN.
             reset_on_close(connection.socket)

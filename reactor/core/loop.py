@@ -39,7 +39,7 @@ from .counters import LAG_BUCKETS, Counters
 from .dispatcher import Dispatcher
 from .limits import Limits
 from .listener import Listener
-from .poller import make_poller
+from .poller import SelectorPoller, make_poller
 from .protocol import Protocol
 from .states import CloseReason
 from .timers import Handle, Timers
@@ -61,7 +61,7 @@ class Reactor:
         self,
         *,
         limits: Limits | None = None,
-        selector: selectors.BaseSelector | None = None,
+        selector: selectors.BaseSelector | SelectorPoller | None = None,
         clock: Callable[[], float] = time.monotonic,
         socket_factory: Callable[..., socket.socket] = socket.socket,
     ) -> None:

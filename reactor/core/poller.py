@@ -111,9 +111,9 @@ class EpollPoller(SelectorPoller):
 
     __slots__ = ("epoll",)
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
+    def __init__(self, selector: selectors.BaseSelector, epoll: select.epoll) -> None:
         super().__init__(selector)
-        self.epoll = select.epoll.fromfd(os.dup(selector.fileno()))  # type: ignore[attr-defined]
+        self.epoll = epoll  # the instance behind `selector`, by a descriptor of its own
 
     def _watch(self, fd: int, before: int, after: int) -> None:
         if before and after:
@@ -138,8 +138,10 @@ def _selector_events(interest: int) -> int:
     return interest & READABLE | (interest & WRITABLE and selectors.EVENT_WRITE)
 
 
-def make_poller(selector: selectors.BaseSelector) -> SelectorPoller:
-    """The best wrapper for `selector`."""
+def make_poller(selector: selectors.BaseSelector | SelectorPoller) -> SelectorPoller:
+    """The best wrapper for `selector`; a wrapper that the caller has made already is kept."""
+    if isinstance(selector, SelectorPoller):
+        return selector
     if hasattr(selectors, "EpollSelector") and isinstance(selector, selectors.EpollSelector):
-        return EpollPoller(selector)
+        return EpollPoller(selector, select.epoll.fromfd(os.dup(selector.fileno())))
     return SelectorPoller(selector)

@@ -40,6 +40,8 @@ unix:PATH or fd://N; port 0 takes a free one and says which."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command in `arguments` (default: those of the process); the exit status."""
+    # Started with standard error closed, as by some supervisors: say it to nobody, and leave descriptor 2 to no socket.
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     options = _parse(arguments)
     handler = StatusLineHandler(sys.stderr) if sys.stderr.isatty() else logging.StreamHandler(sys.stderr)
     level = logging.DEBUG if options.verbose else logging.INFO

@@ -381,9 +381,9 @@ def test_a_frame_that_begins_has_its_deadline_looked_at_and_one_that_grows_has_n
     connection = make_connection()
     connection.attended = True
     for size, since, touched in [(1, 5.0, True), (2, 5.0, False), (0, NEVER, False), (1, 6.0, True)]:
-        connection.touched = False
+        connection.ordinary = True
         connection.keep_input(size, since)
-        assert (connection.frame_since, connection.touched) == (since, touched)
+        assert (connection.frame_since, connection.ordinary) == (since, not touched)
 
 
 # Ending.

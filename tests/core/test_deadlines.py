@@ -5,9 +5,10 @@ import math
 import pytest
 
 from reactor import CloseReason, Limits, State
-from reactor.core.deadlines import NEVER, next_deadline
+from reactor.core.deadlines import NEVER, TICK_SECONDS, Deadlines, next_deadline
 from reactor.core.poller import READABLE, WRITABLE
-from tests.rig import Recorder, StubReactor, StubSocket, adopt, make_connection
+from reactor.core.timers import Timers
+from tests.rig import FakeClock, Recorder, StubReactor, StubSocket, adopt, make_connection
 
 LIMITS = Limits(
     first_byte_seconds=60, idle_seconds=300, frame_seconds=30,
@@ -165,6 +166,22 @@ def test_who_takes_nothing_of_what_waits_is_ended_and_who_takes_a_little_is_not(
     assert connection.socket.resets
 
 
+@pytest.mark.parametrize("quiet_seconds", [0, 200])
+def test_the_wait_for_the_kernel_begins_when_it_is_first_full(stub, quiet_seconds):
+    connection = stubbed(stub, receives=[b"x"], sends=[2, *[0] * 1000])
+    stub.dispatcher.dispatch(connection, READABLE)
+    if quiet_seconds:
+        connection.write(b"ok")
+        stub.finish()
+        stub.pass_time(quiet_seconds)
+    else:
+        connection.socket.sends.popleft()
+    connection.write(b"more")
+    stub.finish()
+    assert pass_until_the_end(stub, connection) == 50
+    assert connection.close_reason is CloseReason.WRITE_STALLED
+
+
 def test_after_close_a_trickle_of_progress_does_not_help(stub):
     connection = stubbed(stub, sends=[0] + [1] * 1000)
     connection.write(b"x" * 1000)
@@ -185,10 +202,116 @@ def test_lingering_ends(stub):
 
 def test_a_message_arms_no_timer(stub):
     connection = stubbed(stub, receives=[b"x"] * 1000)
-    timer, entries = connection.timer, len(stub.timers._heap)
+    entries = len(stub.timers._heap)
     for _ in range(1000):
         stub.dispatcher.dispatch(connection, READABLE)
         connection.write(b"echo")
         stub.finish()
-    assert connection.timer is timer
     assert len(stub.timers._heap) == entries == 1
+
+
+# Looked at together.
+
+
+class Looks:
+    """Deadlines over a clock that is pushed, and who was looked at when."""
+
+    def __init__(self):
+        self.timers = Timers(FakeClock())
+        self.begin = self.timers.now
+        self.deadlines = Deadlines(self.timers, lambda connection: self.seen.append(connection))
+        self.seen = []
+
+    def arm(self, connection, seconds):
+        self.deadlines.arm(connection, self.begin + seconds)
+
+    def at(self, seconds):
+        """Who is looked at when so much has passed since the beginning."""
+        self.seen.clear()
+        self.timers.now = self.timers.clock.now = self.begin + seconds
+        self.timers.run_due()
+        return list(self.seen)
+
+
+@pytest.fixture
+def looks():
+    return Looks()
+
+
+def test_those_of_one_tenth_of_a_second_share_a_timer_and_are_looked_at_in_their_order(looks):
+    connections = [make_connection() for _ in range(100)]
+    for number, connection in enumerate(connections):
+        looks.arm(connection, 5.0 + 0.0009 * (number + 1))
+    assert len(looks.timers) == 1
+    assert looks.at(5.09) == []
+    assert looks.at(5.11) == connections
+    assert looks.at(100) == []
+    assert len(looks.timers) == 0
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05, 0.1, 0.3, 1 / 3, 7.7, 12345.678])
+def test_nobody_is_looked_at_before_the_time_nor_a_tick_after_it(looks, seconds):
+    connection = make_connection()
+    looks.arm(connection, seconds)
+    assert looks.at(seconds - 1e-6) == []
+    assert looks.at(seconds + TICK_SECONDS + 1e-6) == [connection]
+
+
+def test_an_earlier_deadline_takes_the_place_of_a_later_one_and_not_the_other_way_round(looks):
+    connection = make_connection()
+    looks.arm(connection, 10)
+    looks.arm(connection, 20)
+    assert len(looks.timers) == 1 and looks.at(9.9) == []
+    looks.arm(connection, 9.95)
+    looks.arm(connection, 5)
+    assert looks.at(9.95) == [connection]
+    assert looks.at(1000) == [] and len(looks.timers) == 0
+
+
+def test_who_is_disarmed_is_not_looked_at_and_leaves_nothing_behind(looks):
+    first, second = make_connection(), make_connection()
+    for connection in (first, second):
+        looks.arm(connection, 5)
+    looks.deadlines.disarm(first)
+    looks.deadlines.disarm(first)
+    assert looks.at(6) == [second]
+    looks.arm(first, 10)
+    looks.deadlines.disarm(first)
+    assert len(looks.timers) == 0 and not looks.deadlines._ticks
+
+
+def test_who_is_looked_at_can_be_armed_again_for_any_time(looks):
+    first, second = make_connection(), make_connection()
+
+    def look(connection):
+        looks.seen.append(connection)
+        looks.deadlines.disarm(second)
+        looks.arm(connection, 5)  # which has passed
+
+    looks.deadlines = Deadlines(looks.timers, look)
+    for connection in (first, second):
+        looks.arm(connection, 5)
+    assert looks.at(6) == [first, second], "both were due"
+    assert looks.at(6) in ([first], [second], [first, second])
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e308, 1e300])
+def test_a_deadline_beyond_all_time_is_none(looks, seconds):
+    looks.arm(make_connection(), seconds)
+    assert looks.at(1e15) == []
+
+
+@pytest.mark.parametrize("seconds", [0, 1e308, math.inf])
+def test_every_number_of_seconds_that_the_limits_allow_can_be_lived_under(seconds):
+    limits = Limits(**{name: seconds for name in LIMITS.__slots__ if name.endswith("_seconds")})
+    stub = StubReactor(limits)
+    connection = stubbed(stub, limits=limits, receives=[b"x"], sends=[0] * 100)
+    stub.dispatcher.dispatch(connection, READABLE)
+    connection.write(b"waiting")
+    stub.finish()
+    connection.close()
+    stub.finish()
+    for _ in range(3):
+        stub.pass_time(1000)
+        stub.finish()
+    assert connection.state is (State.LOST if seconds == 0 else State.CLOSING)

@@ -284,6 +284,16 @@ def test_a_paused_reader_is_left_alone_and_a_resumed_one_is_not(stub):
     assert connection.protocol.received == b"data"
 
 
+@pytest.mark.parametrize("answer", [b"data", b"", os_error(errno.ECONNRESET)], ids=["data", "end", "error"])
+def test_what_another_has_aborted_in_the_same_batch_is_not_read_any_more(stub, answer):
+    connection = stubbed(stub, receives=[answer])
+    connection.abort()  # by another's callback
+    readable(stub, connection)
+    assert len(connection.socket.receives) == 1
+    assert ended(connection) is CloseReason.ABORTED
+    assert connection.protocol.names == ["connection_made", "connection_lost"]
+
+
 # Peers that leave while nobody reads (R5, E5).
 
 
@@ -874,7 +884,7 @@ def test_megabytes_of_output_arrive_in_order_through_a_small_window(reactor, any
 def test_the_reply_to_a_client_that_has_ended_its_side_arrives_whole(reactor, any_pair):
     ours, theirs = any_pair
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-    request, reply = patterned(300_000), patterned(8_000_000)
+    request, reply = patterned(300_000), patterned(3_000_000)
     protocol = Recorder(eof_received=lambda recorder: recorder.connection.write(reply))
     connection = adopt(reactor, ours, protocol)
     send_all(reactor, theirs, request)

@@ -141,6 +141,15 @@ def test_the_same_is_served_over_every_selector(make_selector, descriptors_come_
         assert protocol.names.count("pause_writing") == protocol.names.count("resume_writing") == 1
 
 
+def test_a_place_that_comes_free_is_given_away_at_once(descriptors_come_back, clock):
+    with Reactor(clock=clock, limits=Limits(max_connections=1)) as reactor:  # no timer will wake the listener
+        listener = reactor.listen(socket.create_server(("127.0.0.1", 0)), Recorder)
+        with socket.create_connection(listener.address), socket.create_connection(listener.address):
+            turn_until(reactor, lambda: listener.resting, "the only place to be taken")
+            reactor.dispatcher.connections()[0].abort()
+            turn_until(reactor, lambda: reactor.counters.accepted == 2, "the second")
+
+
 # call_soon
 
 

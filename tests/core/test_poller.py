@@ -194,4 +194,5 @@ def test_the_best_wrapper_is_chosen():
         assert type(make_poller(plain)) is SelectorPoller
         poller = make_poller(epoll)
         assert type(poller) is EpollPoller
+        assert poller.epoll.fileno() != epoll.fileno(), "one that has two owners is closed twice"
         poller.close()

@@ -61,14 +61,20 @@ def woken(poller):
     return bool(events)
 
 
+def put(waker, size):
+    """Put that many bytes into the pipe, as signals do; BlockingIOError when there is no room."""
+    sender = socket.socket(fileno=waker.fileno())
+    try:
+        sender.send(b"\0" * size)
+    finally:
+        sender.detach()
+
+
 def fill(waker):
     """Leave no room in the pipe."""
-    with contextlib.suppress(BlockingIOError), socket.socket(fileno=waker.fileno()) as sender:
-        try:
-            while True:
-                sender.send(b"\0" * 65536)
-        finally:
-            sender.detach()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            put(waker, 65536)
 
 
 # Waker
@@ -107,6 +113,13 @@ def test_a_full_pipe_neither_blocks_nor_raises_and_is_emptied_at_once(poller, wa
     assert not woken(poller)
     waker.wake()
     assert woken(poller)
+
+
+def test_emptying_the_pipe_never_blocks_however_many_bytes_are_in_it(poller, waker):
+    for size in (4095, 4096, 4097, 8192):
+        put(waker, size)
+        assert woken(poller)
+        assert not woken(poller)
 
 
 def test_a_wake_up_while_the_pipe_is_being_emptied_loses_no_later_one(poller, waker):

@@ -1,4 +1,4 @@
-"""`python -m reactor serve`, as a process of its own: what it serves, how it ends, and what it says to mistakes."""
+"""`python -m reactor serve`, as a process of its own: what it serves, how it ends, its help."""
 
 import contextlib
 import dataclasses
@@ -19,15 +19,18 @@ from tests.support import (
     ROOT,
     connect,
     exchange,
+    free_port,
+    package_environment,
     receive,
     receive_all,
     reset,
+    run_reactor,
     running,
     serving,
     socket_address,
+    wait_until,
 )
 
-REACTOR = [sys.executable, "-m", "reactor"]
 # Answers the first byte with far more than the kernel takes: a connection in the middle of a reply.
 BIG_REPLY = """
 from reactor import Protocol
@@ -41,23 +44,8 @@ class BigReply(Protocol):
 
 class Outer:
     Inner = BigReply
-
-NUMBER = 7
 """
 BIG_REPLY_BYTES = 16 * 1024 * 1024
-
-
-def run(*arguments, **options):
-    """Run the command to its end."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "COLUMNS": "80"}
-    options = {"env": environment, "capture_output": True, "text": True, "timeout": DEADLINE_SECONDS, **options}
-    return subprocess.run([*REACTOR, *arguments], **options)
-
-
-def free_port():
-    """A port that nobody has, unless somebody takes it this very moment."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def has_ipv6():
@@ -76,6 +64,12 @@ def folder(tmp_path):
     """A folder with a program of one's own in it."""
     (tmp_path / "mine.py").write_text(BIG_REPLY)
     return tmp_path
+
+
+def answers(port):
+    with contextlib.suppress(ConnectionRefusedError):
+        return connect(("127.0.0.1", port))
+    return None
 
 
 # What it serves, and where.
@@ -174,6 +168,19 @@ def test_the_name_of_a_program_may_have_dots(folder):
         assert receive(client, 5) == bytes(5)
 
 
+def test_it_serves_with_standard_error_closed():
+    port = free_port()
+    command = [sys.executable, "-m", "reactor", "serve", "echo", "--bind", f"127.0.0.1:{port}"]
+    with subprocess.Popen(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], env=package_environment()) as process:
+        try:
+            with wait_until(lambda: process.poll() is not None or answers(port), "an answer") as client:
+                assert exchange(client, b"hello") == b"hello"
+            process.terminate()
+            assert process.wait(DEADLINE_SECONDS) == 0
+        finally:
+            process.kill()
+
+
 def test_verbose_logs_the_end_of_every_connection_with_its_reason():
     with serving("echo", "--verbose") as server:
         connect(server.address).close()
@@ -257,140 +264,12 @@ def test_two_signals_at_once_end_it_too(folder):
         assert server.wait() == 1
 
 
-# What it says to mistakes: one line that names the mistake, before anything is served.
-
-
-def assert_refused(result, *words):
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1 and result.stderr.endswith("\n"), result.stderr
-    assert result.stderr.startswith("reactor")
-    for word in words:
-        assert word in result.stderr
-
-
-MISTAKES = {
-    "no command": ([], ["COMMAND"]),
-    "unknown command": (["sevre"], ["sevre", "serve"]),
-    "no program": (["serve"], ["APP"]),
-    "unknown option": (["serve", "echo", "--bnid", "x"], ["--bnid"]),
-    "option without its value": (["serve", "echo", "--bind"], ["--bind"]),
-    "unknown program": (["serve", "ehco"], ["'ehco'", "echo", "MODULE:NAME"]),
-    "no module before the colon": (["serve", ":Echo"], ["':Echo'", "MODULE:NAME"]),
-    "no name after the colon": (["serve", "reactor.apps.echo:"], ["'reactor.apps.echo:'", "MODULE:NAME"]),
-    "missing module": (["serve", "no_such_module:Echo"], ["'no_such_module'"]),
-    "missing submodule": (["serve", "reactor.no_such:Echo"], ["'reactor.no_such'"]),
-    "missing attribute": (["serve", "reactor.apps.echo:Ehco"], ["'Ehco'", "reactor.apps.echo"]),
-    "not callable": (["serve", "mine:NUMBER"], ["mine:NUMBER", "7"]),
-    "relative module": (["serve", ".mine:BigReply"], ["'.mine:BigReply'"]),
-    "port out of range": (["serve", "echo", "--bind", "127.0.0.1:65536"], ["'127.0.0.1:65536'", "65535"]),
-    "negative port": (["serve", "echo", "--bind", "127.0.0.1:-1"], ["'127.0.0.1:-1'"]),
-    "port that is no number": (["serve", "echo", "--bind", "127.0.0.1:http"], ["'127.0.0.1:http'", "HOST:PORT"]),
-    "no port": (["serve", "echo", "--bind", "127.0.0.1"], ["'127.0.0.1'", "HOST:PORT"]),
-    "IPv6 address without brackets": (["serve", "echo", "--bind", "::1:80"], ["'::1:80'", "[::1]:80"]),
-    "unix without a path": (["serve", "echo", "--bind", "unix:"], ["unix:PATH"]),
-    "descriptor that is no number": (["serve", "echo", "--bind", "fd://three"], ["fd://N"]),
-    "address not ours": (["serve", "echo", "--bind", "192.0.2.1:0"], ["192.0.2.1:0", "not an address of this machine"]),
-    "unknown host": (["serve", "echo", "--bind", "no-such-host.invalid:0"], ["no-such-host.invalid"]),
-    "host that cannot be a name": (["serve", "echo", "--bind", "a..b:0"], ["'a..b'"]),
-    "folder that does not exist": (["serve", "echo", "--bind", "unix:/no/such/folder/s"], ["/no/such/folder/s"]),
-    "path that is too long": (["serve", "echo", "--bind", "unix:/tmp/" + "x" * 200], ["xxx", "too long"]),
-    "descriptor that is not open": (["serve", "echo", "--bind", "fd://987"], ["fd://987"]),
-    "descriptor that is no socket": (["serve", "echo", "--bind", "fd://2"], ["fd://2"]),
-    "limit that is no number": (["serve", "echo", "--backlog", "many"], ["--backlog", "many"]),
-    "limit out of range": (["serve", "echo", "--backlog", "0"], ["backlog", "from 1 to 65535"]),
-    "limit that is not whole": (["serve", "echo", "--backlog", "1.5"], ["--backlog", "1.5"]),
-    "limit that is NaN": (["serve", "echo", "--drain-seconds", "nan"], ["drain_seconds", "nan"]),
-    "limits that contradict": (
-        ["serve", "echo", "--output-low-bytes", "9", "--output-high-bytes", "8"],
-        ["output_low_bytes <= output_high_bytes", "9, 8"],
-    ),
-}
-
-
-@pytest.mark.parametrize(("arguments", "words"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_clear_line_and_status_2(arguments, words, folder):
-    assert_refused(run(*arguments, cwd=folder), *words)
-
-
-def test_a_port_in_use_is_one_clear_line():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert_refused(run("serve", "echo", "--bind", address), address, "in use")
-
-
-def test_an_address_given_twice_is_one_clear_line():
-    address = f"127.0.0.1:{free_port()}"
-    assert_refused(run("serve", "echo", "--bind", address, "--bind", address), address, "in use")
-
-
-def test_a_unix_socket_of_a_live_server_is_refused_and_left_alone(tmp_path):
-    path = tmp_path / "socket"
-    with serving("echo", bind=f"unix:{path}"):
-        assert_refused(run("serve", "echo", "--bind", f"unix:{path}"), str(path), "in use")
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(DEADLINE_SECONDS)
-            client.connect(str(path))
-            assert exchange(client, b"hello") == b"hello"
-
-
-def test_a_unix_socket_made_for_nothing_is_removed_again(tmp_path):
-    path = tmp_path / "socket"
-    assert_refused(run("serve", "echo", "--bind", f"unix:{path}", "--bind", "192.0.2.1:0"), "192.0.2.1:0")
-    assert not path.exists()
-
-
-def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path):
-    path = tmp_path / "precious"
-    path.write_text("precious")
-    assert_refused(run("serve", "echo", "--bind", f"unix:{path}"), str(path), "in use")
-    assert path.read_text() == "precious"
-
-
-def without_the_right_to_low_ports():
-    """Of root take CAP_NET_BIND_SERVICE away (capabilities(7), prctl(2)); others do not have it."""
-    if os.geteuid() == 0:
-        import ctypes
-
-        PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE = 24, 10
-        if ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE, 0, 0, 0):
-            raise OSError("prctl")
-
-
-def low_ports_are_privileged():
-    first_free = pathlib.Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
-    return first_free.exists() and int(first_free.read_text()) > 1
-
-
-@pytest.mark.skipif(not low_ports_are_privileged(), reason="here everybody may listen on port 1")
-def test_a_port_that_only_root_may_have_is_one_clear_line():
-    try:
-        result = run("serve", "echo", "--bind", "127.0.0.1:1", preexec_fn=without_the_right_to_low_ports)
-    except subprocess.SubprocessError:
-        pytest.skip("this is root, and its right to low ports cannot be taken away")
-    assert_refused(result, "127.0.0.1:1", "permission denied")
-
-
-BROKEN_PROGRAMS = {
-    "a missing import": ("import no_such_helper", ["'no_such_helper'"]),
-    "a syntax error": ("def (", ["importing mine failed: SyntaxError", "line 1"]),
-    "an exception": ("x = 1\nint('seven')", ["mine.py:2", "ValueError", "'seven'"]),
-    "a message of several lines": ("raise OSError('one\\ntwo')", ["mine.py:1", "OSError: one two"]),
-}
-
-
-@pytest.mark.parametrize(("source", "words"), BROKEN_PROGRAMS.values(), ids=BROKEN_PROGRAMS)
-def test_a_program_that_cannot_be_imported_is_one_line_that_says_where(source, words, tmp_path):
-    (tmp_path / "mine.py").write_text(source)
-    assert_refused(run("serve", "mine:Program", cwd=tmp_path), *words)
-
-
 # Help.
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
 def test_help_fits_a_screen(arguments):
-    result = run(*arguments)
+    result = run_reactor(*arguments)
     assert result.returncode == 0
     assert result.stderr == ""
     lines = result.stdout.splitlines()
@@ -399,7 +278,7 @@ def test_help_fits_a_screen(arguments):
 
 
 def test_help_names_every_limit_with_its_default():
-    words = " ".join(run("serve", "--help").stdout.split())
+    words = " ".join(run_reactor("serve", "--help").stdout.split())
     assert "--drain-seconds S to finish when told to stop (10)" in words
     for field in dataclasses.fields(Limits):
         assert f"--{field.name.replace('_', '-')} " in words

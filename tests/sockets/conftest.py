@@ -37,6 +37,13 @@ def as_it_was(server):
         assert complaint not in server.stderr.text, server.stderr.text
 
 
+@pytest.fixture(autouse=True)
+def proc():
+    """A server process is watched from outside by what Linux tells of it in /proc."""
+    if not pathlib.Path("/proc/self/stat").exists():
+        pytest.skip("no /proc to watch a server process in")
+
+
 @pytest.fixture
 def echo():
     """An echo server."""

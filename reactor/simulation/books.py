@@ -1,0 +1,183 @@
+"""The account that is kept of system calls, and how it is balanced at the end.
+
+While a scenario lives, each call of the reactor on a socket is told here, and what can be wrong about a single call is
+found at once: a `recv` that no event has asked for, or one that was meant for somebody else; more calls than the budget
+of a phase allows; a descriptor closed where a stale event could still reach its successor.
+
+When all is over, whatever was promised must have been done. That is looked at from outside: what peers were sent and
+what they saw, what the log says, which descriptors are open, and whether the reactor's own counters agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .laws import CLEAN, check_received, require
+from .network import Endpoint
+from .peers import Peer
+from .sockets import FakeSocket, Watcher
+from .witness import Witness
+
+if TYPE_CHECKING:
+    from .world import World
+
+OVER = 1 << 40  # added to the bytes of a phase once they are over the budget
+
+
+class Books(Watcher):
+    """The account of one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.logged = 0  # lines of errors in the log
+        self._sent: dict[int, int] = {}  # bytes in this phase, by descriptor
+        self._accepts = 0  # in this phase
+
+    def phase_begins(self) -> None:
+        """Budgets begin anew."""
+        if self._sent:
+            self._sent = {}
+        self._accepts = 0
+
+    # One call.
+
+    def calls(self, sock: FakeSocket, what: str) -> None:
+        """A system call begins: may it, now, and on this socket?"""
+        world = self.world
+        world.network.stirred += 1
+        if what in ("recv", "peek"):
+            self._check_receive(sock, what)
+        elif what == "send":
+            sent = self._sent.get(sock.number, 0)
+            budget = world.limits.send_bytes
+            require(sent < OVER, 8, "descriptor {} is sent more, and {} bytes of {} are gone", sock.number, sent % OVER, budget)
+            if sent >= budget:  # one call more, for what the kernel did not take of a message (it mostly takes nothing)
+                self._sent[sock.number] = sent + OVER
+        elif what == "accept":
+            self._accepts += 1
+            budget = world.limits.accepts_per_iteration
+            require(self._accepts <= budget, 8, "accept is called {} times in a turn, and {} are allowed", self._accepts, budget)
+        elif what == "close":
+            world.network.happened += 1
+            if isinstance(sock.endpoint, Endpoint) and isinstance(sock.endpoint.owner, Witness):
+                require(world.phase in ("reap", "close"), 7, "descriptor {} is closed in the phase {}, where events may "
+                        "still be dispatched", sock.number, world.phase)  # fmt: skip
+        if world.network.note is not None:
+            world.network.note(f"descriptor {sock.number}", what)
+
+    def _check_receive(self, sock: FakeSocket, what: str) -> None:
+        world = self.world
+        require(world.phase == "dispatch", 8, "{} is called in the phase {}", what, world.phase)
+        entry = world.waiter.batch.get(sock.number)
+        require(entry is not None, 7, "{} is called for descriptor {}, of which no event told", what, sock.number)
+        if entry is not None:
+            require(entry[0] is sock, 7, "an event for the former owner of descriptor {} has reached the new one", sock.number)
+            require(entry[2] == 0, 8, "descriptor {} is read more than once for one event", sock.number)
+            entry[2] += 1
+
+    def received(self, sock: FakeSocket, data: bytes, peek: bool) -> None:
+        """`recv` has given `data`."""
+        world, witness = self.world, sock.endpoint.owner
+        if world.network.note is not None:
+            world.network.note(f"descriptor {sock.number}", "peeks at" if peek else "receives", len(data))
+        if peek and data:
+            return
+        world.network.happened += 1
+        require(len(data) <= world.limits.receive_bytes, 8, "{} bytes are read at once", len(data))
+        if isinstance(witness, Witness):
+            witness.was_read(data)
+
+    def sent(self, sock: FakeSocket, offered: int, count: int) -> None:
+        """`send` has taken `count` of the bytes offered."""
+        world, witness = self.world, sock.endpoint.owner
+        if world.network.note is not None:
+            world.network.note(f"descriptor {sock.number}", "has sent", count, "of", offered)
+        world.network.happened += count > 0
+        self._sent[sock.number] = self._sent.get(sock.number, 0) + count
+        if isinstance(witness, Witness):
+            witness.was_sent(count)
+
+    def failed(self, sock: FakeSocket, error: int) -> None:
+        """A call has told of an end."""
+        self.world.network.happened += 1
+        if self.world.network.note is not None:
+            self.world.network.note(f"descriptor {sock.number}", "fails with error", error)
+        if isinstance(sock.endpoint.owner, Witness):
+            sock.endpoint.owner.errors.append(error)
+
+    def peer_reads(self, peer: Peer, data: bytes) -> None:
+        """A peer has read `data`, or the end."""
+        witness = peer.endpoint.peer.owner
+        if self.world.network.note is not None:
+            self.world.network.note(f"peer {peer.index}", "has read", len(data) or "the end")
+        check_received(witness if isinstance(witness, Witness) else None, peer.received, data)
+
+    # The end.
+
+    def balance(self) -> None:
+        """The reactor is closed: everything has been done, or has a reason why not."""
+        world = self.world
+        require(not world.live, 3, "{} connections were not told of their end", len(world.live))
+        require(not world.table.open, 7, "descriptors are left open: {}", sorted(world.table.open))
+        require(self.logged == world.mishaps, 9, "programs raised {} times, and {} errors were logged", world.mishaps, self.logged)
+        self._check_counters()
+        self._let_peers_finish()
+        for peer in world.peers:
+            self._check_served(peer)
+
+    def _check_counters(self) -> None:
+        world, counters = self.world, self.world.reactor.counters
+        require(counters.open == 0, 10, "{} connections were opened and not counted as closed", counters.open)
+        delivered = sum(witness.delivered for witness in world.witnesses)
+        taken = sum(witness.endpoint.taken for witness in world.witnesses if witness.life != "new")
+        require(counters.bytes_received == delivered, 5, "{} bytes were delivered, and {} counted", delivered, counters.bytes_received)
+        require(counters.bytes_sent == taken, 5, "{} bytes were sent, and {} counted", taken, counters.bytes_sent)
+        errors, mishaps = counters.callback_errors, world.loop_mishaps
+        require(errors == mishaps, 9, "{} calls raised, and {} are counted", mishaps, errors)
+        require(counters.buffered_bytes == 0, 6, "{} bytes are counted as buffered when all is over", counters.buffered_bytes)
+
+    def _let_peers_finish(self) -> None:
+        """What is on its way arrives."""
+        network = self.world.network
+        while (following := network.next_time()) < float("inf"):
+            network.now = max(network.now, following)
+            network.run_due()
+
+    def _check_served(self, peer: Peer) -> None:
+        """Law 5: who does all that is proper gets all that was written, and then the end."""
+        witness = peer.endpoint.peer.owner
+        if not isinstance(witness, Witness) or not peer.plan.polite or peer.gave_up:
+            return
+        reason = witness.connection.close_reason
+        if reason is not None and reason.value in CLEAN:
+            require(peer.at_end and peer.received == len(witness.accepted), 5,
+                    "a polite peer has read {} bytes of {} and then {}, though its connection ended for {} (E3)",
+                    peer.received, len(witness.accepted), "the end" if peer.at_end else f"error {peer.broken}", reason.value)  # fmt: skip
+
+
+class _Counter(logging.Handler):
+    def __init__(self, books: Books) -> None:
+        super().__init__(logging.ERROR)
+        self.books = books
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.books.logged += 1
+
+
+@contextlib.contextmanager
+def counted_log(books: Books) -> Iterator[None]:
+    """Count the reactor's lines of errors in `books`, and keep its log to ourselves meanwhile."""
+    logger = logging.getLogger("reactor")
+    handler, before = _Counter(books), (logger.propagate, logger.level)
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before[0]
+        logger.setLevel(before[1])

@@ -1,0 +1,192 @@
+"""A selector and an epoll that answer from the simulated network, and wait by moving its clock.
+
+The reactor speaks to the kernel in two ways (`core.poller`): by the methods that every selector has, and directly to
+epoll where there is one, which can say more (a peer's FIN, a hang-up) and also says more than it was asked: errors and
+hang-ups are reported whether one wants them or not. Both must be tried, so there is a face for each.
+
+Waiting is where virtual time passes. What happens next on the network happens, until something that is watched
+is ready or the time is up. If nothing will ever happen, it is `quiet`, and returns.
+
+Readiness is level-triggered. The order of events is drawn, as no kernel promises any, and so may be an event that is
+none ("spurious"; select(2) warns of it). The reactor's own wake-up is a pair of real sockets, made in its
+constructor. The real kernel is asked about them, without waiting.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import selectors
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..core.poller import EpollPoller, SelectorPoller
+from .network import ERR, HUP, IN, OUT
+from .sockets import FIRST_DESCRIPTOR, Descriptors
+
+WAIT_GRAIN_SECONDS = 0.001  # epoll_wait(2) rounds a timeout up to this; a wait is never shorter than asked
+FOREVER_SECONDS = 3600.0  # a wait of this is as good as one without end: all deadlines here are shorter
+ALWAYS = ERR | HUP  # what epoll(7) reports unasked
+
+
+class Waiter:
+    """What both faces share: who is watched for what, and the wait."""
+
+    def __init__(self, table: Descriptors, always: int) -> None:
+        self.table = table
+        self.network = table.network
+        self.always = always
+        self.watched: dict[int, int] = {}  # by descriptor, the bits that were asked for
+        self.real: list[int] = []  # those of them that the real kernel knows
+        self.quiet = False  # nothing will ever happen
+        self.batch: dict[int, Any] = {}  # whom the last answer was about, and what it told of each
+        self.before_waiting: Callable[[float], None] | None = None  # told when time is about to pass
+
+    def watch(self, fd: int, bits: int) -> None:
+        """From now on ask for `bits` of `fd`, which is not watched. KeyError when it is, as selectors have it."""
+        if fd in self.watched:
+            raise KeyError(f"{fd} is registered already")
+        if fd < FIRST_DESCRIPTOR:
+            self.real.append(fd)
+        elif fd not in self.table.open:
+            raise OSError(f"{fd} is not open")
+        self.watched[fd] = bits
+        self.network.stirred += 1
+
+    def change(self, fd: int, bits: int) -> None:
+        """Ask for other bits of `fd`."""
+        assert self.watched[fd] != bits, f"descriptor {fd} was modified though nothing changed"
+        self.watched[fd] = bits
+        self.network.stirred += 1
+
+    def forget(self, fd: int) -> None:
+        """Ask for nothing of `fd`."""
+        del self.watched[fd]
+        self.network.stirred += 1
+        if fd < FIRST_DESCRIPTOR:
+            self.real.remove(fd)
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        """What is ready within `timeout` seconds: (descriptor, bits)."""
+        network = self.network
+        network.run_due()
+        found = self.ready()
+        if not found and (timeout is None or timeout > 0):
+            found = self._sleep(math.inf if timeout is None or timeout >= FOREVER_SECONDS else timeout)
+        if len(found) > 1:
+            network_draw = network.draw
+            found = [event for _, _, event in sorted((network_draw(), event[0], event) for event in found)]
+        self.batch = {fd: [self.table.open.get(fd), bits, 0, 0] for fd, bits in found}
+        return found
+
+    def _sleep(self, timeout: float) -> list[tuple[int, int]]:
+        network = self.network
+        until = network.now + timeout
+        if until < math.inf:
+            # Rounded up, and never so little that the sum is the same number again.
+            until = max(math.ceil(until / WAIT_GRAIN_SECONDS) * WAIT_GRAIN_SECONDS, network.now + max(timeout, 1e-6))
+        if self.before_waiting is not None:
+            self.before_waiting(until)
+        while True:
+            following = network.next_time()
+            if following == until == math.inf:
+                self.quiet = True
+                return []
+            network.now = max(network.now, min(following, until))
+            network.run_due()
+            found = self.ready()
+            if found or network.now >= until:
+                return found
+
+    def ready(self) -> list[tuple[int, int]]:
+        """What is ready now."""
+        found = []
+        table, always = self.table, self.always
+        for fd, bits in self.watched.items():
+            if fd >= FIRST_DESCRIPTOR:
+                happened = table.open[fd].events() & (bits | always)
+                if not happened and bits & IN and table.strikes("spurious", table.faults.spurious):
+                    happened = IN
+                if happened:
+                    found.append((fd, happened))
+        if self.real:
+            found += [(fd, IN) for fd in select.select(self.real, (), (), 0)[0]]
+        return found
+
+
+class FakeSelector(selectors.BaseSelector):
+    """For `core.poller.SelectorPoller`: a selector like select, poll or kqueue."""
+
+    def __init__(self, table: Descriptors) -> None:
+        self.waiter = Waiter(table, 0)
+        self._keys: dict[int, selectors.SelectorKey] = {}
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Watch it."""
+        self.waiter.watch(fileobj, _bits(events))
+        return self._remember(fileobj, events, data)
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Watch it for something else. (That it may be the same is how `selectors` are.)"""
+        if _bits(events) != self.waiter.watched[fileobj]:
+            self.waiter.change(fileobj, _bits(events))
+        return self._remember(fileobj, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """Watch it no more."""
+        self.waiter.forget(fileobj)
+        return self._keys.pop(fileobj)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for what is watched."""
+        return [
+            (self._keys[fd], (bits & IN and selectors.EVENT_READ) | (bits & OUT and selectors.EVENT_WRITE))
+            for fd, bits in self.waiter.wait(timeout)
+        ]
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        """What is watched."""
+        return self._keys
+
+    def _remember(self, fd: int, events: int, data: Any) -> selectors.SelectorKey:
+        key = self._keys[fd] = selectors.SelectorKey(fd, fd, events, data)
+        return key
+
+
+class FakeEpoll:
+    """What `select.epoll` has, for `core.poller.EpollPoller`."""
+
+    def __init__(self, table: Descriptors) -> None:
+        self.waiter = Waiter(table, ALWAYS)
+
+    def register(self, fd: int, bits: int) -> None:
+        """EPOLL_CTL_ADD."""
+        self.waiter.watch(fd, bits)
+
+    def modify(self, fd: int, bits: int) -> None:
+        """EPOLL_CTL_MOD."""
+        self.waiter.change(fd, bits)
+
+    def unregister(self, fd: int) -> None:
+        """EPOLL_CTL_DEL."""
+        self.waiter.forget(fd)
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        """epoll_wait; a negative timeout is none."""
+        return self.waiter.wait(None if timeout < 0 else timeout)[:most]
+
+    def close(self) -> None:
+        """Nothing is behind it."""
+
+
+def make_poller(table: Descriptors, epoll: bool) -> tuple[SelectorPoller, Waiter]:
+    """A poller of either kind over the simulated network, and what it waits with."""
+    selector = FakeSelector(table)
+    if not epoll:
+        return SelectorPoller(selector), selector.waiter
+    answering = FakeEpoll(table)
+    return EpollPoller(selector, answering), answering.waiter  # type: ignore[arg-type]  # it asks no more of it
+
+
+def _bits(events: int) -> int:
+    return (events & selectors.EVENT_READ and IN) | (events & selectors.EVENT_WRITE and OUT)

@@ -1,0 +1,182 @@
+"""The laws that hold the reactor together, in a form that a machine can assert.
+
+A test of an example says what happens in that example. A law says what never happens, whatever the network does,
+and so can be asserted of situations that nobody has thought of. What is here knows nothing of how the core does it: it
+is written from the facts, which a `Witness` collects at the system calls and the callbacks. Where the core
+counts what waits to be sent, the law subtracts what the kernel took from what the program wrote; where the
+core derives a deadline, the law derives it again from the times of the events. Two derivations that agree over
+millions of steps are worth something, and a law that asked the core for the answer would be worth nothing.
+
+Exceptions to that are named where they are: the state's own name, and what a splitter of frames says it keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .witness import Witness
+
+LAWS = {
+    1: "interest is derived",
+    2: "one setter",
+    3: "once",
+    4: "the grammar",
+    5: "nothing lost",
+    6: "nothing unbounded",
+    7: "nothing stale",
+    8: "nobody starves",
+    9: "errors are of three kinds",
+    10: "every end has a reason",
+}
+
+# Law 2. The life of a connection, written down a second time: a change of `core.states` that is meant has to be
+# made here too.
+STEPS = {
+    "NEW": {"OPEN", "CLOSED"},
+    "OPEN": {"HALF_CLOSED_REMOTE", "HALF_CLOSED_LOCAL", "CLOSING", "CLOSED"},
+    "HALF_CLOSED_REMOTE": {"FLUSHING", "CLOSED"},
+    "HALF_CLOSED_LOCAL": {"FLUSHING", "CLOSING", "CLOSED"},
+    "CLOSING": {"LINGERING", "FLUSHING", "CLOSED"},
+    "LINGERING": {"CLOSED"},
+    "FLUSHING": {"CLOSED"},
+    "CLOSED": {"LOST"},
+    "LOST": set(),
+}
+STEP_COUNT = sum(map(len, STEPS.values()))
+DELIVERING = {"OPEN", "HALF_CLOSED_LOCAL"}
+DISCARDING = {"CLOSING", "LINGERING"}
+ENDED = {"CLOSED", "LOST"}
+
+# Law 10. The ends that are no trouble, and those that a deadline has made.
+CLEAN = {"closed", "peer_closed"}
+SILENT = CLEAN | {"aborted", "shutdown"}  # `connection_lost(None)`: the program's or the operator's own wish
+DEADLINES = {"first_byte_timeout", "idle_timeout", "frame_timeout", "write_stalled", "close_timeout", "linger_timeout"}
+
+NEVER = -math.inf
+
+
+class LawBroken(BaseException):
+    """The law `number` does not hold: `text` says what was seen. No `Exception`: nobody in between may handle it."""
+
+    def __init__(self, number: int, text: str) -> None:
+        super().__init__(f"law {number}, {LAWS[number]}: {text}")
+        self.number = number
+
+
+def require(holds: object, number: int, text: str, *details: object) -> None:
+    """LawBroken unless it `holds`; `details` are put into the braces of `text`."""
+    if not holds:
+        raise LawBroken(number, text.format(*details))
+
+
+def deadlines(witness: Witness) -> dict[str, float]:
+    """Law 6: when the connection must end if nothing changes, by the reason that it would have."""
+    limits, state = witness.connection.limits, witness.connection.state.name
+    if state in ENDED:
+        return {}
+    if state == "LINGERING":
+        return {"linger_timeout": witness.since + limits.linger_seconds}
+    if state in ("CLOSING", "FLUSHING"):
+        return {"close_timeout": witness.since + limits.close_seconds}
+    found = {}
+    if witness.heard_at == NEVER:
+        found["first_byte_timeout"] = witness.since + limits.first_byte_seconds
+    else:
+        found["idle_timeout"] = max(witness.heard_at, witness.progress_at) + limits.idle_seconds
+    if witness.connection.frame_since != NEVER:
+        found["frame_timeout"] = witness.connection.frame_since + limits.frame_seconds
+    if witness.waiting() > 0:
+        found["write_stalled"] = witness.progress_at + limits.write_stall_seconds
+    return found
+
+
+def check_settled(witness: Witness, watched: int) -> None:
+    """Laws 1, 4 and 5 of a connection that has been settled; `watched` are the bits that the kernel watches."""
+    connection = witness.connection
+    state, waiting = connection.state.name, witness.waiting()
+    if state in ENDED:
+        require(not watched, 1, "{} has ended and is watched for {:#x}", connection, watched)
+        return
+    size = connection.get_write_buffer_size()
+    require(size == waiting, 5, "{} says that {} bytes wait, but {} do", connection, size, waiting)
+    reads = state in DISCARDING or (state in DELIVERING and not connection.reading_paused)
+    require(bool(watched & 1) == reads, 1, "{} {} input and READ is {}", connection,
+            "wants" if reads else "wants no", "on" if watched & 1 else "off")  # fmt: skip
+    require(bool(watched & 4) == (waiting > 0), 1, "{} bytes of {} wait and WRITE is {}", waiting, connection,
+            "on" if watched & 4 else "off")  # fmt: skip
+    require(not witness.paused or waiting > connection.low_bytes, 4,
+            "{} is paused with {} bytes waiting and a low mark of {}", connection, waiting, connection.low_bytes)  # fmt: skip
+
+
+def check_not_forgotten(witness: Witness, epoll: bool) -> None:
+    """Laws 1 and 6: the loop is about to sleep, so nothing may be there that it should deal with."""
+    connection, endpoint = witness.connection, witness.endpoint
+    state = connection.state.name
+    require(state not in ENDED, 3, "{} has ended and was not reaped before the loop sleeps", connection)
+    reads = state in DISCARDING or (state in DELIVERING and not connection.reading_paused)
+    bits = endpoint.events()
+    require(not (reads and bits & 1), 1, "there is input for {} and the loop sleeps", connection)
+    require(not (witness.waiting() and bits & 4), 1, "there is room for the output of {} and the loop sleeps", connection)
+    if epoll:
+        require(not endpoint.error, 1, "{} was broken off and the loop sleeps (R5, E5)", connection)
+        unread_end = endpoint.fin_received and not endpoint.incoming
+        require(not (unread_end and state in DELIVERING), 1, "the peer of {} has left and the loop sleeps (R5)", connection)
+
+
+def check_deadlines(witness: Witness, until: float, slack: float) -> None:
+    """Law 6: the loop is about to sleep until `until`, and that must not be past a deadline by more than `slack`."""
+    for reason, when in deadlines(witness).items():
+        require(until <= when + slack, 6, "{} should end for {} at {:.3f} and the loop sleeps until {:.3f}",
+                witness.connection, reason, when, until)  # fmt: skip
+
+
+def check_end(witness: Witness, now: float) -> None:
+    """Laws 6 and 10: a connection ends, and the reason that it has is true."""
+    connection = witness.connection
+    require(connection.close_reason is not None, 10, "{} ends without a reason", connection)
+    reason = connection.close_reason.value if connection.close_reason is not None else ""
+    if reason in DEADLINES:
+        when = witness.deadlines_before.get(reason)
+        require(when is not None, 10, "{} ends for {}, which does not apply to it", connection, reason)
+        require(when is not None and when <= now + 1e-9, 6, "{} ends for {} at {:.3f}, due at {:.3f}", connection, reason, now, when)
+    truth = {
+        "closed": witness.asked_close or witness.asked_eof,
+        "peer_closed": witness.end_read,
+        "aborted": witness.asked_abort,
+        "reset": witness.errors,
+        "handler_error": witness.raised,
+        "slow_reader": witness.waiting() > connection.limits.output_hard_bytes,
+        "memory": witness.world.keeps_most(witness),
+        "frame_too_large": connection.frame_bytes or witness.delivered,
+    }
+    require(truth.get(reason, True), 10, "{} ends for {}, which is not what happened", connection, reason)
+    if reason in CLEAN:
+        require(witness.waiting() == 0, 5, "{} ends for {} with {} bytes not sent", connection, reason, witness.waiting())
+        require(connection.error is None or witness.finished, 9, "{} ends for {} with {!r}", connection, reason, connection.error)
+
+
+def check_lost(witness: Witness, exc: Exception | None) -> None:
+    """Laws 9 and 10: what `connection_lost` is told goes with the reason."""
+    reason = witness.connection.close_reason
+    require(reason is not None, 10, "{} is lost without a reason", witness.connection)
+    silent = reason is not None and reason.value in SILENT
+    require(silent == (exc is None), 9, "{} ended for {} and connection_lost was told {!r}", witness.connection,
+            reason and reason.value, exc)  # fmt: skip
+    if reason is not None and reason.value == "reset":
+        require(isinstance(exc, OSError), 9, "a reset is told as {!r}", exc)
+
+
+def check_received(witness: Witness | None, received: int, data: bytes) -> None:
+    """Law 5, at the peer: it has read `data` behind `received` bytes, or the end of the stream."""
+    if witness is None:
+        require(not data, 5, "a peer has read {!r}, and no program has written it", data[:40])
+        return
+    if data:
+        same = witness.accepted.startswith(data, received)
+        require(same, 5, "the peer of {} has read {!r} at {}, where {!r} was written", witness.connection, data[:40],
+                received, bytes(witness.accepted[received : received + 40]))  # fmt: skip
+    else:
+        require(received == len(witness.accepted), 5, "the peer of {} was told the end after {} bytes of {} written",
+                witness.connection, received, len(witness.accepted))  # fmt: skip

@@ -1,0 +1,373 @@
+"""The programs that are served: from the well-behaved to those that do everything at the worst moment.
+
+A server framework has two unknowns, the network and the program on top. Both have to be drawn. Each class here is a
+habit that some program has: to answer and leave, to close others, to raise, to write more than anyone reads. The last one,
+`Chaos`, has all habits at once.
+
+A program draws from a source of its own, seeded by the scenario and by the peer that it serves. So when a peer is
+left out of a scenario to make it smaller, the programs of the other peers still do what they did.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..core.connection import Connection
+from ..core.protocol import Protocol
+from ..net.framing import DelimitedFrames, FramedProtocol, FrameTooLarge, PrefixedFrames, Splitter
+from .peers import PATTERN
+
+if TYPE_CHECKING:
+    from .world import World
+
+
+class Mishap(Exception):
+    """What programs here raise when they go wrong on purpose."""
+
+
+class Program(Protocol):
+    """What they have in common."""
+
+    __slots__ = ("world", "connection", "draw", "size")
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.draw: Callable[[], float] = random.random  # until it is known who is served
+        self.size = world.scenario.size
+
+    def connection_made(self, connection: Connection) -> None:
+        """Keep it, and find the source of chance that goes with the peer."""
+        self.connection = connection
+        self.draw = random.Random(self.world.scenario.seed * 1009 + connection.peername[1]).random
+
+    def pick(self, low: int, high: int) -> int:
+        """A whole number from `low` to `high`, both included."""
+        return low + int(self.draw() * (high - low + 1))
+
+    def data(self, size: int) -> bytes:
+        """`size` bytes to write, which go on where the last ones ended."""
+        return bytes(pattern(len(self.connection.protocol.accepted) * 13 + self.connection.peername[1], size))  # type: ignore[attr-defined]
+
+    def others(self) -> list[Connection]:
+        """The connections of everyone else."""
+        return [witness.connection for witness in self.world.live if witness.connection is not self.connection]
+
+
+def pattern(begin: int, size: int) -> bytes:
+    """`size` bytes of the pattern, which is repeated without end."""
+    begin %= len(PATTERN)
+    data = PATTERN[begin : begin + size]
+    while len(data) < size:
+        data += PATTERN[: size - len(data)]
+    return data
+
+
+class Echo(Program):
+    """Sends back what it gets, and heeds no pause."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.connection.write(data)
+
+
+class PoliteEcho(Echo):
+    """The same, and reads nothing while its writing is paused."""
+
+    __slots__ = ()
+
+    def pause_writing(self) -> None:
+        self.connection.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.connection.resume_reading()
+
+
+class Chat(Program):
+    """Sends to everyone else what it gets."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        for other in self.others():
+            if other.can_write_eof() and not other.is_closing():
+                other.write(data)
+
+
+class EarlyCloser(Program):
+    """Replies as soon as something came, and closes while the peer may still be sending (E3)."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.connection.write(self.data(self.size))
+        self.connection.close()
+
+
+class HalfCloser(Program):
+    """Replies and ends its side, then reads on to the peer's end."""
+
+    __slots__ = ("ended",)
+
+    def connection_made(self, connection: Connection) -> None:
+        super().connection_made(connection)
+        self.ended = False
+
+    def data_received(self, data: bytes) -> None:
+        if not self.ended:
+            self.ended = True
+            self.connection.writelines([self.data(self.size // 2), b"", self.data(1)])
+            self.connection.write_eof()
+
+
+class LateReplier(Program):
+    """Keeps the connection open behind the peer's end, and replies when a timer comes (E1)."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        if self.draw() < 0.3:
+            self.connection.write(data)
+
+    def eof_received(self) -> bool:
+        self.world.later(self.draw() * 2, self.reply)
+        return True
+
+    def reply(self) -> None:
+        """The end of the reply, by either of the two ways to end."""
+        self.connection.write(self.data(self.size))
+        if self.draw() < 0.5:
+            self.connection.close()
+        elif not self.connection.is_closing():
+            self.connection.write_eof()
+
+
+class Raiser(Program):
+    """Raises in one of its callbacks."""
+
+    __slots__ = ()
+
+    def connection_made(self, connection: Connection) -> None:
+        super().connection_made(connection)
+        self._perhaps()
+
+    def data_received(self, data: bytes) -> None:
+        self.connection.write(data * 3)
+        self._perhaps()
+
+    def eof_received(self) -> bool:
+        self._perhaps()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._perhaps()
+
+    def pause_writing(self) -> None:
+        self._perhaps()
+
+    def resume_writing(self) -> None:
+        self._perhaps()
+
+    def _perhaps(self) -> None:
+        if self.draw() < 0.25:
+            self.world.leave(self.draw(), self)
+
+
+class Killer(Program):
+    """Ends others out of its own callbacks (E6)."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.connection.write(data)
+        self._kill()
+
+    def eof_received(self) -> bool:
+        self._kill()
+        return self.draw() < 0.5
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._kill()
+
+    def _kill(self) -> None:
+        for other in self.others():
+            if self.draw() < 0.3:
+                other.write(self.data(self.size))
+                (other.abort if self.draw() < 0.5 else other.close)()
+            elif self.draw() < 0.1:
+                other.pause_reading()
+                self.world.later(0.5, other.resume_reading)
+
+
+class BigReplier(Program):
+    """Writes much at once, whatever the peer reads (W1)."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.connection.writelines(self.data(self.size) for _ in range(self.pick(1, 5)))
+
+
+class Source(Program):
+    """Writes until it is paused, goes on when it is resumed, and closes in the end (W7)."""
+
+    __slots__ = ("left", "paused")
+
+    def connection_made(self, connection: Connection) -> None:
+        super().connection_made(connection)
+        self.left, self.paused = self.size * 4, False
+        self._write()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self._write()
+
+    def _write(self) -> None:
+        while self.left > 0 and not self.paused and not self.connection.is_closing():
+            size = min(self.left, self.pick(1, self.size))
+            self.left -= size
+            self.connection.write(self.data(size))
+            if self.draw() < 0.1:
+                self.world.later(0.1, self._write)
+                return
+        if self.left <= 0:
+            self.connection.close()
+
+
+class Timed(Program):
+    """Ends by a timer that it calls off when it is not needed."""
+
+    __slots__ = ("handles",)
+
+    def connection_made(self, connection: Connection) -> None:
+        super().connection_made(connection)
+        ending = connection.close if self.draw() < 0.7 else connection.abort
+        self.handles = [self.world.later(self.draw() * 5, ending)]
+
+    def data_received(self, data: bytes) -> None:
+        self.connection.write(data)
+        self.handles.append(self.world.later(self.draw(), self.connection.write, self.data(3)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for handle in self.handles:
+            self.world.call_off(handle)
+
+
+class Pauser(Program):
+    """Stops reading, and reads again later; meanwhile its peer may leave (R5)."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        if self.connection.state.writes:
+            self.connection.write(data)
+        self.connection.pause_reading()
+        if self.draw() < 0.7:
+            self.world.later(self.draw() * 3, self.connection.resume_reading)
+        if self.draw() < 0.3 and not self.connection.is_closing():
+            self.connection.write_eof()
+
+    def eof_received(self) -> bool:
+        return self.draw() < 0.3
+
+
+class Requeuer(Program):
+    """Asks again and again for the next iteration, also the way that threads do."""
+
+    __slots__ = ("turns",)
+
+    def data_received(self, data: bytes) -> None:
+        self.turns = self.pick(1, 5)
+        self._again(data)
+
+    def _again(self, data: bytes) -> None:
+        self.connection.write(data[: self.turns])
+        self.turns -= 1
+        if self.turns > 0:
+            (self.world.soon if self.draw() < 0.7 else self.world.soon_threadsafe)(self._again, data)
+
+
+class Lines(FramedProtocol):
+    """Answers whole frames, and now and then pauses them (R2 to R4)."""
+
+    __slots__ = ("world", "splitter", "draw")
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def connection_made(self, connection: Connection) -> None:
+        super().connection_made(connection)
+        self.draw = random.Random(self.world.scenario.seed * 1009 + connection.peername[1]).random
+
+    def make_splitter(self, most: int) -> Splitter:
+        """Lines, or pieces behind a length of one byte."""
+        return PrefixedFrames(1, most) if self.world.scenario.size % 5 == 0 else DelimitedFrames(b"\n", most)
+
+    def frame_received(self, frame: bytes) -> None:
+        """Send it back."""
+        self.connection.write(frame + b"\n")
+        if self.draw() < 0.1:
+            self.pause_frames()
+            self.world.later(self.draw(), self.resume_frames)
+        elif self.draw() < 0.02:
+            self.connection.close()
+        elif self.draw() < 0.02:
+            self.world.leave(1.0, self)
+
+    def frame_too_large(self, error: FrameTooLarge) -> None:
+        """Say so."""
+        self.connection.write(b"too long\n")
+
+
+class Relay(Program):
+    """Opens a connection of its own for each that comes, and passes on what either side sends."""
+
+    __slots__ = ("other",)
+
+    def __init__(self, world: World, other: Relay | None = None) -> None:
+        super().__init__(world)
+        self.other = other  # of the connection that this one was opened for, or the other way round
+
+    def connection_made(self, connection: Connection) -> None:
+        super().connection_made(connection)
+        if self.other is not None:
+            self.other.other = self
+        else:
+            self.world.dial_out(lambda: Relay(self.world, self), self._failed)
+
+    def _failed(self, exc: OSError) -> None:
+        self.connection.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is not None and not self.other.connection.is_closing():
+            self.other.connection.write(data)
+
+    def eof_received(self) -> bool:
+        if self.other is None:
+            return False
+        if not self.other.connection.is_closing():
+            self.other.connection.write_eof()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.other is not None:
+            (self.other.connection.abort if exc else self.other.connection.close)()
+
+    def pause_writing(self) -> None:
+        if self.other is not None:
+            self.other.connection.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other is not None:
+            self.other.connection.resume_reading()
+
+
+PROGRAMS: tuple[Any, ...] = (
+    Echo, PoliteEcho, Chat, EarlyCloser, HalfCloser, LateReplier, Raiser, Killer, BigReplier, Source, Timed, Pauser,
+    Requeuer, Lines, Relay,
+)  # fmt: skip

@@ -1,0 +1,190 @@
+"""A scenario is everything that is not the reactor, drawn from one number.
+
+The number decides who connects and when, what each peer does, how fast and how large everything is, which program
+serves, under which limits, over which demultiplexer, and how often the kernel is difficult. The outcome is data, plain
+tuples and numbers, so that it can be printed, compared and made smaller.
+
+What is drawn is not what is likely but what is near an edge: buffers of a few bytes, marks of 0, deadlines of the same
+size as the waits, three descriptors. Most scenarios have a few such edges; none has all, for then nothing would get
+far enough to go wrong in the middle. All sizes of a scenario go by one scale, so that what is written and what fits are
+near each other, and so that no scenario takes a thousand turns where ten show as much: many small ones find more.
+
+Only `random.Random(seed).random()` is used, whose values Python promises to keep for a seed.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from typing import Any, NamedTuple
+
+from .chaos import Chaos
+from .peers import PeerPlan, Step
+from .programs import PROGRAMS
+from .sockets import Faults
+
+ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Chaos)}
+SCALES = (4, 4, 20, 20, 100, 100, 600)
+ANSWERS = ("accept", "accept", "accept", "refuse", "silent", "unreachable")
+
+
+class Scenario(NamedTuple):
+    """One world to be served."""
+
+    seed: int
+    program: str
+    size: int  # how much the program writes at once, in bytes, more or less
+    epoll: bool  # over epoll, or over a selector that can ask less
+    limits: tuple[tuple[str, Any], ...]  # those that are not the defaults
+    peers: tuple[PeerPlan, ...]
+    upstreams: tuple[tuple[str, PeerPlan], ...]  # who is dialled, and how they answer
+    faults: Faults
+    close_at: float  # when the reactor is closed, in seconds from the beginning; 0: when nothing happens any more
+
+
+class Draw:
+    """Values out of one source of chance."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed).random
+        self.large = self.chance(0.005)  # more than a block of the output buffer: slow, so seldom
+        self.scale = 70_000 if self.large else self.one_of(SCALES)
+
+    def chance(self, probability: float) -> bool:
+        """True with that probability."""
+        return self.random() < probability
+
+    def number(self, low: int, high: int) -> int:
+        """A whole number from `low` to `high`, both included."""
+        return low + int(self.random() * (high - low + 1))
+
+    def one_of(self, choices: tuple[Any, ...]) -> Any:
+        """One of them."""
+        return choices[int(self.random() * len(choices))]
+
+    def size(self) -> int:
+        """How many bytes are sent at once."""
+        return int(self.one_of((1, 2, self.scale // 4, self.scale, self.scale * 2)))
+
+    def room(self, least: float = 0.25) -> int:
+        """How many bytes something holds."""
+        return 1 + int(self.scale * self.one_of((least, 1, 3, 20)))
+
+    def seconds(self, longest: float) -> float:
+        """A time of up to `longest`, in whole milliseconds: it can be read in a trace."""
+        return int(self.random() * longest * 1000) / 1000
+
+
+def make(seed: int) -> Scenario:
+    """The scenario of that number."""
+    draw = Draw(seed)
+    program = "Chaos" if draw.chance(0.3) else draw.one_of(tuple(ALL_PROGRAMS))
+    peers = tuple(_peer(draw) for _ in range(draw.one_of((1, 1, 2, 2, 3, 4))))
+    upstreams: tuple[tuple[str, PeerPlan], ...] = ()
+    if program == "Relay":
+        upstreams = tuple((draw.one_of(ANSWERS), _peer(draw)) for _ in peers)
+    return Scenario(
+        seed=seed,
+        program=program,
+        size=draw.scale,
+        epoll=draw.chance(0.6),
+        limits=tuple(_limits(draw).items()),
+        peers=peers,
+        upstreams=upstreams,
+        faults=_faults(draw),
+        close_at=draw.seconds(4.0) if draw.chance(0.15) else 0.0,
+    )
+
+
+def _limits(draw: Draw) -> dict[str, Any]:
+    limits: dict[str, Any] = {
+        "first_byte_seconds": draw.one_of((1.0, 5.0, 20.0)),
+        "idle_seconds": draw.one_of((1.0, 5.0, 20.0)),
+        "frame_seconds": draw.one_of((0.5, 5.0)),
+        "write_stall_seconds": draw.one_of((0.5, 2.0, 10.0)),
+        "close_seconds": draw.one_of((0.5, 2.0, 10.0)),
+        "linger_seconds": draw.one_of((0.2, 1.0, 5.0)),
+        "connect_seconds": draw.one_of((0.5, 3.0)),
+    }
+    if draw.chance(0.7):
+        low = draw.one_of((0, 1, draw.scale // 2, draw.scale))
+        high = low + draw.one_of((0, 1, draw.scale // 2, draw.scale * 3))
+        hard = high + draw.one_of((0, 2, draw.scale * 3))
+        limits.update(output_low_bytes=low, output_high_bytes=high, output_hard_bytes=max(1, hard))
+    if draw.chance(0.5):
+        limits["receive_bytes"] = draw.room(0.25)
+    if draw.chance(0.5):
+        limits["send_bytes"] = draw.room(0.25)
+    if draw.chance(0.3):
+        limits["accepts_per_iteration"] = draw.number(1, 3)
+    if draw.chance(0.2):
+        limits["memory_bytes"] = draw.room(0.5)
+    if draw.chance(0.5):
+        limits["frame_bytes"] = draw.one_of((5, 20, 100))
+        limits["frames_per_iteration"] = draw.number(1, 4)
+    return limits | _places(draw)
+
+
+def _places(draw: Draw) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    if draw.chance(0.15):
+        limits["max_connections"] = draw.number(1, 3)
+        limits["when_full"] = draw.one_of(("queue", "refuse"))
+    if draw.chance(0.1):
+        limits["max_connections_per_peer"] = draw.number(1, 2)
+    if draw.chance(0.1):
+        limits["backlog"] = draw.number(1, 2)
+    return limits
+
+
+def _faults(draw: Draw) -> Faults:
+    if draw.chance(0.3):
+        return Faults()
+    return Faults(
+        again=draw.one_of((0.0, 0.05, 0.3)),
+        short_receive=draw.one_of((0.0, 0.1, 0.5)),
+        short_send=draw.one_of((0.0, 0.1, 0.5)),
+        spurious=draw.one_of((0.0, 0.0, 0.05)),
+        newcomer=draw.one_of((0.0, 0.0, 0.2)),
+        want=draw.one_of((0.0, 0.0, 0.2)),
+        option=draw.one_of((0.0, 0.0, 0.3)),
+        descriptors=draw.one_of((1000, 1000, 1000, 1000, 4, 2)),
+    )
+
+
+def _peer(draw: Draw) -> PeerPlan:
+    slow = draw.chance(0.2)
+    return PeerPlan(
+        start=draw.seconds(0.5) if draw.chance(0.7) else 0.0,
+        host=draw.number(1, 3),
+        latency=draw.one_of((0.0, 0.001, 0.05, 0.3)),
+        rooms=(draw.room(), draw.room(), draw.room(), draw.room()),
+        pace_bytes=1 + draw.scale // 2 if slow else 1_000_000,
+        pace_seconds=draw.one_of((0.01, 0.2)) if slow else 0.0,
+        steps=tuple(_step(draw) for _ in range(draw.number(0, 5))),
+    )
+
+
+def _step(draw: Draw) -> Step:
+    kind = draw.random()
+    if kind < 0.50:
+        return ("send", max(1, draw.size()))
+    if kind < 0.62:
+        return ("wait", draw.seconds(3.0))
+    if kind < 0.70:
+        return ("expect", draw.size())
+    if kind < 0.74:
+        return ("trickle", draw.number(2, 6), draw.one_of((0.01, 0.3, 1.0)))
+    if kind < 0.78:
+        return ("stop",)
+    if kind < 0.81:
+        return ("read",)
+    if kind < 0.86:
+        return ("fin",)
+    return _rude_step(draw)
+
+
+def _rude_step(draw: Draw) -> Step:
+    if draw.chance(0.08):
+        return ("dead", draw.one_of((errno.ETIMEDOUT, errno.EHOSTUNREACH)))
+    return (draw.one_of(("close", "close", "reset", "reset", "cut", "vanish", "drop", "end")),)

@@ -1,0 +1,252 @@
+"""Sockets and descriptors that are not there: what the server under test calls instead of the kernel.
+
+A `FakeSocket` is the part of `socket.socket` that the reactor uses, over an end of the simulated network. It adds what
+a kernel may do at any time and seldom does: refuse with EAGAIN what it said was ready, give or take one byte of
+many, fail `accept` for want of descriptors or because the newcomer has left.
+
+Descriptors are numbers, and the kernel gives out the lowest that is free. So a number comes back at once when its
+owner is closed, which is how an event that was meant for the one reaches the other. The same is done here.
+They begin at `FIRST_DESCRIPTOR`, so that they cannot be confused with real ones.
+
+Every call is told to a `Watcher`, who knows the laws.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .network import Door, Endpoint, Network
+
+FIRST_DESCRIPTOR = 1_000_000  # far above what a process has of real ones
+LINGER = struct.Struct("ii")  # struct linger of socket(7)
+
+# What `accept` can fail with. Of the first kind the newcomer is gone with it; of the second it still waits.
+NEWCOMER_ERRNOS = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM)
+WANT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Faults(NamedTuple):
+    """How probable it is that a system call goes as it seldom does, each from 0 to 1; and how many descriptors are."""
+
+    again: float = 0.0  # EAGAIN from recv, send and accept though it was ready
+    short_receive: float = 0.0  # fewer bytes than there are, mostly one
+    short_send: float = 0.0  # fewer bytes taken than there is room for
+    spurious: float = 0.0  # an event for what is not ready
+    newcomer: float = 0.0  # accept fails for that one
+    want: float = 0.0  # accept fails for want of something
+    option: float = 0.0  # setsockopt fails
+    descriptors: int = 1000  # more than that are refused with EMFILE
+
+
+class Watcher:
+    """Who is told of system calls. Here: nobody. `laws` has one who minds."""
+
+    def received(self, sock: FakeSocket, data: bytes, peek: bool) -> None:
+        """`recv` has given `data`."""
+
+    def sent(self, sock: FakeSocket, offered: int, count: int) -> None:
+        """`send` has taken `count` of the bytes that were offered; 0 for EAGAIN."""
+
+    def calls(self, sock: FakeSocket, what: str) -> None:
+        """A system call begins."""
+
+    def failed(self, sock: FakeSocket, error: int) -> None:
+        """A call has told of an end of the connection by this error number."""
+
+
+class Descriptors:
+    """The table of open descriptors, with the lowest free number for the next."""
+
+    def __init__(self, network: Network, faults: Faults, watcher: Watcher) -> None:
+        self.network = network
+        self.faults = faults
+        self.watcher = watcher
+        self.open: dict[int, FakeSocket] = {}
+        self._free: list[int] = []
+        self._next = FIRST_DESCRIPTOR
+        self.injected: dict[str, int] = {}  # how many faults of each kind there were
+
+    def give(self, owner: FakeSocket) -> int:
+        """The lowest free number, from now on that of `owner`. OSError (EMFILE) when there is none."""
+        if len(self.open) >= self.faults.descriptors:
+            self.count("EMFILE")
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        if self._free:
+            number = heapq.heappop(self._free)
+        else:
+            number, self._next = self._next, self._next + 1
+        self.open[number] = owner
+        return number
+
+    def take_back(self, number: int) -> None:
+        """It is free again."""
+        del self.open[number]
+        heapq.heappush(self._free, number)
+
+    def strikes(self, kind: str, probability: float) -> bool:
+        """Whether the fault `kind` happens now."""
+        if not self.network.chance(probability):
+            return False
+        self.count(kind)
+        return True
+
+    def count(self, kind: str) -> None:
+        """A fault of this kind has happened."""
+        self.injected[kind] = self.injected.get(kind, 0) + 1
+
+
+class FakeSocket:
+    """A stream socket: what the reactor asks of one, and nothing more."""
+
+    family = socket.AF_INET
+
+    def __init__(self, table: Descriptors, endpoint: Endpoint | Door | None = None) -> None:
+        self.table = table
+        self.network = table.network
+        self.endpoint: Any = endpoint  # a Door once it listens, an Endpoint once it is connected
+        self.number = table.give(self)
+        self.refused = False  # the last call was refused without need: the next one is not
+        self.dial: Callable[[FakeSocket, Any], int] | None = None  # how `connect_ex` is answered
+        self.connecting = False
+
+    def fileno(self) -> int:
+        """Its number; -1 when it is closed."""
+        return self.number
+
+    def events(self) -> int:
+        """What epoll would tell of it."""
+        if self.endpoint is None or self.connecting:
+            return 0
+        bits: int = self.endpoint.events()
+        return bits
+
+    def setblocking(self, flag: bool) -> None:
+        """A blocking call would stop the world."""
+        assert not flag, "the reactor asked for a blocking socket"
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """As recv(2); of the flags it knows MSG_PEEK."""
+        peek = bool(flags & socket.MSG_PEEK)
+        self.table.watcher.calls(self, "peek" if peek else "recv")
+        faults = self.table.faults
+        self._refuse_sometimes()
+        if size > 1 and self.table.strikes("short recv", faults.short_receive):
+            size = 1 if self.network.chance(0.5) else self.network.pick(1, min(size, 40))
+        try:
+            data: bytes = self.endpoint.receive(size, peek)
+        except BlockingIOError:
+            raise
+        except OSError as exc:
+            self.table.watcher.failed(self, exc.errno or 0)
+            raise
+        self.table.watcher.received(self, data, peek)
+        return data
+
+    def send(self, data: Any) -> int:
+        """As send(2)."""
+        watcher, offered = self.table.watcher, len(data)
+        watcher.calls(self, "send")
+        try:
+            self._refuse_sometimes()
+            if offered > 1 and self.table.strikes("short send", self.table.faults.short_send):
+                data = data[: 1 if self.network.chance(0.5) else self.network.pick(1, offered)]
+            count: int = self.endpoint.send(data)
+        except BlockingIOError:
+            watcher.sent(self, offered, 0)
+            raise
+        except OSError as exc:
+            watcher.failed(self, exc.errno or 0)
+            raise
+        watcher.sent(self, offered, count)
+        return count
+
+    def shutdown(self, how: int) -> None:
+        """As shutdown(2), of the writing side."""
+        assert how == socket.SHUT_WR
+        self.table.watcher.calls(self, "shutdown")
+        try:
+            self.endpoint.shut_down()
+        except OSError as exc:
+            self.table.watcher.failed(self, exc.errno or 0)
+            raise
+
+    def close(self) -> None:
+        """As close(2)."""
+        if self.number < 0:
+            return
+        self.table.watcher.calls(self, "close")
+        if self.endpoint is not None:
+            self.endpoint.close()
+        self.table.take_back(self.number)
+        self.number = -1
+
+    def listen(self, backlog: int) -> None:
+        """As listen(2)."""
+        self.endpoint.backlog = backlog
+
+    def accept(self) -> tuple[FakeSocket, Any]:
+        """As accept(2): the next one that waits, and its address."""
+        self.table.watcher.calls(self, "accept")
+        door, faults = self.endpoint, self.table.faults
+        self._refuse_sometimes()
+        if not door.waiting:
+            raise BlockingIOError(errno.EAGAIN, "nobody waits")
+        if self.table.strikes("accept: want", faults.want):
+            self._fail(WANT_ERRNOS)
+        if self.table.strikes("accept: newcomer", faults.newcomer):
+            gone = door.waiting.popleft()
+            gone.break_off()
+            gone.closed = True
+            self._fail(NEWCOMER_ERRNOS)
+        newcomer = FakeSocket(self.table, door.waiting[0])
+        door.waiting.popleft()
+        return newcomer, newcomer.endpoint.peer.address
+
+    def connect_ex(self, address: Any) -> int:
+        """As connect(2) on a socket that does not block: an error number."""
+        assert self.dial is not None
+        return self.dial(self, address)
+
+    def getsockopt(self, level: int, option: int) -> int:
+        """As getsockopt(2), of SO_ERROR."""
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
+        error: int = self.endpoint.take_error()
+        if error and not self.connecting:
+            self.table.watcher.failed(self, error)
+        return error
+
+    def setsockopt(self, level: int, option: int, value: Any) -> None:
+        """As setsockopt(2): SO_LINGER has an effect, others none."""
+        if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
+            on, seconds = LINGER.unpack(value)
+            self.endpoint.linger_zero = bool(on) and not seconds
+        elif self.table.strikes("setsockopt", self.table.faults.option):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def getsockname(self) -> tuple[str, int]:
+        """The address of this end."""
+        address: tuple[str, int] = self.endpoint.address
+        return address
+
+    def getpeername(self) -> tuple[str, int]:
+        """The address of the other end."""
+        address: tuple[str, int] = self.endpoint.peer.address
+        return address
+
+    def _refuse_sometimes(self) -> None:
+        """EAGAIN without need, but never twice: a kernel that refuses for ever is broken."""
+        if self.refused:
+            self.refused = False
+        elif self.table.strikes("EAGAIN", self.table.faults.again):
+            self.refused = True
+            raise BlockingIOError(errno.EAGAIN, "not now")
+
+    def _fail(self, numbers: tuple[int, ...]) -> None:
+        number = numbers[self.network.pick(0, len(numbers) - 1)]
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,231 @@
+"""Who stands between the reactor and a program, and remembers what either of them said.
+
+The laws speak of what was promised and what was done. The promises are made in the calls of a protocol, the deeds are
+system calls and callbacks. A `Witness` is the protocol that the reactor sees. It checks the grammar, counts, and hands
+on to the program. A `WatchedConnection` is the connection that the program sees, and it counts what is asked of it. Its
+`state` is a property, so that each step is seen when it is taken and no step can be taken without being seen.
+
+Nothing in the core is changed for this: the dispatcher is told to make connections of this class, and that is all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..core.connection import Connection
+from ..core.protocol import Protocol
+from ..core.states import State
+from .laws import DELIVERING, ENDED, NEVER, STEPS, check_end, check_lost, deadlines, require
+from .network import Endpoint
+
+if TYPE_CHECKING:
+    from .programs import Program
+    from .world import World
+
+_state_slot: Any = Connection.__dict__["state"]
+
+
+class WatchedConnection(Connection):
+    """A connection whose every step is witnessed."""
+
+    __slots__ = ("born",)
+
+    def _set_state(self, state: State) -> None:
+        if not hasattr(self, "born"):
+            self.born = True
+        else:
+            self._step(_state_slot.__get__(self), state)
+        _state_slot.__set__(self, state)
+
+    state = property(_state_slot.__get__, _set_state)  # type: ignore[assignment]
+
+    def _step(self, before: State, after: State) -> None:
+        world: World = self.reactor.world  # type: ignore[attr-defined]
+        world.network.happened += 1
+        world.network.stirred += 1
+        if world.network.note is not None:
+            world.network.note(f"descriptor {self.fd}", "becomes", after.label)
+        require(after.name in STEPS[before.name], 2, "{} steps from {} to {}", self, before.name, after.name)
+        world.steps.add((before.name, after.name))
+        witness = self.protocol
+        if isinstance(witness, Witness):
+            if after.name == "CLOSED":
+                witness.deadlines_before = deadlines(witness)
+                check_end(witness, world.loop_time)
+            witness.since = world.loop_time
+
+    # What a program asks for.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Count what is accepted."""
+        witness = self.protocol
+        if not isinstance(witness, Witness) or not self.state.writes:
+            super().write(data)
+            return
+        require(not witness.asked_close and not witness.asked_eof, 3, "{} takes output after its end", self)
+        hard = self.limits.output_hard_bytes
+        if data and witness.waiting() > hard:
+            super().write(data)
+            require(self.state.name == "CLOSED", 6, "{} keeps {} bytes and more, and {} are allowed", self,
+                    witness.waiting(), hard)  # fmt: skip
+            return
+        witness.accepted += data
+        if self.reactor.world.network.note is not None:  # type: ignore[attr-defined]
+            self.reactor.world.network.note(f"descriptor {self.fd}", "writes", len(data))  # type: ignore[attr-defined]
+        super().write(data)
+        if self.state.writes and witness.waiting() > self.high_bytes:
+            require(witness.paused, 4, "{} bytes of {} wait, the high mark is {}, and it was not paused",
+                    witness.waiting(), self, self.high_bytes)  # fmt: skip
+
+    def write_eof(self) -> None:
+        """Note it."""
+        self._note(asked_eof=True)
+        super().write_eof()
+        require(not self.state.writes, 2, "{} would take output after write_eof", self)
+
+    def close(self) -> None:
+        """Note it."""
+        self._note(asked_close=True)
+        super().close()
+        require(self.is_closing(), 2, "{} is not closing after close", self)
+
+    def abort(self) -> None:
+        """Note it."""
+        self._note(asked_abort=True)
+        super().abort()
+        require(self.state.name in ENDED, 2, "{} has not ended after abort", self)
+
+    def finish(self, reason: Any, error: Exception | None) -> None:
+        """Note it, when it comes with an error of its own."""
+        if error is not None:
+            self._note(asked_close=True, finished=True)
+        super().finish(reason, error)
+
+    def _note(self, **facts: bool) -> None:
+        witness = self.protocol
+        if isinstance(witness, Witness):
+            for name, value in facts.items():
+                setattr(witness, name, value)
+
+
+class Witness(Protocol):
+    """The protocol between the reactor and the program of one connection."""
+
+    __slots__ = (
+        "world", "program", "connection", "endpoint", "accepted", "delivered", "life", "paused", "since", "heard_at",
+        "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised", "end_read", "errors",
+        "deadlines_before",
+    )  # fmt: skip
+
+    connection: WatchedConnection
+    endpoint: Endpoint
+
+    def __init__(self, world: World, program: Program) -> None:
+        self.world = world
+        self.program = program
+        self.accepted = bytearray()  # what the program wrote and the connection took
+        self.delivered = 0  # how many bytes the program was given
+        self.life = "new"  # then "made", "eof" and "lost"
+        self.paused = False
+        self.since = world.loop_time  # when it came into its state
+        self.heard_at = NEVER
+        self.progress_at = NEVER
+        self.stalled = False  # the last send left something
+        self.asked_close = self.asked_abort = self.asked_eof = False
+        self.finished = False  # closed for a reason that comes with an error
+        self.raised = False
+        self.end_read = False  # the peer's FIN was read
+        self.errors: list[int] = []  # what system calls have told of its end
+        self.deadlines_before: dict[str, float] = {}
+
+    def waiting(self) -> int:
+        """How many bytes were written and not taken by the kernel."""
+        return len(self.accepted) - self.endpoint.taken
+
+    # The callbacks.
+
+    def connection_made(self, connection: Connection) -> None:
+        require(self.life == "new", 3, "connection_made came again, in {}", connection)
+        assert isinstance(connection, WatchedConnection)
+        self.life = "made"
+        self.connection = connection
+        self.endpoint = connection.socket.endpoint  # type: ignore[attr-defined]
+        self.endpoint.owner = self
+        self.since = self.world.loop_time
+        self.world.live.append(self)
+        self._call("connection_made", connection)
+
+    def data_received(self, data: bytes) -> None:
+        require(self.life == "made", 4, "data_received came in the life {!r}", self.life)
+        require(not self.asked_close and not self.asked_abort, 4, "{} was given data after close", self.connection)
+        require(not self.connection.reading_paused, 4, "{} was given data though it had paused", self.connection)
+        require(data, 4, "{} was given no data", self.connection)
+        sent = self.endpoint.peer.owner.sent
+        require(sent.startswith(data, self.delivered), 5, "{} was given {!r} at {}, where the peer sent {!r}",
+                self.connection, data[:40], self.delivered, bytes(sent[self.delivered : self.delivered + 40]))  # fmt: skip
+        self.delivered += len(data)
+        self._call("data_received", data)
+
+    def eof_received(self) -> bool | None:
+        require(self.life == "made", 4, "eof_received came in the life {!r}", self.life)
+        sent = len(self.endpoint.peer.owner.sent)
+        require(self.end_read, 4, "{} was told an end that was not there", self.connection)
+        require(self.delivered == sent, 5, "{} was told the end after {} bytes of {}", self.connection, self.delivered, sent)
+        self.life = "eof"
+        keep: bool | None = self._call("eof_received")
+        if not keep:
+            self.asked_close = True  # the core closes for it
+        return keep
+
+    def pause_writing(self) -> None:
+        require(self.life in ("made", "eof") and not self.paused, 4, "pause_writing in the life {!r}, paused: {}",
+                self.life, self.paused)  # fmt: skip
+        full = self.waiting() > self.connection.high_bytes or self.world.memory_is_short()
+        require(full, 4, "{} was paused with {} bytes waiting and a high mark of {}", self.connection, self.waiting(),
+                self.connection.high_bytes)  # fmt: skip
+        self.paused = True
+        self._call("pause_writing")
+
+    def resume_writing(self) -> None:
+        require(self.life in ("made", "eof") and self.paused, 4, "resume_writing in the life {!r}, paused: {}",
+                self.life, self.paused)  # fmt: skip
+        require(self.waiting() <= self.connection.low_bytes, 4, "{} was resumed with {} bytes waiting, low mark {}",
+                self.connection, self.waiting(), self.connection.low_bytes)  # fmt: skip
+        self.paused = False
+        self._call("resume_writing")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        require(self.life in ("made", "eof"), 3, "connection_lost came in the life {!r}", self.life)
+        check_lost(self, exc)
+        require(self.world.phase in ("reap", "close"), 3, "connection_lost came in the phase {}", self.world.phase)
+        self.life = "lost"
+        self.world.live.remove(self)
+        self._call("connection_lost", exc)
+
+    def _call(self, callback: str, *arguments: Any) -> Any:
+        world, mishaps = self.world, self.world.mishaps
+        world.callback_begins(callback, self)
+        try:
+            return getattr(self.program, callback)(*arguments)
+        except Exception as exc:
+            require(world.mishaps > mishaps, 9, "{} was given an exception that it did not expect: {!r}", callback, exc)
+            world.loop_mishaps += callback == "connection_lost"  # the others end a connection
+            raise
+        finally:
+            world.callback_ends(callback)
+
+    # The system calls.
+
+    def was_sent(self, count: int) -> None:
+        """The kernel took `count` bytes, or nothing."""
+        if count or not self.stalled:
+            self.progress_at = self.world.loop_time
+        self.stalled = self.waiting() > 0
+
+    def was_read(self, data: bytes) -> None:
+        """`recv` gave data, or the end."""
+        if not data:
+            self.end_read = True
+            self.heard_at = self.world.loop_time
+        elif self.connection.state.name in DELIVERING:
+            self.heard_at = self.world.loop_time

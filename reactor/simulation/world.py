@@ -1,0 +1,395 @@
+"""One scenario, lived through: the real reactor, on a network that is not there, under the eyes of the laws.
+
+The reactor, its dispatcher and its connections are those of `core`, unmodified. `WatchedReactor` adds one thing: after
+every phase of an iteration it lets the world look. What may not be at that moment is said in `laws`; what has happened so
+far is known to the witnesses.
+
+A scenario ends when nothing will ever happen again, or when it says that the reactor is to be closed. Then the
+books are balanced: every connection was told of its end, every descriptor was given back, every byte that was
+accepted was delivered or has a reason, every exception was logged once, and peers that were polite were served to the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..core import dispatcher as dispatcher_module
+from ..core.limits import Limits
+from ..core.loop import Reactor
+from ..core.protocol import Protocol
+from ..net import connector
+from ..net.addresses import Endpoint as Address
+from .books import Books, counted_log
+from .demultiplexers import FOREVER_SECONDS, WAIT_GRAIN_SECONDS, make_poller
+from .laws import LawBroken, check_deadlines, check_not_forgotten, check_settled, require
+from .network import Door, Endpoint, Network
+from .peers import Peer, PeerPlan
+from .programs import Mishap
+from .promises import Promises
+from .scenarios import ALL_PROGRAMS, Scenario, make
+from .sockets import Descriptors, FakeSocket
+from .witness import WatchedConnection, Witness
+
+IDLE_TURNS = 12  # a loop that turns so often with nothing to show for it turns for nothing
+MOST_ITERATIONS = 30_000
+MOST_CALLBACKS = 3_000  # in one phase
+TRACE_EVENTS = 120
+
+
+class Outcome(NamedTuple):
+    """What came of a scenario."""
+
+    law: int  # 0: all of them held
+    text: str
+    iterations: int
+    connections: int
+    bytes_in: int
+    bytes_out: int
+    faults: dict[str, int]
+    steps: set[tuple[str, str]]
+    reasons: dict[str, int]
+    trace: list[str]
+
+
+class WatchedReactor(Reactor):
+    """The reactor, which lets the world look after each phase."""
+
+    world: World
+
+    def run_once(self, timeout: float = float("inf")) -> None:
+        """One iteration, looked at."""
+        super().run_once(timeout)
+        self.world.iteration_ends()
+
+    def _run_timers(self) -> None:
+        self.world.phase_begins("timers")
+        super()._run_timers()
+        self.world.phase_ends()
+
+    def _run_ready(self) -> None:
+        self.world.phase_begins("ready")
+        super()._run_ready()
+        self.world.phase_ends()
+
+    def _poll(self, timeout: float) -> list[tuple[int, int]]:
+        self.world.phase_begins("poll")
+        events = super()._poll(timeout)
+        self.world.loop_time = self.world.network.now
+        return events
+
+    def _dispatch(self, events: list[tuple[int, int]]) -> None:
+        self.world.phase_begins("dispatch")
+        super()._dispatch(events)
+        self.world.phase_ends()
+
+    def close(self) -> None:
+        """Close, of which the last phase is one of its own."""
+        if not self._running:
+            self.world.phase_begins("close")
+        super().close()
+
+
+class World:
+    """Everything that a scenario needs, and the account of it."""
+
+    def __init__(self, scenario: Scenario, tracing: bool = False) -> None:
+        self.scenario = scenario
+        self.network = Network(scenario.seed)
+        self.trace: deque[tuple[float, tuple[Any, ...]]] = deque(maxlen=TRACE_EVENTS)
+        if tracing:
+            self.network.note = lambda *words: self.trace.append((self.network.now, words))
+        self.books = Books(self)
+        self.table = Descriptors(self.network, scenario.faults, self.books)
+        self.poller, self.waiter = make_poller(self.table, scenario.epoll)
+        self.waiter.before_waiting = self._loop_sleeps
+        self.limits = Limits(**dict(scenario.limits))
+        self.phase, self.phase_number, self.iteration = "start", 0, 0
+        self.loop_time = self.network.now  # when the last poll returned: what the loop takes for now
+        self.promises = Promises(self)
+        self.live: list[Witness] = []  # from connection_made to connection_lost
+        self.witnesses: list[Witness] = []
+        self.steps: set[tuple[str, str]] = set()
+        self.mishaps = self.loop_mishaps = 0  # what programs raised; and of that, what the loop was told
+        self.peers = [Peer(self.network, index, plan, self.books.peer_reads) for index, plan in enumerate(scenario.peers)]
+        self._draw = random.Random(scenario.seed + 1).random
+        self._depth = self._callbacks = 0
+        self._idle_turns, self._last = 0, (0.0, 0)
+        self._memory_was_over = False
+        self._stirred = self._places = -1
+        self._dawdled = 0.0
+        self._dials = 0
+        self.ending = False
+        dispatcher_module.Connection = WatchedConnection  # type: ignore[misc]  # see `witness`
+        self.reactor = WatchedReactor(
+            limits=self.limits, selector=self.poller, clock=self.network.clock, socket_factory=self._make_socket
+        )
+        self.reactor.world = self
+        for name in ("flush", "reap"):
+            setattr(self.reactor.dispatcher, name, self._phased(name, getattr(self.reactor.dispatcher, name)))
+        self.door = Door(self.network, ("10.0.0.0", 80))
+        self.listener = self.reactor.listen(FakeSocket(self.table, self.door), self._make_protocol)  # type: ignore[arg-type]
+
+    # Living through it.
+
+    def run(self) -> Outcome:
+        """All of it. What breaks a law is in the outcome."""
+        law, text = 0, ""
+        try:
+            with counted_log(self.books):
+                self._live()
+                self.books.balance()
+        except LawBroken as broken:
+            law, text = broken.number, str(broken)
+        except AssertionError as exc:
+            law, text = 2, f"law 2, an assertion of the core does not hold: {exc!r}"
+        except Exception as exc:
+            law, text = 9, f"law 9, an exception has left the loop: {exc!r}"
+        finally:
+            self._abandon()
+        counters = self.reactor.counters
+        return Outcome(
+            law, text, self.iteration, len(self.witnesses), counters.bytes_received, counters.bytes_sent,
+            self.table.injected, self.steps, {reason.value: n for reason, n in counters.closed.items() if n},
+            [f"{when - 1000:9.4f}  " + " ".join(map(str, words)) for when, words in self.trace],
+        )  # fmt: skip
+
+    def _live(self) -> None:
+        for peer in self.peers:
+            self.network.later(peer.plan.start, self._connect, peer)
+        if self.scenario.close_at:
+            self.network.later(self.scenario.close_at, self._end)
+        while not self.ending and not self.reactor._closed:
+            try:
+                self.reactor.run()
+            except (SystemExit, KeyboardInterrupt):
+                pass  # out of a program: all must be consistent, and the loop can be run again
+        self.reactor.close()
+
+    def _end(self) -> None:
+        self.ending = True
+
+    def _abandon(self) -> None:
+        """Give back what is real of it: the descriptors of the wake-up."""
+        self.reactor._closed = True
+        self.reactor._waker.abandon()
+
+
+    def _connect(self, peer: Peer) -> None:
+        rooms = peer.plan.rooms
+        server = Endpoint(self.network, f"server end {peer.index}", rooms[2], rooms[3], peer.plan.latency)
+        server.address = self.door.address
+        delay = peer.plan.latency * self.network.draw()
+        self.network.later(delay, self.door.knock, peer.endpoint, server, peer.started)
+
+    def _make_protocol(self) -> Protocol:
+        if self.scenario.program == "Raiser" and self._draw() < 0.1:
+            self.mishaps += 1
+            raise Mishap("the factory")
+        return self._witness(ALL_PROGRAMS[self.scenario.program](self))
+
+    def _witness(self, program: Any) -> Witness:
+        witness = Witness(self, program)
+        self.witnesses.append(witness)
+        return witness
+
+    # The phases.
+
+    def phase_begins(self, phase: str) -> None:
+        """Note which one."""
+        self.phase = phase
+        self.phase_number += 1
+        self._callbacks = 0
+        self.books.phase_begins()
+        if phase == "timers":
+            self.iteration += 1
+            require(self.iteration < MOST_ITERATIONS, 6, "the scenario does not come to an end")
+        if self.network.note is not None and phase != "poll":
+            self.network.note(f"-- {self.iteration}:", phase)
+
+    def phase_ends(self) -> None:
+        """Look at everything."""
+        if self.phase in ("timers", "ready"):
+            self.promises.check_made(self.phase)
+        if self.phase == "flush":
+            self._check_memory()
+        if self._stirred == self.network.stirred:
+            return  # nothing has moved since all was looked at last
+        self._stirred = self.network.stirred
+        attention = self.reactor.dispatcher.attention
+        for witness in self.live:
+            connection = witness.connection
+            if connection.attended:
+                require(connection in attention, 1, "{} waits for attention that will not come", connection)
+            elif connection.fd >= 0:
+                check_settled(witness, self.waiter.watched.get(connection.fd, 0))
+            else:
+                check_settled(witness, 0)
+
+    def _phased(self, name: str, work: Callable[[], Any]) -> Callable[[], Any]:
+        def phase() -> Any:
+            if self.phase == "close":
+                return work()
+            self.phase_begins(name)
+            result = work()
+            self.phase_ends()
+            return result
+
+        return phase
+
+    def iteration_ends(self) -> None:
+        """Look at the totals, and at whether there was any sense in it."""
+        reactor, network = self.reactor, self.network
+        if not reactor.dispatcher.doomed and self._places != network.stirred:
+            self._places = network.stirred
+            self._check_places()
+        now = (network.now, network.happened)
+        self._idle_turns = self._idle_turns + 1 if now == self._last else 0
+        self._last = now
+        require(self._idle_turns < IDLE_TURNS, 1, "the loop turns for nothing; watched: {}", self.waiter.watched)
+        if self.waiter.quiet:
+            self.ending = True
+        if self.ending:
+            reactor.stop()
+
+    def _check_places(self) -> None:
+        """Law 6: nobody is inside who should not be, and nobody is counted who is not."""
+        counters, admission = self.reactor.counters, self.reactor.dispatcher.admission
+        require(counters.open == len(self.live), 10, "{} are open, and {} are counted", len(self.live), counters.open)
+        inside = [witness for witness in self.live if witness.connection.admitted_from is not None]
+        require(admission.inside == len(inside) <= self.limits.max_connections, 6, "{} are inside, {} are counted, {} may be",
+                len(inside), admission.inside, self.limits.max_connections)  # fmt: skip
+        hosts = [witness.connection.admitted_from for witness in inside]
+        most = max(map(hosts.count, hosts), default=0)
+        require(most <= self.limits.max_connections_per_peer, 6, "{} are inside from one address", most)
+
+    def _check_memory(self) -> None:
+        kept = sum(witness.connection.buffered_bytes() for witness in self.live)
+        counted = self.reactor.counters.buffered_bytes
+        require(kept == counted, 6, "{} bytes are kept in buffers and {} counted", kept, counted)
+        over = counted > self.limits.memory_bytes
+        require(not (over and self._memory_was_over), 6, "{} bytes are kept, twice in a row, and {} may be", counted,
+                self.limits.memory_bytes)  # fmt: skip
+        self._memory_was_over = over
+
+    def memory_is_short(self) -> bool:
+        """Whether the buffers of all together are over their limit."""
+        return self.reactor.counters.buffered_bytes > self.limits.memory_bytes
+
+    def keeps_most(self, witness: Witness) -> bool:
+        """Whether no other connection keeps more."""
+        return witness.connection.buffered_bytes() == max(other.connection.buffered_bytes() for other in self.live)
+
+    def _loop_sleeps(self, until: float) -> None:
+        slack = self._dawdled + 2 * WAIT_GRAIN_SECONDS
+        for witness in self.live:
+            check_not_forgotten(witness, self.scenario.epoll)
+            check_deadlines(witness, until, slack)
+        require(until <= self.promises.next_when() + slack, 6, "the loop sleeps past a timer, until {:.3f}", until)
+        if self.door.waiting and not self.listener.closed:
+            require(self.listener.resting, 1, "somebody waits to be accepted and the loop sleeps")
+            require(until - self.network.now < 0.1 + slack, 6, "the listener rests for long")
+        require(until - self.network.now <= FOREVER_SECONDS or not self.live, 6, "the loop sleeps for ever")
+
+    # What the witnesses and the programs ask.
+
+    def callback_begins(self, callback: str, witness: Witness | None) -> None:
+        """Note it."""
+        self.network.happened += 1
+        self.network.stirred += 1
+        self._callbacks += 1
+        require(self._callbacks < MOST_CALLBACKS, 8, "a phase does not come to an end")
+        require(not self._depth or callback == "pause_writing", 8, "{} is called inside another callback (W7)", callback)
+        self._depth += 1
+        if self.network.note is not None:
+            self.network.note(callback, "of", witness.program.__class__.__name__ if witness else "a timer",
+                              f"descriptor {witness.connection.fd}" if witness else "")  # fmt: skip
+
+    def callback_ends(self, callback: str) -> None:
+        """Or was left by an exception."""
+        self._depth -= 1
+
+    def later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> Any:
+        """`call_later`, checked."""
+        return self.promises.later(seconds, call, *arguments)
+
+    def call_off(self, promise: Any) -> None:
+        """`cancel`, checked."""
+        self.promises.call_off(promise)
+
+    def soon(self, call: Callable[..., object], *arguments: Any) -> None:
+        """`call_soon`, checked."""
+        self.promises.soon(False, call, *arguments)
+
+    def soon_threadsafe(self, call: Callable[..., object], *arguments: Any) -> None:
+        """`call_soon_threadsafe`, checked."""
+        self.promises.soon(True, call, *arguments)
+
+    def leave(self, draw: float, program: Any) -> None:
+        """Raise out of a callback of `program`: mostly an error of its own, seldom what ends the loop."""
+        if draw < 0.02:
+            raise SystemExit(1)
+        if draw < 0.04:
+            raise KeyboardInterrupt
+        self.mishaps += 1
+        witness = program.connection.protocol
+        if program.connection in [other.connection for other in self.live]:
+            witness.raised = True
+        raise Mishap(type(program).__name__)
+
+    def dawdle(self, seconds: float) -> None:
+        """Time passes inside a callback."""
+        self.network.now += seconds
+        self._dawdled += seconds
+
+    def misused(self, connection: Any) -> None:
+        """A RuntimeError came out of `write`."""
+        require(connection.state.name == "HALF_CLOSED_LOCAL", 9, "write raised in the state {}", connection.state.name)
+
+    def stop_listening(self) -> None:
+        """No more newcomers."""
+        self.reactor.acceptor.stop_listening(self.listener)
+
+
+    def dial_out(self, make_program: Callable[[], Any], failed: Callable[[OSError], object]) -> None:
+        """Open a connection to the next of the scenario's upstreams."""
+        if self.phase != "close" and self.scenario.upstreams:
+            address = Address(int(FakeSocket.family), ("10.1.0.1", 50000 + self._dials))
+            connector.connect(self.reactor, lambda: self._witness(make_program()), [address], failed)
+
+    def _make_socket(self, family: int, kind: int) -> Any:
+        sock = FakeSocket(self.table)
+        sock.dial = self._dial
+        return sock
+
+    def _dial(self, sock: FakeSocket, address: Any) -> int:
+        answer, plan = self.scenario.upstreams[self._dials % len(self.scenario.upstreams)]
+        self._dials += 1
+        if answer == "unreachable":
+            return errno.ENETUNREACH
+        sock.connecting = True
+        sock.endpoint = Endpoint(self.network, f"dialled end {self._dials}", plan.rooms[2], plan.rooms[3], plan.latency)
+        sock.endpoint.address = ("10.0.0.0", 60000 + self._dials)
+        if answer != "silent":
+            self.network.later(plan.start, self._answer, sock, answer, plan)
+        return errno.EINPROGRESS
+
+    def _answer(self, sock: FakeSocket, answer: str, plan: PeerPlan) -> None:
+        if sock.number < 0:
+            return  # given up meanwhile
+        sock.connecting = False
+        if answer == "refuse":
+            sock.endpoint.reset_arrives(errno.ECONNREFUSED)
+            return
+        peer = Peer(self.network, 100 + self._dials, plan, self.books.peer_reads)
+        self.peers.append(peer)
+        peer.endpoint.peer, sock.endpoint.peer = sock.endpoint, peer.endpoint
+        peer.started(0)
+
+
+def simulate(seed: int, tracing: bool = False) -> Outcome:
+    """The scenario of that number, lived through."""
+    return World(make(seed), tracing).run()

@@ -1,0 +1,55 @@
+"""A program whose connections end in every way there is, for the tests of `Server`."""
+
+import queue
+
+import pytest
+
+from reactor import Limits, Protocol, Server
+
+BIG = bytes(16 * 1024 * 1024)  # far more than the kernel's buffers take
+
+
+class Reporter(Protocol):
+    """Answers each byte with a deed of that name, and reports its own end."""
+
+    def __init__(self, ends):
+        self.ends = ends
+
+    def connection_made(self, connection):
+        self.connection = connection
+
+    def data_received(self, data):
+        for deed in data.decode():
+            if deed == "b":
+                self.connection.write(BIG)
+            elif deed == "c":
+                self.connection.close()
+            elif deed == "a":
+                self.connection.abort()
+            elif deed == "x":
+                raise RuntimeError("by request")
+            else:
+                self.connection.write(deed.encode())
+
+    def connection_lost(self, exc):
+        self.ends.put((self.connection.close_reason.value, exc))
+
+
+@pytest.fixture
+def ends():
+    """How each `Reporter` ended: (close reason, exception)."""
+    return queue.SimpleQueue()
+
+
+@pytest.fixture
+def reporter(ends):
+    """The factory of them."""
+    return lambda: Reporter(ends)
+
+
+@pytest.fixture
+def reporting(reporter):
+    """A server of `Reporter`s on its own thread, which cuts after 0.2 s of draining."""
+    limits = Limits(drain_seconds=0.2, linger_seconds=3600)
+    with Server(reporter, limits=limits, bind="127.0.0.1:0") as server:
+        yield server

@@ -1,0 +1,145 @@
+"""What the command line says to mistakes: one line that names the mistake, before anything is served."""
+
+import concurrent.futures
+import os
+import pathlib
+import socket
+import subprocess
+
+import pytest
+
+from tests.support import DEADLINE_SECONDS, exchange, free_port, run_reactor, serving
+
+
+def assert_refused(result, *words):
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1 and result.stderr.endswith("\n"), result.stderr
+    assert result.stderr.startswith("reactor")
+    for word in words:
+        assert word in result.stderr
+
+
+MISTAKES = {
+    "no command": ([], ["COMMAND"]),
+    "unknown command": (["sevre"], ["sevre", "serve"]),
+    "no program": (["serve"], ["APP"]),
+    "unknown option": (["serve", "echo", "--bnid", "x"], ["--bnid"]),
+    "option without its value": (["serve", "echo", "--bind"], ["--bind"]),
+    "unknown program": (["serve", "ehco"], ["'ehco'", "echo", "MODULE:NAME"]),
+    "no module before the colon": (["serve", ":Echo"], ["':Echo'", "MODULE:NAME"]),
+    "no name after the colon": (["serve", "reactor.apps.echo:"], ["'reactor.apps.echo:'", "MODULE:NAME"]),
+    "missing module": (["serve", "no_such_module:Echo"], ["'no_such_module'"]),
+    "missing submodule": (["serve", "reactor.no_such:Echo"], ["'reactor.no_such'"]),
+    "missing attribute": (["serve", "reactor.apps.echo:Ehco"], ["'Ehco'", "reactor.apps.echo"]),
+    "not callable": (["serve", "mine:NUMBER"], ["mine:NUMBER", "7"]),
+    "relative module": (["serve", ".mine:program"], ["'.mine:program'"]),
+    "port out of range": (["serve", "echo", "--bind", "127.0.0.1:65536"], ["'127.0.0.1:65536'", "65535"]),
+    "negative port": (["serve", "echo", "--bind", "127.0.0.1:-1"], ["'127.0.0.1:-1'"]),
+    "port that is no number": (["serve", "echo", "--bind", "127.0.0.1:http"], ["'127.0.0.1:http'", "HOST:PORT"]),
+    "no port": (["serve", "echo", "--bind", "127.0.0.1"], ["'127.0.0.1'", "HOST:PORT"]),
+    "IPv6 address without brackets": (["serve", "echo", "--bind", "::1:80"], ["'::1:80'", "[::1]:80"]),
+    "unix without a path": (["serve", "echo", "--bind", "unix:"], ["unix:PATH"]),
+    "descriptor that is no number": (["serve", "echo", "--bind", "fd://three"], ["fd://N"]),
+    "address not ours": (["serve", "echo", "--bind", "192.0.2.1:0"], ["192.0.2.1:0", "not an address of this machine"]),
+    "unknown host": (["serve", "echo", "--bind", "no-such-host.invalid:0"], ["no-such-host.invalid"]),
+    "host that cannot be a name": (["serve", "echo", "--bind", "a..b:0"], ["'a..b'"]),
+    "folder that does not exist": (["serve", "echo", "--bind", "unix:/no/such/folder/s"], ["/no/such/folder/s"]),
+    "path that is too long": (["serve", "echo", "--bind", "unix:/tmp/" + "x" * 200], ["xxx", "too long"]),
+    "descriptor that is not open": (["serve", "echo", "--bind", "fd://987"], ["fd://987"]),
+    "descriptor that is no socket": (["serve", "echo", "--bind", "fd://2"], ["fd://2"]),
+    "limit that is no number": (["serve", "echo", "--backlog", "many"], ["--backlog", "many"]),
+    "limit out of range": (["serve", "echo", "--backlog", "0"], ["backlog", "from 1 to 65535"]),
+    "limit that is not whole": (["serve", "echo", "--backlog", "1.5"], ["--backlog", "1.5"]),
+    "limit that is NaN": (["serve", "echo", "--drain-seconds", "nan"], ["drain_seconds", "nan"]),
+    "limits that contradict": (
+        ["serve", "echo", "--output-low-bytes", "9", "--output-high-bytes", "8"],
+        ["output_low_bytes <= output_high_bytes", "9, 8"],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """All mistakes made, some side by side: most of the time goes into starting Python."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "mine.py").write_text("NUMBER = 7\n\ndef program():\n    raise AssertionError('nobody connects')\n")
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {name: pool.submit(run_reactor, *arguments, cwd=folder) for name, (arguments, _) in MISTAKES.items()}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_clear_line_and_status_2(results, name):
+    assert_refused(results[name].result(), *MISTAKES[name][1])
+
+
+def test_a_port_in_use_is_one_clear_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert_refused(run_reactor("serve", "echo", "--bind", address), address, "in use")
+
+
+def test_an_address_given_twice_is_one_clear_line():
+    address = f"127.0.0.1:{free_port()}"
+    assert_refused(run_reactor("serve", "echo", "--bind", address, "--bind", address), address, "in use")
+
+
+def test_a_unix_socket_of_a_live_server_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "socket"
+    with serving("echo", bind=f"unix:{path}"):
+        assert_refused(run_reactor("serve", "echo", "--bind", f"unix:{path}"), str(path), "in use")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(DEADLINE_SECONDS)
+            client.connect(str(path))
+            assert exchange(client, b"hello") == b"hello"
+
+
+def test_a_unix_socket_made_for_nothing_is_removed_again(tmp_path):
+    path = tmp_path / "socket"
+    assert_refused(run_reactor("serve", "echo", "--bind", f"unix:{path}", "--bind", "192.0.2.1:0"), "192.0.2.1:0")
+    assert not path.exists()
+
+
+def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("precious")
+    assert_refused(run_reactor("serve", "echo", "--bind", f"unix:{path}"), str(path), "in use")
+    assert path.read_text() == "precious"
+
+
+def without_the_right_to_low_ports():
+    """Of root take CAP_NET_BIND_SERVICE away (capabilities(7), prctl(2)); others do not have it."""
+    if os.geteuid() == 0:
+        import ctypes
+
+        PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE = 24, 10
+        if ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE, 0, 0, 0):
+            raise OSError("prctl")
+
+
+def low_ports_are_privileged():
+    first_free = pathlib.Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    return first_free.exists() and int(first_free.read_text()) > 1
+
+
+@pytest.mark.skipif(not low_ports_are_privileged(), reason="here everybody may listen on port 1")
+def test_a_port_that_only_root_may_have_is_one_clear_line():
+    try:
+        result = run_reactor("serve", "echo", "--bind", "127.0.0.1:1", preexec_fn=without_the_right_to_low_ports)
+    except subprocess.SubprocessError:
+        pytest.skip("this is root, and its right to low ports cannot be taken away")
+    assert_refused(result, "127.0.0.1:1", "permission denied")
+
+
+BROKEN_PROGRAMS = {
+    "a missing import": ("import no_such_helper", ["'no_such_helper'"]),
+    "a syntax error": ("def (", ["importing mine failed: SyntaxError", "line 1"]),
+    "an exception": ("x = 1\nint('seven')", ["mine.py:2", "ValueError", "'seven'"]),
+    "a message of several lines": ("raise OSError('one\\ntwo')", ["mine.py:1", "OSError: one two"]),
+}
+
+
+@pytest.mark.parametrize(("source", "words"), BROKEN_PROGRAMS.values(), ids=BROKEN_PROGRAMS)
+def test_a_program_that_cannot_be_imported_is_one_line_that_says_where(source, words, tmp_path):
+    (tmp_path / "mine.py").write_text(source)
+    assert_refused(run_reactor("serve", "mine:Program", cwd=tmp_path), *words)
