@@ -143,7 +143,7 @@ def check_end(witness: Witness, now: float) -> None:
         require(when is not None and when <= now + 1e-9, 6, "{} ends for {} at {:.3f}, due at {:.3f}", connection, reason, now, when)
     truth = {
         "closed": witness.asked_close or witness.asked_eof,
-        "peer_closed": witness.end_read,
+        "peer_closed": witness.end_read and witness.endpoint.fin_received,
         "aborted": witness.asked_abort,
         "reset": witness.errors,
         "handler_error": witness.raised,

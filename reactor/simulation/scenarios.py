@@ -34,6 +34,7 @@ class Scenario(NamedTuple):
     seed: int
     program: str
     size: int  # how much the program writes at once, in bytes, more or less
+    block: int  # how much of the output goes into one piece, in bytes
     epoll: bool  # over epoll, or over a selector that can ask less
     limits: tuple[tuple[str, Any], ...]  # those that are not the defaults
     peers: tuple[PeerPlan, ...]
@@ -87,6 +88,7 @@ def make(seed: int) -> Scenario:
         seed=seed,
         program=program,
         size=draw.scale,
+        block=draw.one_of((65536, 2 + draw.scale // 2)),
         epoll=draw.chance(0.6),
         limits=tuple(_limits(draw).items()),
         peers=peers,
@@ -106,9 +108,9 @@ def _limits(draw: Draw) -> dict[str, Any]:
         "linger_seconds": draw.one_of((0.2, 1.0, 5.0)),
         "connect_seconds": draw.one_of((0.5, 3.0)),
     }
-    if draw.chance(0.7):
+    if draw.chance(0.85):
         low = draw.one_of((0, 1, draw.scale // 2, draw.scale))
-        high = low + draw.one_of((0, 1, draw.scale // 2, draw.scale * 3))
+        high = low + draw.one_of((0, 1, draw.scale // 4, draw.scale))
         hard = high + draw.one_of((0, 2, draw.scale * 3))
         limits.update(output_low_bytes=low, output_high_bytes=high, output_hard_bytes=max(1, hard))
     if draw.chance(0.5):
@@ -141,7 +143,7 @@ def _faults(draw: Draw) -> Faults:
     if draw.chance(0.3):
         return Faults()
     return Faults(
-        again=draw.one_of((0.0, 0.05, 0.3)),
+        again=draw.one_of((0.0, 0.1, 0.4)),
         short_receive=draw.one_of((0.0, 0.1, 0.5)),
         short_send=draw.one_of((0.0, 0.1, 0.5)),
         spurious=draw.one_of((0.0, 0.0, 0.05)),
