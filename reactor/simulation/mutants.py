@@ -20,7 +20,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 from types import CodeType, ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
@@ -236,8 +236,3 @@ def hunt(mutant: Mutant, seeds: range) -> Caught:
             del sys.modules[module]
 
 
-def table(results: Sequence[Caught]) -> list[dict[str, Any]]:
-    """The results as rows to be printed."""
-    return [
-        {"mutant": caught.mutant.name, "law": caught.law or "NOT CAUGHT", "seeds": caught.seeds} for caught in results
-    ]

@@ -193,7 +193,7 @@ class Killer(Program):
         self._kill()
 
     def _kill(self) -> None:
-        if self.draw() < 0.05:
+        if self.draw() < 0.1:
             self.world.stop_listening()
         for other in self.others():
             if self.draw() < 0.3:

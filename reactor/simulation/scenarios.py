@@ -49,6 +49,7 @@ class Draw:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed).random
         self.large = self.chance(0.005)  # more than a block of the output buffer: slow, so seldom
+        self.together = self.chance(0.25)  # all peers at the same moment, so that their events are in one batch
         self.scale = 70_000 if self.large else self.one_of(SCALES)
 
     def chance(self, probability: float) -> bool:
@@ -117,9 +118,9 @@ def _limits(draw: Draw) -> dict[str, Any]:
         limits["receive_bytes"] = draw.room(0.25)
     if draw.chance(0.5):
         limits["send_bytes"] = draw.room(0.25)
-    if draw.chance(0.3):
+    if draw.chance(0.6 if draw.together else 0.2):
         limits["accepts_per_iteration"] = draw.number(1, 3)
-    if draw.chance(0.2):
+    if draw.chance(0.3):
         limits["memory_bytes"] = draw.room(0.5)
     if draw.chance(0.5):
         limits["frame_bytes"] = draw.one_of((5, 20, 100))
@@ -150,16 +151,16 @@ def _faults(draw: Draw) -> Faults:
         newcomer=draw.one_of((0.0, 0.0, 0.2)),
         want=draw.one_of((0.0, 0.0, 0.2)),
         option=draw.one_of((0.0, 0.0, 0.3)),
-        descriptors=draw.one_of((1000, 1000, 1000, 1000, 4, 2)),
+        descriptors=draw.one_of((2, 4)) if draw.chance(0.1) else 1000,
     )
 
 
 def _peer(draw: Draw) -> PeerPlan:
     slow = draw.chance(0.2)
     return PeerPlan(
-        start=draw.seconds(0.5) if draw.chance(0.7) else 0.0,
+        start=0.0 if draw.together else draw.seconds(0.5),
         host=draw.number(1, 3),
-        latency=draw.one_of((0.0, 0.001, 0.05, 0.3)),
+        latency=0.0 if draw.together else draw.one_of((0.0, 0.001, 0.05, 0.3)),
         rooms=(draw.room(), draw.room(), draw.room(), draw.room()),
         pace_bytes=1 + draw.scale // 2 if slow else 1_000_000,
         pace_seconds=draw.one_of((0.01, 0.2)) if slow else 0.0,
