@@ -44,6 +44,14 @@ class Summary:
         self.steps |= outcome.steps
         self.digest = zlib.crc32(fingerprint(outcome), self.digest)
 
+    def add_all(self, other: Summary) -> None:
+        """All those of another one, behind these."""
+        for name in ("scenarios", "iterations", "connections", "bytes_in", "bytes_out"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.faults.update(other.faults)
+        self.reasons.update(other.reasons)
+        self.steps |= other.steps
+
     def lines(self, seconds: float) -> Iterator[str]:
         """To be printed; `seconds` is how long it took."""
         yield f"scenarios    {self.scenarios:,}, {self.scenarios / max(seconds, 1e-9):,.0f} a second"
