@@ -19,7 +19,17 @@ ENDING = [CLOSING, LINGERING, FLUSHING, CLOSED, LOST]
 
 in_every_state = pytest.mark.parametrize("state", MET, ids=lambda state: state.name)
 in_every_ending = pytest.mark.parametrize("state", ENDING, ids=lambda state: state.name)
-in_every_writing_state = pytest.mark.parametrize("state", WRITING, ids=lambda state: state.name)
+# In OPEN a connection is ordinary, and takes the short way through `write`, or is not.
+in_every_writing_state = pytest.mark.parametrize(
+    ("state", "ordinary"), [(OPEN, False), (OPEN, True), (HALF_CLOSED_REMOTE, False)],
+    ids=["OPEN", "ordinary", "HALF_CLOSED_REMOTE"],
+)  # fmt: skip
+
+
+def make_writing(state, ordinary, limits=None):
+    connection = make_connection(state, limits)
+    connection.ordinary = ordinary
+    return connection
 
 
 def output(connection):
@@ -39,15 +49,17 @@ def marks(high, low):
 # write
 
 
-def test_the_only_chunk_is_kept_as_it_is_and_not_copied():
-    connection = make_connection()
+@in_every_writing_state
+def test_the_only_chunk_is_kept_as_it_is_and_not_copied(state, ordinary):
+    connection = make_writing(state, ordinary)
     data = b"x" * 1000
     connection.write(data)
     assert connection.unsent is data
 
 
-def test_what_is_written_waits_in_order():
-    connection = make_connection()
+@in_every_writing_state
+def test_what_is_written_waits_in_order(state, ordinary):
+    connection = make_writing(state, ordinary)
     for piece in (b"one ", b"two ", b"x" * 100_000, b" three"):
         connection.write(piece)
     assert connection.get_write_buffer_size() == 8 + 100_000 + 6
@@ -77,8 +89,8 @@ def test_a_memoryview_counts_in_bytes_whatever_its_items_are():
 
 @in_every_writing_state
 @pytest.mark.parametrize("empty", [b"", bytearray(), memoryview(b"")], ids=["bytes", "bytearray", "memoryview"])
-def test_empty_data_does_nothing(state, empty):
-    connection = make_connection(state, marks(0, 0))
+def test_empty_data_does_nothing(state, ordinary, empty):
+    connection = make_writing(state, ordinary, marks(0, 0))
     connection.write(empty)
     assert not connection.has_output()
     connection.write(b"a")
@@ -191,22 +203,24 @@ def test_the_only_chunk_can_be_taken_whole():
 
 
 @in_every_writing_state
-def test_pause_writing_comes_only_strictly_above_the_high_mark(state):
-    connection = make_connection(state, marks(10, 5))
+def test_pause_writing_comes_only_strictly_above_the_high_mark(state, ordinary):
+    connection = make_writing(state, ordinary, marks(10, 5))
     connection.write(b"1234567890")
     assert connection.protocol.calls == []
     connection.write(b"1")
     assert connection.protocol.calls == [("pause_writing",)]
 
 
-def test_the_first_chunk_alone_can_be_over_the_mark():
-    connection = make_connection(limits=marks(10, 5))
+@in_every_writing_state
+def test_the_first_chunk_alone_can_be_over_the_mark(state, ordinary):
+    connection = make_writing(state, ordinary, marks(10, 5))
     connection.write(b"12345678901")
     assert connection.protocol.calls == [("pause_writing",)]
 
 
-def test_pause_writing_comes_once_however_much_is_written():
-    connection = make_connection(limits=marks(10, 5))
+@in_every_writing_state
+def test_pause_writing_comes_once_however_much_is_written(state, ordinary):
+    connection = make_writing(state, ordinary, marks(10, 5))
     for _ in range(10):
         connection.write(b"1234567890")
     assert connection.protocol.calls == [("pause_writing",)]
