@@ -1,12 +1,14 @@
 """The clients find nothing wrong with a good echo server, and put a name to whatever a bad one does."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
 import re
 import resource
 import select
+import shlex
 import signal
 import socket
 import struct
@@ -16,8 +18,10 @@ import threading
 
 import pytest
 
+from reactor import Limits
 from scripts import run_clients
 from scripts.clients import swarm
+from scripts.clients.hostile import KINDS
 from tests.scripts.bad_servers import BAD_SERVERS, MESSAGES, BadServer, changing_the_last, echo, receive
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -267,6 +271,24 @@ def test_hostile_clients_that_are_ended_make_no_run_fail(figures_of):
         status, figures = figures_of(server.port, "--connections=1", f"--messages={MESSAGES}", "--slowloris=2")
     tally = figures["hostile"]["slowloris"]
     assert (status, figures["served"], tally["ended_by_eof"], tally["ended_by_reset"]) == (0, 1, 1, 1)
+
+
+def test_the_ways_to_break_it_that_the_readme_shows_are_options(figures_of):
+    section = (ROOT / "README.md").read_text().partition("## Try to break it")[2].partition("\n## ")[0]
+    commands = [shlex.split(line, comments=True) for line in section.splitlines() if line.startswith("make run-")]
+    [server] = [words[2:] for words in commands if words[1] == "run-server"]
+    clients = [words[2:] for words in commands if words[1] == "run-clients"]
+    limits = [word[2:].replace("-", "_") for word in " ".join(server).split() if word.startswith("--")]
+    assert limits and set(limits) <= {field.name for field in dataclasses.fields(Limits)}
+    kinds = []
+    with socket.socket() as not_listening:
+        not_listening.bind(("127.0.0.1", 0))
+        for words in clients:
+            options = dict(word.split("=", 1) for word in words).get("ARGS", "").split()
+            status, figures = figures_of(not_listening.getsockname()[1], "--connections=1", *options)
+            assert status == 1  # nobody is there; 2 would be for the options
+            kinds += figures["hostile"]
+    assert kinds == list(KINDS)
 
 
 # What it prints.
