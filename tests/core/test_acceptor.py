@@ -10,12 +10,7 @@ from reactor import CloseReason, Limits, State
 from reactor.core.acceptor import ACCEPT_LOG_SECONDS, ACCEPT_SKIP_ERRNOS, REST_SECONDS
 from reactor.core.poller import READABLE
 from tests import rig
-from tests.rig import Recorder, StubReactor, StubSocket, adopt, leave, os_error
-
-
-@pytest.fixture
-def stub():
-    return StubReactor()
+from tests.rig import Recorder, StubSocket, adopt, leave, os_error
 
 
 def listening(stub, *accepts, factory=Recorder, limits=None):
@@ -272,5 +267,3 @@ def test_a_listener_stopped_outside_a_batch_is_closed_at_once(reactor):
     reactor.acceptor.stop_listening(listener)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
-
-
