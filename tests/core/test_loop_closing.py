@@ -14,7 +14,6 @@ from reactor.core.counters import LAG_BUCKETS
 from tests import rig
 from tests.rig import Recorder, adopt, leave, turn_until, turn_until_idle, turns
 
-
 # Closing.
 
 

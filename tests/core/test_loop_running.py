@@ -12,7 +12,6 @@ from reactor import Reactor, State
 from tests import rig
 from tests.rig import Recorder, adopt, break_down, leave, turn_until, turns
 
-
 # run and stop.
 
 
