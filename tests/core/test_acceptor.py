@@ -48,6 +48,14 @@ def test_an_accept_storm_is_taken_in_portions(stub):
         assert len(made) == expected
 
 
+@pytest.mark.parametrize(("ready", "accepted"), [(1, 1), (3, 3), (7, 5)])
+def test_newcomers_get_as_many_turns_as_there_are_in_the_batch_up_to_the_budget(stub, ready, accepted):
+    listener, made = listening(stub, *[StubSocket() for _ in range(10)], limits=Limits(accepts_per_iteration=5))
+    stub.acceptor.ready = ready
+    stub.acceptor.accept(listener, READABLE)
+    assert len(made) == accepted
+
+
 @pytest.mark.parametrize("number", sorted(ACCEPT_SKIP_ERRNOS), ids=errno.errorcode.get)
 def test_an_error_of_one_newcomer_is_skipped_and_the_next_is_accepted_in_the_same_turn(stub, number, caplog):
     listener, made = listening(stub, os_error(number), os_error(number), StubSocket())

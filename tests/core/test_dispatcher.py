@@ -218,6 +218,7 @@ def test_a_fin_whose_data_is_gone_again_is_no_end_yet(stub):
     connection = paused(stub, BlockingIOError())
     stub.dispatcher.dispatch(connection, PEER_FIN)
     assert connection.state is State.OPEN
+    assert stub.poller.watched[connection.fd] == PEER_FIN | BROKEN, "it is to be told again"
 
 
 def test_an_error_found_while_looking_ends_it(stub):

@@ -173,6 +173,18 @@ def test_the_socket_is_closed_in_the_last_phase_only_after_connection_lost(stub)
     assert ended(connection) is CloseReason.ABORTED
 
 
+@pytest.mark.parametrize("touch", ["close", "abort", "pause_reading", "resume_reading", "set_write_buffer_limits"])
+def test_who_was_lost_while_its_writing_was_paused_is_not_resumed_by_a_late_touch(stub, touch):
+    connection = stubbed(stub, sends=[0], limits=Limits(output_high_bytes=0, output_low_bytes=0))
+    connection.write(b"waiting")
+    stub.finish()
+    connection.abort()
+    stub.finish()
+    getattr(connection, touch)()
+    stub.finish()
+    assert connection.protocol.names == ["connection_made", "pause_writing", "connection_lost"]
+
+
 def test_an_end_is_counted_and_logged_once_with_its_reason(stub, caplog):
     caplog.set_level("DEBUG")
     connection = stubbed(stub)
