@@ -15,6 +15,9 @@
 ##     SEEDS=10000         how many scenarios, each of them drawn from its number
 ##     SEED=               show what happens in this one, and nothing else
 ##     ARGS=               more options of scripts/sim.py: --mutants, --first N
+## make soak           leave a server among honest and hostile clients; see what it leaks
+##     MINUTES=10          how long, or a part of one
+##     ARGS=               more options of scripts/soak.py: --json FILE
 ## make lint           ruff on everything, mypy --strict on reactor/
 ## make clean          remove .venv and whatever tools and builds left behind
 ## make help           this
@@ -33,10 +36,11 @@ SIZE     = 64
 RATE     = 0
 SEEDS    = 10000
 SEED     =
+MINUTES  = 10
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder test sim lint clean
+.PHONY: help run-server run-clients ladder test sim soak lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -84,6 +88,10 @@ test:
 
 sim:
 	@exec $(python) scripts/sim.py $(if $(SEED),--seed $(call quote,$(SEED)),--seeds $(call quote,$(SEEDS))) $(ARGS)
+
+soak:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python scripts/soak.py --minutes $(call quote,$(MINUTES)) $(ARGS)
 
 # ruff reads no setup.cfg, pyproject.toml holds the build system alone, and one more file at the top for
 # these few words is not worth it. --isolated: no configuration above this directory has a say either.
