@@ -11,6 +11,10 @@
 ##     ARGS=               more options of scripts/run_clients.py
 ## make ladder         climb scripts/ladder/ with N clients and MESSAGES each: the README's table
 ## make test           run the tests; ARGS= goes to pytest: make test ARGS="-k echo -x"
+## make sim            run the reactor on a simulated network; needs Python alone, no .venv
+##     SEEDS=10000         how many scenarios, each of them drawn from its number
+##     SEED=               show what happens in this one, and nothing else
+##     ARGS=               more options of scripts/sim.py: --mutants, --first N
 ## make lint           ruff on everything, mypy --strict on reactor/
 ## make clean          remove .venv and whatever tools and builds left behind
 ## make help           this
@@ -27,10 +31,12 @@ N        = 100
 MESSAGES = 100
 SIZE     = 64
 RATE     = 0
+SEEDS    = 10000
+SEED     =
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder test lint clean
+.PHONY: help run-server run-clients ladder test sim lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -75,6 +81,9 @@ ladder:
 test:
 	@$(python) scripts/environment.py test
 	@exec .venv/bin/python -m pytest $(ARGS)
+
+sim:
+	@exec $(python) scripts/sim.py $(if $(SEED),--seed $(call quote,$(SEED)),--seeds $(call quote,$(SEEDS))) $(ARGS)
 
 # ruff reads no setup.cfg, pyproject.toml holds the build system alone, and one more file at the top for
 # these few words is not worth it. --isolated: no configuration above this directory has a say either.

@@ -181,6 +181,16 @@ def test_no_more_is_read_at_once_than_its_own_limits_allow(stub):
         assert connection.protocol.received == expected
 
 
+@pytest.mark.parametrize("small", [1, 3])
+def test_little_is_asked_for_until_that_was_not_enough_and_then_all_that_is_allowed(stub, small):
+    connection = stubbed(stub, receives=[b"x"] * small + [b"y" * 100_000], limits=Limits(receive_bytes=60_000))
+    for _ in range(small + 3):
+        readable(stub, connection)
+    sizes = [len(data) for name, data in connection.protocol.calls[1:]]
+    asked = sizes[small]
+    assert sizes == [1] * small + [asked, 60_000, 40_000 - asked] and asked < 1000
+
+
 def test_one_byte_results_are_put_together_in_order(stub):
     message = bytes(range(256))
     connection = stubbed(stub, receives=[bytes([byte]) for byte in message])

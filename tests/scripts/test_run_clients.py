@@ -9,6 +9,7 @@ import resource
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -25,9 +26,11 @@ DEADLINE_SECONDS = 30
 ERRORS = ["refused", "reset", "closed_early", "timed_out", "mismatched"]
 KEYS = [
     "connections", "connected", "served", "never_answered", "messages", "bytes", "seconds", "messages_per_second",
-    "megabytes_per_second", "latency_us", "errors",
+    "megabytes_per_second", "latency_us", "errors", "hostile",
 ]  # fmt: skip
-NUMERIC_OPTIONS = ["--port", "--connections", "--messages", "--size", "--rate", "--timeout"]
+HOSTILE_OPTIONS = ["--slow-readers", "--firehose", "--slowloris", "--vanish", "--hostile-seconds"]
+NUMERIC_OPTIONS = ["--port", "--connections", "--messages", "--size", "--rate", "--timeout", *HOSTILE_OPTIONS]
+TALLY = ["connected", "failed", "ended_by_eof", "ended_by_reset", "bytes_sent", "bytes_received", "vanished"]
 # One message, one piece at a time; many on their way at once; messages of more than one piece.
 LOADS = [
     pytest.param(["--size=64"], id="closed-loop"),
@@ -146,6 +149,7 @@ def test_a_good_server_gets_every_message_back_right(echo_port, options, figures
     assert figures["errors"] == dict.fromkeys(ERRORS, 0)
     assert figures["connected"] == figures["served"] == load["connections"]
     assert figures["never_answered"] == 0
+    assert figures["hostile"] == {}
     assert figures["messages"] == load["connections"] * load["messages"]
     assert figures["bytes"] == figures["messages"] * load["size"]
     assert list(figures["latency_us"].values()) == sorted(figures["latency_us"].values())
@@ -216,7 +220,68 @@ def test_a_blocking_server_is_seen_to_serve_one_and_leave_the_others_in_its_acce
     ) in " ".join(table.stdout.split())
 
 
+# Hostile clients beside the honest ones.
+
+
+def test_each_kind_of_hostile_clients_is_reported_and_the_honest_ones_are_served(echo_port, figures_of):
+    counts = {"slow_readers": 2, "firehose": 1, "slowloris": 3, "vanish": 4}
+    options = [f"--{kind.replace('_', '-')}={count}" for kind, count in counts.items()]
+    status, figures = figures_of(echo_port, "--connections=20", "--messages=100", *options)
+    assert (status, figures["served"], figures["errors"]) == (0, 20, dict.fromkeys(ERRORS, 0))
+    assert figures["bytes"] == 20 * 100 * 64
+    assert list(figures["hostile"]) == list(counts)
+    for kind, tally in figures["hostile"].items():
+        assert list(tally) == TALLY
+        assert tally["bytes_sent"] > 0
+        assert (tally["failed"], tally["ended_by_eof"], tally["ended_by_reset"]) == (0, 0, 0)
+        there = tally["connected"] - tally["vanished"]
+        assert there == counts[kind] or (kind == "vanish" and there < counts[kind])  # one may be coming again
+    assert figures["hostile"]["slow_readers"]["bytes_received"] == 0
+
+
+def test_hostile_clients_are_there_first_and_the_status_is_that_of_the_honest_ones(figures_of):
+    options = ["--max-connections=3", "--when-full=refuse", "--bind=127.0.0.1:0"]
+    with process_listening("-m", "reactor", "serve", "echo", *options, expected_status=0) as port:
+        status, figures = figures_of(port, "--connections=2", "--slowloris=3")
+    assert (status, figures["served"], figures["errors"]["reset"]) == (1, 0, 2)
+    tally = figures["hostile"]["slowloris"]
+    assert (tally["connected"], tally["failed"], tally["ended_by_eof"], tally["ended_by_reset"]) == (3, 0, 0, 0)
+
+
+def test_hostile_clients_that_are_ended_make_no_run_fail(figures_of):
+    ended = threading.Semaphore(0)
+
+    def behave(connection, number, size):
+        if number in (0, 1):
+            receive(connection, 1)
+            if number:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            ended.release()
+            raise ConnectionAbortedError
+        for _ in range(2):
+            assert ended.acquire(timeout=DEADLINE_SECONDS)
+        echo(connection, number, size)
+
+    with BadServer(behave) as server:
+        status, figures = figures_of(server.port, "--connections=1", f"--messages={MESSAGES}", "--slowloris=2")
+    tally = figures["hostile"]["slowloris"]
+    assert (status, figures["served"], tally["ended_by_eof"], tally["ended_by_reset"]) == (0, 1, 1, 1)
+
+
 # What it prints.
+
+
+def test_the_table_has_a_row_for_each_kind_of_hostile_clients_in_eighty_columns(echo_port):
+    counts = ["--slow-readers=1", "--firehose=1", "--slowloris=1", "--vanish=1"]
+    result = run(f"--port={echo_port}", "--connections=5", "--messages=10", *counts)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    header, _, *rows = [re.split(r"  +", line.strip()) for line in lines[16:]]
+    assert header == ["hostile", "connected", "got EOF", "reset", "sent", "received", "vanished"]
+    assert [row[0] for row in rows] == ["slow readers", "firehose", "slowloris", "vanish"]
+    assert rows[2] == ["slowloris", "1", "0", "0", "1 B", rows[2][5], "0"]
 
 
 def test_the_table_shows_all_figures_in_eighty_columns(echo_port):
@@ -357,6 +422,14 @@ def test_too_few_descriptors_are_told_before_any_connection_is_made():
         assert select.select([listener], [], [], 0)[0] == []
     assert (result.returncode, result.stdout) == (2, "")
     assert re.fullmatch(r"run_clients: 100 connections need 132 .*RLIMIT_NOFILE.*ulimit -n 132.*\n", result.stderr)
+
+
+def test_hostile_clients_need_descriptors_too():
+    options = ["--connections=10", "--slow-readers=20", "--firehose=30", "--slowloris=40", "--vanish=20"]
+    result = run(*options, preexec_fn=descriptors_limited_to(400, 400))
+    assert (result.returncode, result.stdout) == (2, "")
+    # 100 a second vanish, and if the server does not end its side, each by a FIN keeps its socket for 5 seconds.
+    assert "620 connections need 652" in result.stderr
 
 
 def test_a_soft_limit_is_raised_without_being_asked_for(echo_port):
