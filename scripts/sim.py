@@ -83,7 +83,10 @@ def show_mutants() -> int:
     for mutant in MUTANTS:
         caught = hunt(mutant, range(MUTANT_SEEDS))
         missed += not caught.law
-        print(f"{caught.law or '-':>3} {caught.seeds:>6}  {mutant.name}" + ("" if caught.law else "  NOT CAUGHT"), flush=True)
+        print(
+            f"{caught.law or '-':>3} {caught.seeds:>6}  {mutant.name}" + ("" if caught.law else "  NOT CAUGHT"),
+            flush=True,
+        )
     print(f"{len(MUTANTS) - missed} of {len(MUTANTS)} caught")
     return int(missed > 0)
 

@@ -1,8 +1,8 @@
 """The programs that are served: from the well-behaved to those that do everything at the worst moment.
 
 A server framework has two unknowns, the network and the program on top. Both have to be drawn. Each class here is a
-habit that some program has: to answer and leave, to close others, to raise, to write more than anyone reads. The last one,
-`Chaos`, has all habits at once.
+habit that some program has: to answer and leave, to close others, to raise, to write more than anyone reads. The last
+one, `Chaos`, has all habits at once.
 
 A program draws from a source of its own, seeded by the scenario and by the peer that it serves. So when a peer is
 left out of a scenario to make it smaller, the programs of the other peers still do what they did.
@@ -341,7 +341,7 @@ class Relay(Program):
         if self.other is not None:
             self.other.other = self
         else:
-            self.world.dial_out(lambda: Relay(self.world, self), self._failed)
+            self.world.upstreams.dial(lambda: Relay(self.world, self), self._failed)
 
     def _failed(self, exc: OSError) -> None:
         self.connection.close()
