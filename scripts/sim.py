@@ -18,7 +18,7 @@ from reactor.simulation.mutants import MUTANTS, hunt
 from reactor.simulation.summary import Summary, explain_seed, survey
 
 PROGRESS_SECONDS = 2.0
-MUTANT_SEEDS = 4000
+MUTANT_SEEDS = 2000
 
 
 def main() -> int:

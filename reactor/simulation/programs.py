@@ -193,8 +193,6 @@ class Killer(Program):
         self._kill()
 
     def _kill(self) -> None:
-        if self.draw() < 0.1:
-            self.world.stop_listening()
         for other in self.others():
             if self.draw() < 0.3:
                 other.write(self.data(self.size))
@@ -202,6 +200,16 @@ class Killer(Program):
             elif self.draw() < 0.1:
                 other.pause_reading()
                 self.world.later(0.5, other.resume_reading)
+
+
+class Doorkeeper(Echo):
+    """Lets nobody in any more once somebody has spoken, perhaps in the very batch in which others knock (E7)."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.world.stop_listening()
+        super().data_received(data)
 
 
 class BigReplier(Program):
@@ -372,5 +380,5 @@ class Relay(Program):
 
 PROGRAMS: tuple[Any, ...] = (
     Echo, PoliteEcho, Chat, EarlyCloser, HalfCloser, LateReplier, Raiser, Killer, BigReplier, Source, Timed, Pauser,
-    Pauser, Requeuer, Lines, Relay,
+    Pauser, Requeuer, Lines, Relay, Doorkeeper,
 )  # fmt: skip

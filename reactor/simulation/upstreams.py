@@ -2,7 +2,8 @@
 
 A connection that we open goes wrong in ways of its own: nobody listens, nobody answers, the network has no way
 there, or the answer is a reset. A scenario has a list of upstreams, each with how it answers and what it does then,
-which is a list of steps like that of any other peer. The first connection that is dialled meets the first of them, and so on round.
+which is a list of steps like that of any other peer. The first connection that is dialled meets the first of them,
+and so on round.
 """
 
 from __future__ import annotations

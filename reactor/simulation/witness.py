@@ -113,9 +113,8 @@ class Witness(Protocol):
 
     __slots__ = (
         "world", "program", "connection", "endpoint", "accepted", "delivered", "life", "paused", "state", "since",
-        "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised", "end_read",
-        "errors",
-        "deadlines_before",
+        "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised",
+        "end_read", "errors", "deadlines_before",
     )  # fmt: skip
 
     connection: WatchedConnection

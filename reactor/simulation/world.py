@@ -266,7 +266,8 @@ class World:
         require(counters.open == len(self.live), 10, "{} are open, and {} are counted", len(self.live), counters.open)
         inside = [witness for witness in self.live if witness.connection.admitted_from is not None]
         require(admission.inside == len(inside) <= self.limits.max_connections, 6,
-                "{} are inside, {} are counted, {} may be", len(inside), admission.inside, self.limits.max_connections)  # fmt: skip
+                "{} are inside, {} are counted, {} may be", len(inside), admission.inside,
+                self.limits.max_connections)  # fmt: skip
         hosts = [witness.connection.admitted_from for witness in inside]
         most = max(map(hosts.count, hosts), default=0)
         require(most <= self.limits.max_connections_per_peer, 6, "{} are inside from one address", most)

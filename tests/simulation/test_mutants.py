@@ -6,7 +6,7 @@ import pytest
 
 from reactor.simulation.mutants import MUTANTS, Mutant, hunt, mutated
 
-MOST_SEEDS = 3000
+MOST_SEEDS = 2000
 LEAST_MUTANTS = 25
 
 
