@@ -319,7 +319,7 @@ def test_every_number_of_seconds_that_the_limits_allow_can_be_lived_under(second
 
 @pytest.mark.parametrize("when", [math.nextafter(tenths / 10, math.inf) for tenths in (9, 18, 35, 10010, 10015)])
 def test_a_tick_is_never_before_the_deadline_however_the_division_is_rounded(when):
-    clock = FakeClock(0)
+    clock = FakeClock()
     timers = Timers(clock)
     Deadlines(timers, lambda connection: None).arm(make_connection(State.OPEN, LIMITS), when)
     assert when <= timers.next_when() <= when + TICK_SECONDS * 1.001
