@@ -47,8 +47,7 @@ MINUTES  = 10
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test sim soak \
-	lint clean
+.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test sim soak lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
