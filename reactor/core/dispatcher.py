@@ -352,6 +352,11 @@ class Dispatcher:
     # Ending.
 
     def _look_at_deadline(self, connection: Connection) -> None:
+        if connection.attended:
+            # A timer of this same phase has written to it or closed it. From when that counts is known once it is
+            # settled, which is soon; judged by the times of before, it would be ended as if nothing had happened.
+            connection.touch()
+            return
         when, reason = next_deadline(connection)
         if when <= self.timers.now:
             connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))

@@ -231,6 +231,9 @@ MUTANTS = (
     Mutant("of the connections of one tick only the first is looked at", "core/deadlines.py",
            "            self._look(connection)\n",
            "            self._look(connection)\n            break\n"),
+    Mutant("a deadline is judged before what was just asked for is settled", "core/dispatcher.py",
+           "        if connection.attended:\n            # A timer of this",
+           "        if False:\n            # A timer of this"),
     # Memory.
     Mutant("what was dropped stays counted", "core/connection.py",
            "        self.reactor.counters.buffered_bytes -= self.buffered_bytes()\n",
