@@ -122,7 +122,7 @@ def test_run_clients_passes_every_variable_to_the_load_generator():
 
 
 def test_test_passes_args_to_pytest():
-    assert command_of("test", "ARGS=-k 'this or that' -x")[-4:] == ["pytest", "-k", "this or that", "-x"]
+    assert command_of("test", "ARGS=-k 'this or that' -x")[-4:] == ["scripts/run_tests.py", "-k", "this or that", "-x"]
 
 
 def test_sim_goes_through_seeds_or_shows_one():
