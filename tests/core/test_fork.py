@@ -3,11 +3,11 @@
 Forks are made for real. A child says what it has seen through a pipe and is gone, whatever happens.
 """
 
+import functools
 import gc
 import os
 import signal
 import socket
-import sys
 import threading
 import traceback
 import warnings
@@ -176,8 +176,7 @@ def turned_in_both(reactor, child, condition, seen):
             reactor.run_once(0)  # it came out of the last phase; this is the next
     except BaseException as exc:
         if child and not child[0].pid:
-            words = f"{exc}; {seen()}"
-            child[0].live(lambda: words)
+            child[0].live(functools.partial(str, f"{exc}; {seen()}"))
         raise
 
 
@@ -275,8 +274,7 @@ def test_system_exit_from_a_callback_leaves_the_childs_loop_as_it_is(reactor, ca
             reactor.run()
         except BaseException as exc:
             if not child[0].pid:
-                left = repr(exc)
-                child[0].live(lambda: left)
+                child[0].live(functools.partial(str, repr(exc)))
             raise
         assert child[0].said() == "SystemExit(7)"
         child[0].let_go()
@@ -366,7 +364,7 @@ def test_a_child_that_leaves_by_system_exit_takes_nothing_with_it(tmp_path):
         server.run()
     except SystemExit as left:
         if not child[0].pid:
-            child[0].live(lambda: f"left with {left.code}")
+            child[0].live(functools.partial(str, f"left with {left.code}"))
         raise
     user.join(DEADLINE_SECONDS)
     child[0].let_go()
