@@ -10,6 +10,12 @@
 ##     HOST= PORT=         where the server is, as above
 ##     ARGS=               more options of scripts/run_clients.py
 ## make ladder         climb scripts/ladder/ with N clients and MESSAGES each: the README's table
+## make bench          what an echo costs: ours beside asyncio, threads, a bare epoll loop and C, in interleaved rounds
+##     ROUNDS=5            how many; a round takes about a minute
+##     ARGS=               more options of scripts/bench.py rounds
+## make bench-rivals   the same with uvloop, Twisted, Tornado, trio, curio and gevent, installed in .venv for it
+## make bench-instructions  user-space instructions per echo, counted by valgrind; ARGS=--profile: ours by function
+## make bench-pictures  draw what the last bench saved, as SVG in scripts/benchmarks/pictures/
 ## make test           run the tests; ARGS= goes to pytest: make test ARGS="-k echo -x"
 ## make sim            run the reactor on a simulated network; needs Python alone, no .venv
 ##     SEEDS=10000         how many scenarios, each of them drawn from its number
@@ -31,12 +37,13 @@ N        = 100
 MESSAGES = 100
 SIZE     = 64
 RATE     = 0
+ROUNDS   = 5
 SEEDS    = 10000
 SEED     =
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder test sim lint clean
+.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test sim lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -77,6 +84,22 @@ run-clients:
 ladder:
 	@$(python) scripts/environment.py test
 	@exec .venv/bin/python scripts/ladder.py --connections $(call quote,$(N)) --messages $(call quote,$(MESSAGES)) $(ARGS)
+
+bench:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python scripts/bench.py rounds --rounds $(call quote,$(ROUNDS)) $(ARGS)
+
+bench-rivals:
+	@$(python) scripts/environment.py test rivals
+	@exec .venv/bin/python scripts/bench.py rounds --rivals --rounds $(call quote,$(ROUNDS)) $(ARGS)
+
+bench-instructions:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python scripts/bench.py instructions $(ARGS)
+
+bench-pictures:
+	@$(python) scripts/environment.py test bench
+	@exec .venv/bin/python scripts/bench.py pictures $(ARGS)
 
 test:
 	@$(python) scripts/environment.py test

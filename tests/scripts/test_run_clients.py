@@ -9,7 +9,6 @@ import resource
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -30,7 +29,6 @@ KEYS = [
 ]  # fmt: skip
 HOSTILE_OPTIONS = ["--slow-readers", "--firehose", "--slowloris", "--vanish", "--hostile-seconds"]
 NUMERIC_OPTIONS = ["--port", "--connections", "--messages", "--size", "--rate", "--timeout", *HOSTILE_OPTIONS]
-TALLY = ["connected", "failed", "ended_by_eof", "ended_by_reset", "bytes_sent", "bytes_received", "vanished"]
 # One message, one piece at a time; many on their way at once; messages of more than one piece.
 LOADS = [
     pytest.param(["--size=64"], id="closed-loop"),
@@ -220,68 +218,7 @@ def test_a_blocking_server_is_seen_to_serve_one_and_leave_the_others_in_its_acce
     ) in " ".join(table.stdout.split())
 
 
-# Hostile clients beside the honest ones.
-
-
-def test_each_kind_of_hostile_clients_is_reported_and_the_honest_ones_are_served(echo_port, figures_of):
-    counts = {"slow_readers": 2, "firehose": 1, "slowloris": 3, "vanish": 4}
-    options = [f"--{kind.replace('_', '-')}={count}" for kind, count in counts.items()]
-    status, figures = figures_of(echo_port, "--connections=20", "--messages=100", *options)
-    assert (status, figures["served"], figures["errors"]) == (0, 20, dict.fromkeys(ERRORS, 0))
-    assert figures["bytes"] == 20 * 100 * 64
-    assert list(figures["hostile"]) == list(counts)
-    for kind, tally in figures["hostile"].items():
-        assert list(tally) == TALLY
-        assert tally["bytes_sent"] > 0
-        assert (tally["failed"], tally["ended_by_eof"], tally["ended_by_reset"]) == (0, 0, 0)
-        there = tally["connected"] - tally["vanished"]
-        assert there == counts[kind] or (kind == "vanish" and there < counts[kind])  # one may be coming again
-    assert figures["hostile"]["slow_readers"]["bytes_received"] == 0
-
-
-def test_hostile_clients_are_there_first_and_the_status_is_that_of_the_honest_ones(figures_of):
-    options = ["--max-connections=3", "--when-full=refuse", "--bind=127.0.0.1:0"]
-    with process_listening("-m", "reactor", "serve", "echo", *options, expected_status=0) as port:
-        status, figures = figures_of(port, "--connections=2", "--slowloris=3")
-    assert (status, figures["served"], figures["errors"]["reset"]) == (1, 0, 2)
-    tally = figures["hostile"]["slowloris"]
-    assert (tally["connected"], tally["failed"], tally["ended_by_eof"], tally["ended_by_reset"]) == (3, 0, 0, 0)
-
-
-def test_hostile_clients_that_are_ended_make_no_run_fail(figures_of):
-    ended = threading.Semaphore(0)
-
-    def behave(connection, number, size):
-        if number in (0, 1):
-            receive(connection, 1)
-            if number:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.close()
-            ended.release()
-            raise ConnectionAbortedError
-        for _ in range(2):
-            assert ended.acquire(timeout=DEADLINE_SECONDS)
-        echo(connection, number, size)
-
-    with BadServer(behave) as server:
-        status, figures = figures_of(server.port, "--connections=1", f"--messages={MESSAGES}", "--slowloris=2")
-    tally = figures["hostile"]["slowloris"]
-    assert (status, figures["served"], tally["ended_by_eof"], tally["ended_by_reset"]) == (0, 1, 1, 1)
-
-
 # What it prints.
-
-
-def test_the_table_has_a_row_for_each_kind_of_hostile_clients_in_eighty_columns(echo_port):
-    counts = ["--slow-readers=1", "--firehose=1", "--slowloris=1", "--vanish=1"]
-    result = run(f"--port={echo_port}", "--connections=5", "--messages=10", *counts)
-    assert (result.returncode, result.stderr) == (0, "")
-    lines = result.stdout.splitlines()
-    assert max(map(len, lines)) <= 80
-    header, _, *rows = [re.split(r"  +", line.strip()) for line in lines[16:]]
-    assert header == ["hostile", "connected", "got EOF", "reset", "sent", "received", "vanished"]
-    assert [row[0] for row in rows] == ["slow readers", "firehose", "slowloris", "vanish"]
-    assert rows[2] == ["slowloris", "1", "0", "0", "1 B", rows[2][5], "0"]
 
 
 def test_the_table_shows_all_figures_in_eighty_columns(echo_port):
