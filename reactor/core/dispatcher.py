@@ -406,7 +406,7 @@ class Dispatcher:
         """
         count = len(self.doomed)
         for _ in range(count):
-            connection = self.doomed.popleft()
+            connection = self.doomed[0]
             try:
                 if connection.protocol is not None:
                     connection.protocol.connection_lost(connection.error)
@@ -415,6 +415,8 @@ class Dispatcher:
                 logger.exception("connection_lost raised in %s", connection)
             finally:
                 self._bury(connection)
+                if self.doomed:  # else we are a fork's child: it was on the list so that `abandon` would find it (L5)
+                    self.doomed.popleft()
         return count > 0
 
     def _bury(self, connection: Connection) -> None:

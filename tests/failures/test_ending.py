@@ -63,7 +63,9 @@ def send_in_pieces(client, size):
         client.sendall(piece)
 
 
-@pytest.mark.parametrize("program, reply, times", [("answer_early", b"no thanks\n", 100), ("reply_and_close", REPLY, 5)])
+@pytest.mark.parametrize(
+    "program, reply, times", [("answer_early", b"no thanks\n", 100), ("reply_and_close", REPLY, 5)]
+)
 def test_e3_an_early_answer_is_read_by_one_who_is_still_sending(serve, program, reply, times):
     """Trouble: to close with input unread is to reset, and a reset takes the answer away from who had not read it."""
     with serve(program) as server:

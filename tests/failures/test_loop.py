@@ -15,7 +15,7 @@ from tests.support import connect, exchange, receive, receive_all, wait_until
 
 # L1. Ctrl-C at any moment: KeyboardInterrupt must leave the loop between two things, not in the middle of one.
 
-L1_INTERRUPTS, L1_LONGEST_PAUSE_SECONDS = 1000, 0.002
+L1_INTERRUPTS, L1_LONGEST_PAUSE_SECONDS = 1000, 0.001
 L1_SEED = 1
 
 
