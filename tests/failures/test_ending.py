@@ -352,9 +352,9 @@ def provoke(server, client, letter):
     client.sendall(letter.encode())
     if letter not in "dp":  # else the end may overtake the answer
         assert client.recv(1) == letter.encode()
-    if letter in "mf":  # it is the next one that will not live
-        client = connect(server.address)
-    with client, contextlib.suppress(ConnectionResetError):
+    with contextlib.suppress(ConnectionResetError), contextlib.ExitStack() as clients:
+        if letter in "mf":  # it is the next one that will not live, perhaps not even until it is connected
+            client = clients.enter_context(connect(server.address))
         if letter == "e":
             client.shutdown(socket.SHUT_WR)
         if letter != "l":
