@@ -12,6 +12,7 @@ With arguments there is one pytest, which gets them: `python scripts/run_tests.p
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str], halves: Sequence[Sequence[str]] = HALVES) -> 
     """Run one pytest with `arguments`, or one for each of `halves`; the status of the worst."""
     if arguments:
         return subprocess.run([*PYTEST, *arguments]).returncode
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that `finally` ends the others
     first, *others = halves
     cache = ["-p", "no:cacheprovider"]  # two pytests would write one cache
     with tempfile.TemporaryFile() as output:
