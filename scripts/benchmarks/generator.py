@@ -82,8 +82,8 @@ class Load:
         return self._order(f"churn {count} {size} {at_once}")
 
     def start_firehose(self, size: int) -> None:
-        """Write blocks of `size` bytes without end on one more connection, until `stop_firehose`."""
-        self._tell(f"firehose {size}")
+        """Write blocks of `size` bytes without end on one more connection; returns when the first came back."""
+        self._order(f"firehose {size}")
 
     def stop_firehose(self) -> dict[str, float]:
         """How many seconds it went, and how many bytes came back."""

@@ -13,7 +13,8 @@
  *                           is back whole; with LINE > 0 a message is lines, of LINE bytes with their newline
  *     churn COUNT SIZE AT   COUNT times connect, one echo, close; AT of them at the same time
  *     firehose SIZE         one more connection, writing blocks of SIZE bytes and reading them back without end,
- *                           until there is a next line on standard input
+ *                           until there is a next line on standard input; answered twice: when the first bytes
+ *                           are back, and when it has stopped
  *
  * Anything wrong (a byte, a length, an end, no progress for 30 seconds) is answered {"error": "..."} and is the end.
  * `load.py` understands the same commands, for machines without a C compiler.
@@ -303,6 +304,8 @@ static void firehose(size_t size)
                 fail("the firehose was cut off");
             if (count > 0 && memcmp(scratch, pattern + at, (size_t)count))
                 fail("other bytes came back than were sent");
+            if (count > 0 && !received)
+                printf("{\"flowing\": true}\n");
             received += count > 0 ? (uint64_t)count : 0;
         }
     }

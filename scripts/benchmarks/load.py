@@ -22,6 +22,8 @@ SHIFTS = 251  # as in load.c
 CONNECTS_PER_CHECK = 32
 RECEIVE_BYTES = 1 << 18
 
+ORDERS = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # unbuffered: `firehose` asks whether there is more
+
 Report = dict[str, Any]
 
 
@@ -111,8 +113,8 @@ class Load:
         block, received, sent, start = _pattern(size, 0)[:size], 0, 0, time.monotonic()
         hose = Client(self._address)
         while True:
-            readable, writable, _ = select.select([sys.stdin, hose.socket], [hose.socket], [], PATIENCE_SECONDS)
-            if sys.stdin in readable:
+            readable, writable, _ = select.select([ORDERS, hose.socket], [hose.socket], [], PATIENCE_SECONDS)
+            if ORDERS in readable:
                 break
             if not readable and not writable:
                 raise Wrong(f"the firehose stood still for {PATIENCE_SECONDS:g} s")
@@ -123,6 +125,8 @@ class Load:
                 data = hose.socket.recv(size - at)
                 if not data or data != block[at : at + len(data)]:
                     raise Wrong("other bytes came back than were sent" if data else "the firehose was cut off")
+                if not received:
+                    print(json.dumps({"flowing": True}), flush=True)
                 received += len(data)
         hose.socket.close()
         return {"seconds": time.monotonic() - start, "bytes": received}
@@ -200,9 +204,12 @@ def _report(seconds: float, latencies: list[float]) -> Report:
 def main() -> None:
     load = Load(("127.0.0.1", int(sys.argv[1])))
     commands = {name: getattr(load, name) for name in ("connect", "echo", "churn", "firehose")}
-    while words := sys.stdin.readline().split() or sys.stdin.readline().split():
+    while line := ORDERS.readline():
+        if not line.strip():
+            continue  # what has stopped a firehose
         try:
-            answer = commands[words[0]](*map(int, words[1:]))
+            command, *numbers = line.decode().split()
+            answer = commands[command](*map(int, numbers))
         except (Wrong, OSError) as exc:
             print(json.dumps({"error": str(exc)}), flush=True)
             sys.exit(1)

@@ -1,9 +1,9 @@
 """What is measured: each row of the table is a function from one server to one figure.
 
 A row gets a server process that nobody has talked to yet, warms it up (an interpreter that specialises its code as
-it runs is slow at first, and so are caches), and only then looks at what the server uses for a fixed number of messages.
-CPU time per message, not messages per second: the second depends on the load's own speed, the first does not,
-and its inverse is what one core can do.
+it runs is slow at first, and so are caches), and only then looks at what the server uses for a fixed number of
+messages. CPU time per message, not messages per second: the second depends on the load's own speed, the first does
+not, and its inverse is what one core can do.
 
 It depends on the load in one way. A server that has to wait for its clients wakes up for a few messages where a busy
 one takes fifty at once, so `busy`, the share of the time that it was working, stands beside each figure; where it
@@ -179,8 +179,8 @@ def _calls(setting: Setting, *, program: str, run: Callable[[Load, int], object]
         load.connect(FEW)
         run(load, count)
 
-    counts = setting.count(2_000), setting.count(10_000)
-    calls = system_calls.per_message(setting.contender, program, setting.tools, counts, at_many)
+    few = setting.count(2_000)
+    calls = system_calls.per_message(setting.contender, program, setting.tools, (few, 5 * few), at_many)
     often = {name: round(number, 4) for name, number in calls.items() if abs(number) >= SELDOM}
     return Sample(sum(calls.values()), details={"by_name": often})
 
