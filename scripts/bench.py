@@ -91,13 +91,17 @@ def _contenders(options: argparse.Namespace, tools: Tools) -> tuple[list[Contend
     found = contenders.standard() + contenders.limit(tools)
     if options.rivals:
         found += contenders.rivals()
-    found += [contenders.other_ours(root.resolve()) for root in options.against]
+    found += _others(options)
     if options.servers:
         if unknown := [part for part in options.servers if not any(part in who.name for who in found)]:
             sys.exit(f"bench: no server is called {unknown[0]!r}; there are {', '.join(who.name for who in found)}")
         found = [who for who in found if any(part in who.name for part in options.servers)]
     absent = [who for who in found if who.package and contenders.version(who.package) is None]
     return [who for who in found if who not in absent], [f"{who.name} is not installed: left out" for who in absent]
+
+
+def _others(options: argparse.Namespace) -> list[Contender]:
+    return [contenders.other_ours(root.resolve()) for root in options.against]
 
 
 # The instructions.
@@ -138,7 +142,8 @@ def _counted_contenders(options: argparse.Namespace, tools: Tools) -> list[Conte
     for who in absent:
         if who.name in names:
             print(f"{who.name} is not installed for {options.python}: left out\n")
-    return [contenders.with_python(who, options.python) for who in found if who.name in names and who not in absent]
+    found = [who for who in found if who.name in names and who not in absent] + _others(options)
+    return [contenders.with_python(who, options.python) for who in found]
 
 
 def _profile(options: argparse.Namespace, tools: Tools, counts: dict[str, float]) -> str:
@@ -186,8 +191,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command.add_argument("--servers", type=_list, default=[], metavar="A,B", help="only those whose names contain one")
     command.add_argument("--rows", type=_row_keys, default=[], metavar="A,B", help=f"only these: {keys}")
     command.add_argument("--scale", type=_scale, default=1.0, metavar="X", help="times the number of messages (1)")
-    command.add_argument("--against", type=_checkout, default=[], action="append", metavar="DIRECTORY",
-                         help="also ours as it lies in another checkout")  # fmt: skip
     command.add_argument("--output", type=pathlib.Path, default=RESULTS, metavar="FILE",
                          help="where to save (%(default)s)")  # fmt: skip
 
@@ -195,6 +198,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command.add_argument("--python", type=_program, default=sys.executable, help="the interpreter to count with")
     command.add_argument("--check", type=_scale, metavar="RATIO", help="fail if ours / asyncio's Protocol is above it")
     command.add_argument("--profile", action="store_true", help="also ours by function")
+
+    for command in commands.choices.values():
+        command.add_argument("--against", type=_checkout, default=[], action="append", metavar="DIRECTORY",
+                             help="also ours as it lies in another checkout")  # fmt: skip
 
     command = _command(commands, "pictures", _pictures, "draw saved figures as SVG")
     folder = pathlib.Path(__file__).resolve().parent / "benchmarks" / "pictures"

@@ -34,7 +34,7 @@ def _head(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.get("versions", {}).items())
     lines = [
         "{processor}, {cores} cores, {system}; Python {python}".format(**machine),
-        f"{results['rounds']} interleaved rounds; load in {results.get('load')}; `{results.get('command')}`",
+        f"interleaved rounds: {results['rounds']}; load in {results.get('load')}; `{results.get('command')}`",
     ]
     return "\n".join(lines + ([versions] if versions else []))
 
@@ -65,9 +65,8 @@ def _row(results: Results, key: str) -> str:
             cells["its spread"] = _spread(ratio, 2) if ratio else "-"
         kernel = rounds.median_of(results, key, name, "kernel_share")
         busy = rounds.median_of(results, key, name, "busy")
-        if kernel is not None:
-            cells["kernel"] = f"{kernel:.0%}"
         if busy is not None:
+            cells["kernel"] = "-" if kernel is None else f"{kernel:.0%}"
             cells["busy"] = f"{busy:.0%}"
         lines.append(cells | _more(results, key, name))
     return f"{row['title']}:\n\n{table(lines)}" if lines else ""

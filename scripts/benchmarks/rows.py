@@ -25,6 +25,7 @@ from .processes import MeasurementError, ServerProcess, allow_descriptors, runni
 KIB, MIB = 1 << 10, 1 << 20
 WARM_UP_SHARE = 0.2  # of the messages that are then measured
 LEAST_WARM_UP = 200
+LEAST_TICKS_SECONDS = 0.1  # of user and kernel time, for their ratio to mean anything: they come in ticks of 10 ms
 MESSAGE_BYTES = 64
 FEW, MANY = 100, 9_000  # connections
 STEPS = (10, FEW, 1_000, 3_000, MANY)  # connections at which the growth is looked at, for the picture
@@ -80,7 +81,7 @@ def _cpu_per_message(server: ServerProcess, count: int, run: Callable[[int], dic
     told = run(count)
     used = server.usage() - before
     ticks, seconds = used.user + used.kernel, told["seconds"]
-    kernel_share = used.kernel / ticks if ticks else None
+    kernel_share = used.kernel / ticks if ticks >= LEAST_TICKS_SECONDS else None
     busy = min(1.0, (used.cpu + used.waited) / seconds)
     return Sample(used.cpu / count * 1e6, kernel_share, busy, used.waited / seconds)
 

@@ -251,6 +251,13 @@ def test_the_check_fails_when_ours_is_above_the_ratio(counted, capsys, ratio, st
     assert "uvloop" not in printed
 
 
+def test_another_checkout_is_counted_too(counted, capsys, tmp_path):
+    (tmp_path / "reactor").mkdir()
+    (tmp_path / "reactor" / "__init__.py").touch()
+    assert bench.main(["instructions", "--check", "0.6", "--against", str(tmp_path)]) == 0
+    assert f"| reactor in {tmp_path} " in capsys.readouterr().out
+
+
 def test_without_valgrind_the_check_passes_and_says_why(monkeypatch, capsys):
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "valgrind" else which(name))
