@@ -27,9 +27,8 @@ from dataclasses import dataclass, field
 
 from .contenders import BIND, SERVERS, Contender
 from .generator import Tools, loading
-from .instructions import CONNECTIONS, FEW
+from .instructions import CONNECTIONS, FEW, send_volleys
 from .processes import MeasurementError, running
-from .rows import MESSAGE_BYTES
 
 MARKER = "Echo.data_received"  # called once for each echo
 ECHOES = 150  # recorded; more would be the same again
@@ -91,7 +90,7 @@ def _recorded(contender: Contender, python: str, tools: Tools) -> pathlib.Path:
     with running(command, contender.name, contender.root, PYTHONHASHSEED="0") as process:
         with loading(tools.load_command(), process.port) as load:
             load.connect(CONNECTIONS)
-            load.echo(FEW + ECHOES + 2 * CONNECTIONS, MESSAGE_BYTES)
+            send_volleys(process, load, FEW + ECHOES + 2 * CONNECTIONS)
             process.end()
     return record
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .processes import LOAD_CORE, MeasurementError, pin
@@ -76,6 +76,12 @@ class Load:
     def echo(self, count: int, size: int, line: int = 0) -> dict[str, float]:
         """`count` messages of `size` bytes over all connections; seconds, and latency percentiles in µs."""
         return self._order(f"echo {count} {size} {line}")
+
+    def volley(self, size: int, between: Callable[[], object]) -> None:
+        """A message of `size` bytes on each connection, then `between()`, then all of them back."""
+        self._order(f"send {size}")
+        between()
+        self._order("collect")
 
     def churn(self, count: int, size: int, at_once: int) -> dict[str, float]:
         """`count` times connect, echo, close; the same answer."""

@@ -81,12 +81,33 @@ class Load:
 
     def echo(self, count: int, size: int, line: int) -> Report:
         """`count` messages in all, on every connection the next when the last is back."""
+        self._give_messages(size, line)
+        waiting = iter(list(self._clients.values()))
+        return self._run(self._clients, count, lambda: next(waiting, None), lambda client: client)
+
+    def send(self, size: int) -> Report:
+        """A message on each connection: the first half of a volley."""
+        self._give_messages(size, 0)
+        for client in self._clients.values():
+            self._begin(client)
+        return {"sent": len(self._clients)}
+
+    def collect(self) -> Report:
+        """Wait until all of them are back: the second half."""
+        done = 0
+        while done < len(self._clients):
+            for fd, events in self._ready():
+                client = self._clients[fd]
+                if client.watched & select.EPOLLOUT:
+                    self._send(client)
+                done += events != select.EPOLLOUT and client.receive()
+        return {"received": done}
+
+    def _give_messages(self, size: int, line: int) -> None:
         pattern = _pattern(size, line)
         for number, client in enumerate(self._clients.values()):
             shift = 0 if line else number % SHIFTS
             client.message = pattern[shift : shift + size]
-        waiting = iter(list(self._clients.values()))
-        return self._run(self._clients, count, lambda: next(waiting, None), lambda client: client)
 
     def churn(self, count: int, size: int, at_once: int) -> Report:
         """`count` times connect, one echo, close; `at_once` of them at the same time."""
@@ -203,7 +224,7 @@ def _report(seconds: float, latencies: list[float]) -> Report:
 
 def main() -> None:
     load = Load(("127.0.0.1", int(sys.argv[1])))
-    commands = {name: getattr(load, name) for name in ("connect", "echo", "churn", "firehose")}
+    commands = {name: getattr(load, name) for name in ("connect", "echo", "send", "collect", "churn", "firehose")}
     while line := ORDERS.readline():
         if not line.strip():
             continue  # what has stopped a firehose

@@ -20,6 +20,7 @@ import pathlib
 import queue
 import re
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -107,6 +108,18 @@ class ServerProcess:
         found = re.search(r"^Rss:\s+(\d+) kB$", text, re.MULTILINE)
         assert found, text
         return int(found[1]) * 1024
+
+    def stop(self) -> None:
+        """Have it stand still, whatever it is doing, until `go_on`; returns when it does."""
+        os.kill(self.pid, signal.SIGSTOP)
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            self.process.returncode = os.waitstatus_to_exitcode(status)
+            raise MeasurementError(f"{self.name} has ended, with status {self.process.returncode}")
+
+    def go_on(self) -> None:
+        """Let it run again."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def end(self, patience_seconds: float = EXIT_SECONDS) -> None:
         """SIGTERM, then SIGKILL if that does not end it; returns when all that it said is here."""
