@@ -65,6 +65,7 @@ fn=(2) _PyEval_EvalFrameDefault
 cfn=(3) sock_recv
 calls=1 0
 0 120
++7 55
 cfn=(4) PyLong_FromLong
 calls=1 0
 0 30
