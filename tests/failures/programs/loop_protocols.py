@@ -1,5 +1,4 @@
-"""More of the programs of `adapter.PROGRAMS`: those that trouble the loop itself, by blocking it, forking it, waking it.
-"""
+"""More of the programs of `adapter.PROGRAMS`: those that trouble the loop, by blocking it, forking it, waking it."""
 
 import json
 import math
