@@ -200,6 +200,28 @@ def test_lingering_ends(stub):
     assert connection.close_reason is CloseReason.LINGER_TIMEOUT
 
 
+def test_one_whose_reading_is_paused_is_idle_too(stub):
+    connection = stubbed(stub, receives=[b"x"])
+    stub.dispatcher.dispatch(connection, READABLE)
+    connection.pause_reading()
+    stub.finish()
+    assert pass_until_the_end(stub, connection) == 300
+    assert connection.close_reason is CloseReason.IDLE_TIMEOUT
+
+
+def test_the_next_frame_has_its_own_time_and_one_that_its_program_holds_back_has_none(stub):
+    connection = stubbed(stub, receives=[b"x"])
+    stub.dispatcher.dispatch(connection, READABLE)
+    for since in (True, False, True):
+        connection.keep_input(1, stub.timers.now if since else NEVER)
+        stub.finish()
+        stub.pass_time(29 if since else 200)
+        stub.finish()
+        assert connection.state is State.OPEN
+    assert pass_until_the_end(stub, connection) == 1
+    assert connection.close_reason is CloseReason.FRAME_TIMEOUT
+
+
 def test_a_message_arms_no_timer(stub):
     connection = stubbed(stub, receives=[b"x"] * 1000)
     entries = len(stub.timers._heap)

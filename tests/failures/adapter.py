@@ -162,6 +162,7 @@ class Adapter:
     has_statistics = False
     runs_without: frozenset[str] = frozenset()  # settings that it has no equal of, and is run without
     unix_sockets = True
+    longest_backlog = 65535  # the longest queue of connections that it can be made to have
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         """The command that runs it; NotApplicable if there is none."""
@@ -255,6 +256,7 @@ class LadderAdapter(Adapter):
     name = "ladder3"
     runs_without = LIMIT_NAMES
     unix_sockets = False
+    longest_backlog = 1024
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         host, _, port = bind.rpartition(":")

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tests.failures.programs.protocols import REPLY, TIMERS, WAKES
+from tests.failures.programs.loop_protocols import TIMERS, WAKES
+from tests.failures.programs.protocols import REPLY
 from tests.support import connect, exchange, receive, receive_all, wait_until
 
 # L1. Ctrl-C at any moment: KeyboardInterrupt must leave the loop between two things, not in the middle of one.

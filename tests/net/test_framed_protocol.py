@@ -4,73 +4,11 @@ import socket
 
 import pytest
 
-from reactor import CloseReason, Limits, Reactor, State
-from reactor.net.framing import FramedProtocol, FrameTooLarge, PrefixedFrames
+from reactor import CloseReason, Reactor, State
+from reactor.net.framing import FrameTooLarge, PrefixedFrames
 from tests import rig
-
-BUDGET = 10
-
-
-class Framed(FramedProtocol):
-    """Writes down its frames in `frames`, and does with each what `reaction` says."""
-
-    def __init__(self, reaction=None):
-        self.frames = []
-        self.reaction = reaction
-        self.ended = []
-        self.too_large = None
-
-    def frame_received(self, frame):
-        self.frames.append(frame)
-        if self.reaction:
-            self.reaction(self, frame)
-
-    def frame_too_large(self, error):
-        self.too_large = error
-        self.connection.write(b"too large\n")
-
-    def connection_lost(self, exc):
-        self.ended.append(exc)
-
-
-class Served:
-    """A `Framed` program on a loop that is turned by hand, and its peer."""
-
-    def __init__(self, reactor, pair, protocol, **limits):
-        self.reactor = reactor
-        self.protocol = protocol
-        ours, self.peer = pair
-        limits = Limits(**{"frames_per_iteration": BUDGET, **limits})
-        self.connection = rig.adopt(reactor, ours.dup(), protocol, limits)
-        ours.close()
-
-    @property
-    def frames(self):
-        return self.protocol.frames
-
-    def turn(self):
-        rig.turn_until_idle(self.reactor)
-        while self.reactor._ready:  # what the loop is to call soon, which no descriptor tells
-            self.reactor.run_once(0)
-            rig.turn_until_idle(self.reactor)
-
-    def hear(self, data):
-        self.peer.sendall(data)
-        self.turn()
-
-    def expect_end(self, reason):
-        self.turn()
-        assert self.connection.state is State.LOST and self.connection.close_reason is reason
-        assert len(self.protocol.ended) == 1
-        assert self.reactor.counters.buffered_bytes == 0
-
-
-def lines(count, start=0):
-    return [b"%d" % number for number in range(start, start + count)]
-
-
-def stream(frames):
-    return b"".join(frame + b"\n" for frame in frames)
+from tests.net.framed import BUDGET, MUCH, Framed, Served, lines, stream
+from tests.support import receive_all
 
 
 @pytest.fixture
@@ -194,7 +132,7 @@ def test_pausing_and_resuming_again_does_nothing(serve):
         served.protocol.pause_frames()
     served.hear(b"b\n")
     assert served.frames == [b"a", b"a"]
-    for _ in range(3):
+    for _ in range(2):
         served.protocol.resume_frames()
     served.turn()
     assert served.frames == [b"a", b"a", b"b"]
@@ -210,13 +148,10 @@ def test_a_pause_right_after_a_resume_holds(serve):
 
 
 def test_who_does_not_read_the_replies_gets_no_more_of_them(serve):
-    served = serve(Framed(lambda protocol, frame: protocol.connection.write(bytes(8 * 1024 * 1024))))
+    served = serve(Framed(lambda protocol, frame: protocol.connection.write(MUCH)))
     served.hear(stream(lines(5)))
     assert len(served.frames) < 5
-    received = 0
-    while received < 5 * 8 * 1024 * 1024:
-        received += len(served.peer.recv(1 << 20))
-        served.turn()
+    served.read(5 * len(MUCH))
     assert served.frames == lines(5)
 
 
@@ -227,14 +162,11 @@ def test_the_programs_pause_and_that_of_its_output_are_two(serve, paused_first):
     connection, protocol = served.connection, served.protocol
     if paused_first == "by the program":
         protocol.pause_frames()
-    connection.write(bytes(8 * 1024 * 1024))
+    connection.write(MUCH)
     if paused_first == "by its output":
         protocol.pause_frames()
     served.hear(b"a\n")
-    received = 0
-    while received < 8 * 1024 * 1024:
-        received += len(served.peer.recv(1 << 20))
-        served.turn()
+    served.read(len(MUCH))
     assert not connection.writing_paused
     assert served.frames == [], "the program's own pause ended with that of its output"
     protocol.resume_frames()
@@ -245,15 +177,12 @@ def test_the_programs_pause_and_that_of_its_output_are_two(serve, paused_first):
 def test_a_program_cannot_resume_while_its_output_is_paused(serve):
     served = serve()
     served.turn()
-    served.connection.write(bytes(8 * 1024 * 1024))
+    served.connection.write(MUCH)
     served.hear(b"a\n")
     served.protocol.resume_frames()
     served.turn()
     assert served.frames == []
-    received = 0
-    while received < 8 * 1024 * 1024:
-        received += len(served.peer.recv(1 << 20))
-        served.turn()
+    served.read(len(MUCH))
     assert served.frames == [b"a"]
 
 
@@ -309,10 +238,7 @@ def test_frames_that_were_paused_come_after_the_peers_end_too_and_can_be_answere
     served.protocol.resume_frames()
     served.expect_end(CloseReason.PEER_CLOSED)
     assert served.frames == lines(3 * BUDGET)
-    answer = b""
-    while data := served.peer.recv(65536):
-        answer += data
-    assert answer == stream(lines(3 * BUDGET))
+    assert receive_all(served.peer) == stream(lines(3 * BUDGET))
 
 
 @pytest.mark.parametrize("in_front", [0, 1, 3 * BUDGET])

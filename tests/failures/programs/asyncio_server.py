@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 
-from tests.failures.programs import end_protocols, protocols
+from tests.failures.programs import end_protocols, loop_protocols, protocols
 
 
 def factory(program, settings):
@@ -52,8 +52,9 @@ async def main(class_name, bind, settings):
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
     loop.add_signal_handler(signal.SIGINT, task.cancel)
     loop.add_signal_handler(signal.SIGUSR1, logging.info, "SIGUSR1")
-    module = protocols if hasattr(protocols, class_name) else end_protocols
-    server = await listen(factory(getattr(module, class_name), settings), bind, settings)
+    modules = (protocols, loop_protocols, end_protocols)
+    program = next(getattr(module, class_name) for module in modules if hasattr(module, class_name))
+    server = await listen(factory(program, settings), bind, settings)
     end_protocols.HOST.update(stop_listening=server.close, close_loop=task.cancel)
     addresses = ", ".join(describe(sock.getsockname()) for sock in server.sockets)
     print("listening on", addresses, file=sys.stderr, flush=True)
