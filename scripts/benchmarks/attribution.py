@@ -67,8 +67,11 @@ def missing(tools: Tools, python: str) -> str:
     """What is wanting for a profile, or nothing."""
     if tools.compiler is None:
         return "it needs a C compiler"
-    headers = [pathlib.Path("/usr/include/valgrind/callgrind.h"), pathlib.Path(_include(python)) / "Python.h"]
-    absent = [str(header) for header in headers if not header.exists()]
+    absent = []
+    for header in ("valgrind/callgrind.h", "Python.h"):
+        command = [tools.compiler, "-E", "-x", "c", f"-I{_include(python)}", "-"]
+        if subprocess.run(command, input=f"#include <{header}>\n", capture_output=True, text=True).returncode:
+            absent.append(header)
     return f"it needs {' and '.join(absent)} (Debian, Ubuntu: valgrind, python3-dev)" if absent else ""
 
 

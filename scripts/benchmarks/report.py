@@ -18,6 +18,7 @@ from .rounds import Figure, Results
 
 LEAST_BUSY = 0.9  # below it, the server waited for the load
 MOST_WAITED = 0.05  # above it, somebody else had the server's core
+MOST_FUTEX = 1.0  # calls per message, before they are said to be of strace's making
 LEAST_WORTH_A_LINE = 20  # instructions of a function in the profile
 
 
@@ -75,8 +76,8 @@ def _row(results: Results, key: str) -> str:
 def _more(results: Results, key: str, name: str) -> dict[str, str]:
     """What single rows have to add."""
     details = [sample["details"] for sample in rounds.samples(results, key, name).values()]
-    if details and "by_name" in details[0]:
-        named = sorted(details[0]["by_name"].items(), key=lambda item: -item[1])
+    if by_name := _calls_by_name(results, key, name):
+        named = sorted(by_name.items(), key=lambda item: -item[1])
         return {"which": ", ".join(f"{number:.2f} {call}" for call, number in named[:6])}
     if details and "quiet" in details[0]:
         figures = [Figure.of(detail[when]["p99"] for detail in details) for when in ("quiet", "beside")]
@@ -130,6 +131,9 @@ def _doubts(results: Results, key: str) -> Iterator[str]:
 
     if idle := whose("busy", LEAST_BUSY, True):
         yield f"{key}: the load was the bottleneck, so these figures are on the high side; busy: {', '.join(idle)}"
+    locked = [who for who in results["contenders"] if _calls_by_name(results, key, who).get("futex", 0.0) > MOST_FUTEX]
+    if locked:
+        yield f"{key}: strace made threads queue for the interpreter's lock, hence the futex calls: {', '.join(locked)}"
     if waited := whose("waited", MOST_WAITED, False):
         yield f"{key}: others used the server's core for part of the time, distrust these: {', '.join(waited)}"
 
@@ -148,6 +152,11 @@ def profile(parts: list[Part], overhead: float) -> str:
     lines.append({"function": "all", "calls / echo": "", "instructions / echo": f"{total:,.0f}"})
     taken_off = f"{overhead:,.0f} instructions taken off for each call, which the hook adds"
     return f"Ours by function ({taken_off}):\n\n{table(lines)}"
+
+
+def _calls_by_name(results: Results, key: str, who: str) -> dict[str, float]:
+    found = [sample["details"].get("by_name", {}) for sample in rounds.samples(results, key, who).values()]
+    return found[0] if found else {}
 
 
 def _spread(figure: Figure, digits: int | None = None) -> str:

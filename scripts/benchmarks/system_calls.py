@@ -3,6 +3,9 @@
 A start of Python makes thousands of calls, so one run says little. Two runs that differ only in the number of echoes
 do: what the second has more, divided by how many echoes it has more, is what one echo costs.
 
+What it does to threads: a server under it is so slow that its threads queue for the interpreter's lock, and those that
+queue ask for it again every 5 ms, by a `futex` each. Such a count is true of a much slower machine; the report says so.
+
 With -D it is strace that runs in the background, and the server is our own child as it is everywhere else: the
 signals that end it and the CPU it is pinned to are its own.
 """

@@ -181,14 +181,16 @@ def test_the_report_shows_figures_and_every_doubt():
     measured["most_connections"] = 500
     for sample in measured["samples"]["echo"]["reactor"].values():
         sample["busy"], sample["waited"] = 0.5, 0.2
+        sample["details"] = {"by_name": {"recv": 1.0, "futex": 187.0}}
     text = report.text(measured)
     (line,) = (line for line in text.splitlines() if line.startswith("| reactor") and "0.80" in line and "7" in line)
     assert [cell.strip() for cell in line.split("|")[1:-1]] == [
-        "reactor", "8", "7 - 9", "0.80", "0.70 - 0.90", "50%", "50%",
+        "reactor", "8", "7 - 9", "0.80", "0.70 - 0.90", "50%", "50%", "187.00 futex, 1.00 recv",
     ]  # fmt: skip
     assert "echo: trio failed in 3 of 3 rounds: no reply" in text
     assert "echo: the load was the bottleneck, so these figures are on the high side; busy: reactor 50%" in text
     assert "echo: others used the server's core for part of the time, distrust these: reactor 20%" in text
+    assert "echo: strace made threads queue for the interpreter's lock, hence the futex calls: reactor" in text
     assert "the descriptor limit allows 500 connections" in text
 
 
