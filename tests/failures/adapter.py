@@ -24,8 +24,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
-import signal
 import subprocess
 import sys
 import time
@@ -105,16 +103,7 @@ class Server(ServerProcess):
 
     def statistics(self) -> dict[str, Any] | None:
         """Its own account of what happened, if it gives one."""
-        if not self.has_statistics:
-            return None
-        before = self._told()
-        self.send_signal(signal.SIGUSR1)
-        told = wait_until(lambda: self._told()[len(before) :], "the statistics")
-        statistics: dict[str, Any] = json.loads(told[-1])
-        return statistics
-
-    def _told(self) -> list[str]:
-        return re.findall(r"statistics: (.+)\n", self.stderr.text)
+        return super().statistics() if self.has_statistics else None
 
     def expect_closed(self, **reasons: int) -> None:
         """Wait until it has counted so many ends of these reasons; nothing if it does not tell."""

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import DEADLINE_SECONDS, Lines
+from tests.support import DEADLINE_SECONDS, Lines, wait_until
 
 ACCEPTS = "accept,accept4"
 RECEIVES = "recvfrom,recvmsg"
@@ -41,6 +41,17 @@ class Tracing:
         """The system calls of the main thread so far that are traced: name, arguments and result as a line each."""
         lines = re.findall(rf"^{self._pid} +(.+)$", self._output.read_text(), re.MULTILINE)
         return [line for line in lines if not line.startswith(("---", "+++", "strace:"))]
+
+    def wait_for(self, error: str, count: int = 1) -> list[str]:
+        """Wait until a call has failed with `error`, and return the `count` calls from that one on."""
+
+        def found() -> list[str]:
+            calls = self.calls()
+            failed = next((number for number, call in enumerate(calls) if error in call), len(calls))
+            return calls[failed:] if len(calls) - failed >= count else []
+
+        calls: list[str] = wait_until(found, f"a call that fails with {error}, and those after it")
+        return calls[:count]
 
 
 @contextlib.contextmanager

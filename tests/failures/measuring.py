@@ -60,7 +60,7 @@ def percentile_99(values: Sequence[float]) -> float:
 
 
 def stays_within(factor: float, measure: Callable[[], tuple[Sequence[float], Sequence[float]]]) -> None:
-    """`measure` returns latencies in quiet and under load; the p99 of the second stays within `factor` x the first's."""
+    """`measure` returns latencies in quiet and under load. The p99 of these is at most `factor` times that of those."""
     quiet, loaded = [], []
     for round_number in range(1, MOST_ROUNDS + 1):
         for latencies, p99s in zip(measure(), (quiet, loaded), strict=True):

@@ -126,6 +126,7 @@ class Caller:
     """A client of `deeds`, known to the server by `number`."""
 
     def __init__(self, server):
+        self.server = server
         self.socket = connect(server.address)
         self.file = self.socket.makefile("rb")
         self.number = int(self.file.readline())
@@ -151,7 +152,7 @@ class Caller:
                 self.socket.shutdown(socket.SHUT_WR)
             elif callback in ("pause_writing", "resume_writing", "connection_lost"):
                 self.say("reply")
-                self.socket.recv(1, socket.MSG_PEEK)  # its writing is paused now
+                self.server.stderr.wait_for(f"program: callback {self.number} pause_writing")
                 if callback == "resume_writing":
                     receive(self.socket, len(REPLY))
                 elif callback == "connection_lost":

@@ -61,10 +61,10 @@ def firehose(address):
         said = Lines(process.stdout)
 
         def turn(word):
-            count = len(said)
+            count = said.count(word)
             process.stdin.write("\n")
             process.stdin.flush()
-            assert word in said.wait_for_number(count + 1)
+            said.wait_for(word, count + 1)
 
         try:
             yield turn

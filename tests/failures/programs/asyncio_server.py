@@ -1,7 +1,7 @@
 """`asyncio_server.py CLASS BIND SETTINGS`: a program of `protocols` on asyncio, as asyncio's documentation serves one.
 
-SIGTERM and SIGINT leave `serve_forever`, and with it the block that closes the server. Of the settings those are
-heeded that asyncio has: the backlog, and the marks of a transport's output.
+SIGTERM and SIGINT leave the block that closes the server. Of the settings those are heeded that asyncio has: the
+backlog, and the marks of a transport's output.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ async def main(class_name, bind, settings):
     print("listening on", addresses, file=sys.stderr, flush=True)
     with contextlib.suppress(asyncio.CancelledError):
         async with server:
-            await server.serve_forever()
+            await loop.create_future()  # not serve_forever, which ends when a program closes the listener
 
 
 logging.basicConfig(level=logging.INFO)

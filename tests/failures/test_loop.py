@@ -1,0 +1,217 @@
+"""FAILURES.md, The loop (L1 to L8): signals, threads, timers, forks and callbacks that trouble the loop itself."""
+
+import json
+import random
+import re
+import signal
+import statistics
+import threading
+import time
+
+import pytest
+
+from tests.failures.programs.protocols import REPLY, TIMERS, WAKES
+from tests.support import connect, exchange, receive, receive_all, wait_until
+
+# L1. Ctrl-C at any moment: KeyboardInterrupt must leave the loop between two things, not in the middle of one.
+
+L1_INTERRUPTS, L1_LONGEST_PAUSE_SECONDS = 1000, 0.002
+L1_SEED = 1
+
+
+def test_l1_keyboard_interrupt_at_random_moments(serve):
+    dice, over = random.Random(L1_SEED), threading.Event()
+    with serve("interrupts") as server, connect(server.address) as client:
+        broken = []
+        busy = threading.Thread(target=keep_busy, args=[client, over, broken])
+        busy.start()
+        try:
+            for number in range(1, L1_INTERRUPTS + 1):
+                server.stdout.wait_for(f"^running {number}$")
+                time.sleep(dice.uniform(0, L1_LONGEST_PAUSE_SECONDS))
+                assert not broken, f"after {number - 1} interrupts: {broken}\n{server.stderr.text}"
+                server.send_signal(signal.SIGINT)
+            server.stdout.wait_for(f"^running {L1_INTERRUPTS + 1}$")
+        finally:
+            over.set()
+            busy.join()
+        assert not broken, broken
+        assert exchange(client, b"still here") == b"still here"
+        with connect(server.address) as newcomer:
+            assert exchange(newcomer, b"new") == b"new"
+
+
+def keep_busy(client, over, broken):
+    """Exchange messages until it is over, and note what does not come back as it was sent."""
+    number = 0
+    try:
+        while not over.is_set():
+            number += 1
+            message = b"message %d " % number * 20
+            answer = exchange(client, message)
+            if answer != message:
+                broken.append((message, answer))
+                return
+    except OSError as exc:
+        broken.append(exc)
+
+
+# L2. Signals and other threads wake the loop more often than it wakes up.
+
+L2_SIGNALS, L2_ROUNDS = 10_000, 10
+L2_GROWTH_BYTES = 8 << 20
+
+
+def test_l2_signals_and_threads_wake_the_loop_without_end(serve):
+    with serve("wake") as server, connect(server.address) as client:
+        assert exchange(client, b"w") == b"w"
+        before = server.resident_bytes()
+        signals = threading.Thread(target=flood_with_signals, args=[server])
+        signals.start()
+        for _ in range(L2_ROUNDS):  # each answer tells that none of so many calls of a thread was lost
+            assert exchange(client, b"w") == b"w", f"not all of {WAKES} calls were made"
+        signals.join()
+        assert exchange(client, b"w") == b"w"
+        assert server.resident_bytes() - before < L2_GROWTH_BYTES
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 0, server.stderr.text[-2000:]
+
+
+def test_l2_signals_fill_the_wake_up_pipe_of_a_loop_that_is_blocked(serve):
+    with serve("block") as server, connect(server.address) as client, connect(server.address) as other:
+        assert exchange(other, b"x") == b"x"
+        client.sendall(b"b")
+        flood_with_signals(server)
+        assert receive(client, 1) == b"b"
+        assert exchange(other, b"x") == b"x"
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 0, server.stderr.text[-2000:]
+
+
+def flood_with_signals(server):
+    for _ in range(L2_SIGNALS):
+        server.send_signal(signal.SIGUSR1)
+
+
+# L3. Timers are mostly cancelled: a heap that keeps the dead grows, and one that is searched for them stands still.
+
+L3_REQUESTS = 1_000_000 // TIMERS
+L3_WARM_UP = 5
+L3_GROWTH_BYTES = 8 << 20
+L3_PAUSE = 5.0  # a visible pause: one request costs so many times what the others cost
+
+
+def test_l3_a_million_timers_armed_and_cancelled(serve):
+    with serve("timers") as server, connect(server.address) as client, client.makefile("rb") as file:
+        costs = []
+        for number in range(L3_REQUESTS):
+            client.sendall(b"t")
+            costs.append(int(file.readline()))  # nanoseconds of processor time: the machine's noise is not in it
+            if number == L3_WARM_UP:
+                before = server.resident_bytes()
+        assert server.resident_bytes() - before < L3_GROWTH_BYTES
+        assert max(costs[1:]) < L3_PAUSE * statistics.median(costs), costs
+
+
+# L4. Times that have no place in an order, or the same place.
+
+
+def test_l4_times_that_are_no_number_endless_past_or_equal(serve):
+    with serve("timer_order") as server, connect(server.address) as client, client.makefile("rb") as file:
+        client.sendall(b"t")
+        report = json.loads(file.readline())
+    assert report["nan"] == "ValueError"
+    assert report["early"] == []
+    mixed = [f"mixed {kind}" for kind in range(3) for number in range(20) if number % 3 == kind]
+    assert report["called"] == ["negative", "past", *mixed, *[f"tie {number}" for number in range(20)]]
+
+
+# L5. A callback forks: the child has copies of everything, and the kernel's objects behind them are the parent's.
+
+
+def test_l5_fork_in_a_callback(serve):
+    with serve("fork") as server, connect(server.address) as client, connect(server.address) as other:
+        assert exchange(other, b"o") == b"o"
+        with client.makefile("rb") as answers, connect(server.address) as closing:
+            client.sendall(b"f")
+            assert answers.readline().startswith(b"raised "), "the child may use its parent's loop"
+            closing.sendall(b"c")
+            assert receive_all(closing) == b"", "the parent has closed, and the child keeps it open"
+        for message in (b"a", b"b"):
+            assert exchange(client, message) == message
+            assert exchange(other, message) == message
+        with connect(server.address) as newcomer:
+            assert exchange(newcomer, b"n") == b"n"
+        assert any(server.is_idle() for _ in range(3)), "the child's copies keep the parent busy"
+        assert exchange(client, b"x") == b"x"
+
+
+# L6. A callback blocks, everyone waits, and nobody knows for whom.
+
+
+def test_l6_a_callback_that_blocks_is_reported(serve):
+    with serve("block", blocked_seconds=0.2) as server, connect(server.address) as client:
+        assert exchange(client, b"xyz") == b"xyz"
+        quiet = server.stderr.text
+        assert exchange(client, b"b") == b"b"
+        wait_until(lambda: longest_time(server.stderr.text[len(quiet) :]) >= 0.9, "how long it was")
+        report = server.stderr.text[len(quiet) :]
+        assert "Block.data_received" in report, f"which callback it was is not told:\n{report}"
+        assert re.search(r"File .*, in sleep_for_a_second\n", report), f"where it was is not told:\n{report}"
+        assert "sleep_for_a_second" not in quiet
+
+
+def longest_time(text):
+    """The longest of the times, in seconds, that a text tells."""
+    return max(map(float, re.findall(r"(\d+\.\d+) ?s(?:ec|\b)", text)), default=0.0)
+
+
+# L7. Told to stop, in the middle of everything.
+
+L7_DRAIN_SECONDS = 1.0
+
+
+def test_l7_drain_at_sigterm(serve):
+    with serve("reply_10mb", drain_seconds=L7_DRAIN_SECONDS) as server:
+        idle, reader, never_reads = (connect(server.address) for _ in range(3))
+        with idle, reader, never_reads:
+            for client in (reader, never_reads):
+                client.sendall(b"\n")
+                assert receive(client, 1) == REPLY[:1]
+            server.send_signal(signal.SIGTERM)
+            assert idle.recv(1) == b""  # while the reply is still under way, since nobody reads it yet
+            assert receive_all(reader) == REPLY[1:]
+            assert server.wait() == 1, f"one connection had to be cut:\n{server.stderr.text}"
+
+
+def test_l7_a_drain_that_cuts_nobody_ends_with_status_0(serve):
+    with serve("reply_10mb") as server, connect(server.address) as idle, connect(server.address) as reader:
+        reader.sendall(b"\n")
+        assert receive(reader, 1) == REPLY[:1]
+        server.send_signal(signal.SIGTERM)
+        assert idle.recv(1) == b""
+        assert receive_all(reader) == REPLY[1:]
+        assert server.wait() == 0, server.stderr.text
+
+
+# L8. Told again: whoever asks twice does not want to wait.
+
+
+@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
+def test_l8_a_second_signal_ends_the_drain_at_once(serve, again):
+    with serve("reply_10mb", drain_seconds=3600) as server, connect(server.address) as never_reads:
+        never_reads.sendall(b"\n")
+        assert receive(never_reads, 1) == REPLY[:1]
+        server.send_signal(signal.SIGTERM)
+        wait_until(lambda: is_refused(server.address), "the drain to begin")
+        assert server.process.poll() is None, "it did not wait for the reply to be read"
+        server.send_signal(again)
+        assert server.wait() == 1, server.stderr.text
+
+
+def is_refused(address):
+    try:
+        connect(address).close()
+    except ConnectionError:
+        return True
+    return False
