@@ -238,10 +238,11 @@ class ReactorAdapter(Adapter):
 
 
 class AsyncioAdapter(Adapter):
-    """The standard library's, with a Protocol. It lets one choose a backlog and the marks of the output."""
+    """The standard library's, with a Protocol. It lets one choose a backlog, the marks of the output, and how
+    long a callback may block."""
 
     name = "asyncio"
-    runs_without = LIMIT_NAMES - {"backlog", "output_low_bytes", "output_high_bytes"}
+    runs_without = LIMIT_NAMES - {"backlog", "output_low_bytes", "output_high_bytes", "blocked_seconds"}
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         script = "asyncio_interrupts.py" if program == "interrupts" else "asyncio_server.py"

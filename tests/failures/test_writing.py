@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.failures.clients import deaf, frozen, is_cut_off
+from tests.failures.clients import deaf, frozen, is_cut_off, is_ended
 from tests.failures.programs.end_protocols import PIECE, Tandem
 from tests.failures.programs.protocols import CHUNK, MIB, REPLY
 from tests.support import connect, receive, receive_all, reset, wait_until
@@ -167,7 +167,9 @@ def test_w6_one_who_takes_nothing_for_too_long_is_ended(serve):
     with serve("polite_flood", write_stall_seconds=0.5) as server:
         with deaf(server.address) as slow:
             slow.sendall(b"x")
-            wait_until(lambda: is_cut_off(slow), "the end of one who takes nothing")
+            slow.recv(1, socket.MSG_PEEK)
+            descriptors = server.descriptors()
+            wait_until(lambda: is_ended(slow, server, descriptors), "the end of one who takes nothing")
         server.expect_closed(write_stalled=1)
 
 
@@ -180,6 +182,7 @@ def test_w7_callbacks_that_write_to_each_others_connections_keep_the_order_and_d
             received[client] = receive(client, Tandem.BLOCKS * PIECE)
 
         readers = [threading.Thread(target=read, args=[client]) for client in (one, other)]
+        wait_until(lambda: server.descriptors() >= server.descriptors_at_start + 2, "both to be in")
         one.sendall(b"x")
         other.recv(1, socket.MSG_PEEK)  # by now each has paused the other, over and over
         for reader in readers:
