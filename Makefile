@@ -11,6 +11,8 @@
 ##     ARGS=               more options of scripts/run_clients.py
 ## make ladder         climb scripts/ladder/ with N clients and MESSAGES each: the README's table
 ## make test           run the tests; ARGS= goes to pytest: make test ARGS="-k echo -x"
+## make rivals         put tests/failures/ to other people's servers too, one by one: half an hour, one matrix
+##                     ARGS="--only trio --rows A1 W1": a part of it; ARGS=--readme: what was kept, into the README
 ## make lint           ruff on everything, mypy --strict on reactor/
 ## make clean          remove .venv and whatever tools and builds left behind
 ## make help           this
@@ -30,7 +32,7 @@ RATE     = 0
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder test lint clean
+.PHONY: help run-server run-clients ladder test rivals lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -75,6 +77,10 @@ ladder:
 test:
 	@$(python) scripts/environment.py test
 	@exec .venv/bin/python -m pytest $(ARGS)
+
+rivals:
+	@$(python) scripts/environment.py test rivals
+	@exec .venv/bin/python scripts/rivals.py $(ARGS)
 
 # ruff reads no setup.cfg, pyproject.toml holds the build system alone, and one more file at the top for
 # these few words is not worth it. --isolated: no configuration above this directory has a say either.

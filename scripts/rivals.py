@@ -11,7 +11,8 @@ build/rivals.json from run to run: `--only` and `--rows` replace what they run a
 
 The cost: about two minutes a server, up to half an hour in all.
 
-Usage: make rivals [ARGS="--only trio gevent --rows A1 W1"]; `--readme` writes what is kept into README.md, runs nothing.
+Usage: make rivals [ARGS="--only trio gevent --rows A1 W1"]; `--readme` runs nothing, and writes what is kept into
+README.md.
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ SERVER_SECONDS = 600  # all tests of one server
 
 LETTERS = {"passed": ".", "failed": "F", "skipped": "-"}
 # A test that fails may leave sockets and threads behind: that is not the failure which the next test is to show.
-LEFT_BEHIND = ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning", "pytest.PytestUnhandledThreadExceptionWarning")
+LEFT_BEHIND = (
+    "ResourceWarning",
+    "pytest.PytestUnraisableExceptionWarning",
+    "pytest.PytestUnhandledThreadExceptionWarning",
+)
 
 
 def main() -> None:
@@ -104,7 +109,7 @@ def ask(name: str, rows: list[str] | None, results: dict[str, Any]) -> None:
     results["servers"][name] = {
         "version": version(adapter),
         "date": datetime.date.today().isoformat(),
-        "switched_on": getattr(adapter, "switched_on", ""),
+        "switched_on": adapter.switched_on,
         "outcomes": [outcome for outcome in known if outcome["test"] not in again] + outcomes,
     }
 
@@ -122,7 +127,8 @@ def run(name: str, rows: list[str] | None) -> list[dict[str, Any]]:
     reading, writing = os.pipe()
     environment = os.environ | {"REACTOR_OUTCOMES": str(writing), "REACTOR_TEST_DEADLINE_SECONDS": str(WAIT_SECONDS)}
     how: dict[str, Any] = {"pass_fds": [writing], "env": environment, "cwd": ROOT, "start_new_session": True}
-    with subprocess.Popen(command(name, rows), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how) as tests:
+    how |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command(name, rows), **how) as tests:
         os.close(writing)
         watch = threading.Timer(SERVER_SECONDS, end_all, [tests.pid])
         watch.start()
@@ -155,8 +161,8 @@ def command(name: str, rows: list[str] | None) -> list[str]:
 
 def test_files() -> list[str]:
     """The tests of the rows. Those of the adapters are no rows: a rival may be unable to do what a program asks."""
-    folder = ROOT / "tests" / "failures"
-    return [str(path) for path in sorted(folder.glob("test_*.py")) if re.search(r"^def test_[a-z]\d+_", path.read_text(), re.M)]
+    paths = sorted((ROOT / "tests" / "failures").glob("test_*.py"))
+    return [str(path) for path in paths if re.search(r"^def test_[a-z]\d+_", path.read_text(), re.MULTILINE)]
 
 
 def shown(outcome: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TARGETS_THAT_NEED_PYTHON = ["run-server", "run-clients", "ladder", "test", "lint"]
+TARGETS_THAT_NEED_PYTHON = ["run-server", "run-clients", "ladder", "test", "rivals", "lint"]
 DEADLINE_SECONDS = 30
 
 

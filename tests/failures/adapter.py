@@ -161,6 +161,7 @@ class Adapter:
     has_statistics = False
     runs_without: frozenset[str] = frozenset()  # settings that it has no equal of, and is run without
     unix_sockets = True
+    switched_on = ""  # what a server documents against these troubles, apart from settings, and is run with
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         """The command that runs it; NotApplicable if there is none."""
@@ -242,6 +243,7 @@ class AsyncioAdapter(Adapter):
     long a callback may block."""
 
     name = "asyncio"
+    switched_on = "`set_write_buffer_limits`; debug mode for slow callbacks"
     runs_without = LIMIT_NAMES - {"backlog", "output_low_bytes", "output_high_bytes", "blocked_seconds"}
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:

@@ -18,17 +18,8 @@ import platform
 import sys
 from typing import Any
 
-from tests.failures.adapter import (
-    ADAPTERS as FIRST,
-)
-from tests.failures.adapter import (
-    LIMIT_NAMES,
-    PROGRAMS_FOLDER,
-    Adapter,
-    LadderAdapter,
-    NotApplicable,
-    class_name,
-)
+from tests.failures.adapter import ADAPTERS as FIRST
+from tests.failures.adapter import LIMIT_NAMES, PROGRAMS_FOLDER, Adapter, LadderAdapter, NotApplicable, class_name
 from tests.support import ROOT
 
 NO_CALLBACKS = "a handler has no callbacks that could call each other"
@@ -36,6 +27,8 @@ WAITS = "its send waits for the peer: a program cannot write regardless"
 RAISES = "it tells of an end by an exception: there is no write that could be dropped"
 ON_ASYNCIO = "its loop is asyncio's: see there"
 
+# A handler can have a deadline put around whatever it waits for.
+HANDLERS_BOUND = frozenset({"backlog", "frame_bytes", "frame_seconds", "close_seconds", "write_stall_seconds"})
 HANDLERS_LACK = {
     "chat": NO_CALLBACKS,
     "tandem": NO_CALLBACKS,
@@ -52,7 +45,6 @@ class RivalAdapter(Adapter):
 
     distribution = ""  # what it is installed by; none: it comes with Python
     has: frozenset[str] = frozenset()  # settings that it has an equal of
-    switched_on = ""  # what else it documents against these troubles, for whoever reads the matrix
     lacks: dict[str, str] = {}  # programs that it cannot be asked to run, and why
     both_families = True
     class_names = False  # its programs are protocols
@@ -83,7 +75,7 @@ class RivalAdapter(Adapter):
 
 class StreamsAdapter(RivalAdapter):
     name = "streams"
-    has = frozenset({"backlog", "frame_bytes", "frame_seconds", "close_seconds", "write_stall_seconds", "blocked_seconds"})
+    has = HANDLERS_BOUND | {"blocked_seconds"}
     switched_on = "`limit` of `start_server`, `wait_for`, `drain`, `wait_closed`; debug mode for slow callbacks"
     lacks = HANDLERS_LACK | LOOP_OF_ASYNCIO
 
@@ -122,19 +114,15 @@ class TwistedAdapter(RivalAdapter):
 class TornadoAdapter(RivalAdapter):
     name = "tornado"
     distribution = "tornado"
-    has = frozenset({"backlog", "frame_bytes", "frame_seconds", "close_seconds", "write_stall_seconds", "blocked_seconds"})
+    has = HANDLERS_BOUND | {"blocked_seconds"}
     switched_on = "`max_buffer_size`, `max_write_buffer_size`, `max_bytes`, `with_timeout`; asyncio's debug mode"
-    lacks = (
-        HANDLERS_LACK
-        | LOOP_OF_ASYNCIO
-        | {"write_after_end": RAISES, "flood_lines": "it has no `writelines`"}
-    )
+    lacks = HANDLERS_LACK | LOOP_OF_ASYNCIO | {"write_after_end": RAISES, "flood_lines": "it has no `writelines`"}
 
 
 class TrioAdapter(RivalAdapter):
     name = "trio"
     distribution = "trio"
-    has = frozenset({"backlog", "frame_bytes", "frame_seconds", "close_seconds", "write_stall_seconds"})
+    has = HANDLERS_BOUND
     switched_on = "`fail_after`, `except Exception` in each handler; a line's limit by hand"
     lacks = HANDLERS_LACK | SENDS_THAT_WAIT | {"interrupts": "`trio.run` ends for good when Ctrl-C leaves it"}
 
@@ -142,14 +130,14 @@ class TrioAdapter(RivalAdapter):
 class CurioAdapter(RivalAdapter):
     name = "curio"
     distribution = "curio"
-    has = frozenset({"backlog", "frame_seconds", "close_seconds", "write_stall_seconds"})
+    has = HANDLERS_BOUND - {"frame_bytes"}
     switched_on = "`timeout_after`"
     lacks = (
         HANDLERS_LACK
         | SENDS_THAT_WAIT
         | {
             "interrupts": "`curio.run` ends for good when Ctrl-C leaves it",
-            "wake": "its kernel takes no calls from threads, only tasks' own queues",
+            "wake": "its kernel takes no calls from threads: there are queues and events for that",
             "fork": "its kernel takes no calls",
         }
     )
@@ -159,12 +147,7 @@ class CurioAdapter(RivalAdapter):
 class GeventAdapter(RivalAdapter):
     name = "gevent"
     distribution = "gevent"
-    has = frozenset(
-        {
-            *("backlog", "max_connections", "when_full", "frame_bytes", "frame_seconds", "close_seconds"),
-            *("write_stall_seconds", "drain_seconds", "blocked_seconds"),
-        }
-    )
+    has = HANDLERS_BOUND | {"max_connections", "when_full", "drain_seconds", "blocked_seconds"}
     switched_on = "`Pool`, `gevent.Timeout`, `readline(limit)`, `stop(timeout)`, the monitoring thread"
     lacks = HANDLERS_LACK | SENDS_THAT_WAIT | {"interrupts": "its hub belongs to the thread, and is not run by a call"}
     both_families = False
@@ -180,7 +163,7 @@ NO_LOOP = "it has no loop: a thread for each connection"
 
 class SocketserverAdapter(RivalAdapter):
     name = "socketserver"
-    has = frozenset({"backlog", "frame_bytes", "frame_seconds", "close_seconds", "write_stall_seconds"})
+    has = HANDLERS_BOUND
     switched_on = "`request_queue_size`, the sockets' timeouts, `readline(limit)`, `daemon_threads`"
     lacks = (
         HANDLERS_LACK
