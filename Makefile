@@ -11,6 +11,10 @@
 ##     ARGS=               more options of scripts/run_clients.py
 ## make ladder         climb scripts/ladder/ with N clients and MESSAGES each: the README's table
 ## make test           run the tests; ARGS= goes to pytest: make test ARGS="-k echo -x"
+## make sim            run the reactor on a simulated network; needs Python alone, no .venv
+##     SEEDS=10000         how many scenarios, each of them drawn from its number
+##     SEED=               show what happens in this one, and nothing else
+##     ARGS=               more options of scripts/sim.py: --mutants, --first N
 ## make rivals         put tests/failures/ to other people's servers too, one by one: half an hour, one matrix
 ##                     ARGS="--only trio --rows A1 W1": a part of it; ARGS=--readme: what was kept, into the README
 ## make lint           ruff on everything, mypy --strict on reactor/
@@ -29,10 +33,12 @@ N        = 100
 MESSAGES = 100
 SIZE     = 64
 RATE     = 0
+SEEDS    = 10000
+SEED     =
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder test rivals lint clean
+.PHONY: help run-server run-clients ladder test sim rivals lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -77,6 +83,9 @@ ladder:
 test:
 	@$(python) scripts/environment.py test
 	@exec .venv/bin/python -m pytest $(ARGS)
+
+sim:
+	@exec $(python) scripts/sim.py $(if $(SEED),--seed $(call quote,$(SEED)),--seeds $(call quote,$(SEEDS))) $(ARGS)
 
 rivals:
 	@$(python) scripts/environment.py test rivals

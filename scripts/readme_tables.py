@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from reactor.core.limits import Limits  # noqa: E402  # the repository is importable only from here on
 from reactor.core.states import NEXT, State  # noqa: E402
+from tests.transcripts.scripts import DIFFERENCES, SCRIPTS  # noqa: E402
 
 
 def states() -> str:
@@ -34,11 +35,25 @@ def limits() -> str:
     rows = ["| limit | default | what it bounds | precedent |", "|---|---|---|---|"]
     for field in dataclasses.fields(Limits):
         meaning, precedent = field.metadata["meaning"], field.metadata["precedent"]
-        rows.append(f"| `{field.name}` | {field.default:,} | {meaning} | {precedent} |")
+        default = field.default if isinstance(field.default, str) else f"{field.default:,}"
+        rows.append(f"| `{field.name}` | {default} | {meaning} | {precedent} |")
     return "\n".join(rows)
 
 
-TABLES = {"states": states, "limits": limits}
+def differences() -> str:
+    """What a protocol sees here and not on asyncio, or the other way round, with the reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, difference in DIFFERENCES.items():
+        by_reason.setdefault(difference.reason, []).append(name)
+    rows = [f"Of {len(SCRIPTS)} scripts {len(SCRIPTS) - len(DIFFERENCES)} are the same to the letter.", ""]
+    rows += ["| in the scripts | differs, because |", "|---|---|"]
+    for reason, names in by_reason.items():
+        scripts = "; ".join(names) if len(names) <= 3 else f"{names[0]}; and {len(names) - 1} more"
+        rows.append(f"| {scripts} | {reason} |")
+    return "\n".join(rows)
+
+
+TABLES = {"states": states, "limits": limits, "differences": differences}
 
 
 def with_tables(readme: str) -> str:

@@ -16,6 +16,9 @@ how long users wait at that load (see `clients/schedule.py` for why the first wa
 The clients take CPU time too, about as much as the server; on a machine that is short of it, a rate found is
 that of both.
 
+How a server treats its honest clients while others misbehave is the harder question, so those can be had too
+(see `clients/hostile.py`). They are counted, and never judged.
+
 Exit status: 0 if every byte of every message came back right; 1 if not, with the same report; 2 for options
 that cannot be used; 130 after Ctrl-C, with the figures up to then.
 """
@@ -36,6 +39,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from reactor import Reactor
 from reactor.net.addresses import Address, resolve
 from scripts.clients import descriptors, report
+from scripts.clients.hostile import KINDS, Hostility
 from scripts.clients.messages import HEADER, LARGEST_NUMBER
 from scripts.clients.progress import Progress
 from scripts.clients.swarm import Load, Swarm, client_limits
@@ -52,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         endpoints = resolve(Address(host=options.host.strip("[]"), port=options.port))
-        descriptors.make_room(options.connections)
+        load = _load(options)
+        descriptors.make_room(load.descriptors())
         show = _show_json if options.json else _table_printer()
     except (OSError, ValueError, ImportError) as exc:
         sys.stderr.write(f"run_clients: {getattr(exc, 'strerror', None) or exc}\n")
         return 2
-    load = Load(options.connections, options.messages, options.size, options.rate, options.timeout)
     with Reactor(limits=client_limits(load)) as reactor:
         swarm = Swarm(reactor, endpoints, load)
         interrupted = _run(swarm)
@@ -67,6 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("run_clients: interrupted; these are the figures up to then\n")
         return INTERRUPTED
     return 0 if figures["served"] == load.connections else 1
+
+
+def _load(options: argparse.Namespace) -> Load:
+    counts = {kind: getattr(options, kind) for kind in KINDS}
+    hostility = Hostility(**counts, seconds=options.hostile_seconds)
+    return Load(options.connections, options.messages, options.size, options.rate, options.timeout, hostility)
 
 
 def _run(swarm: Swarm) -> bool:
@@ -125,6 +135,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         ("size", _size, 64, f"bytes of a message, at least {HEADER.size}"),
         ("rate", _rate, 0, "messages a second, of all clients; 0: each sends its next when the last is back"),
         ("timeout", _timeout, 10, "seconds to wait for a connection, and for the next byte"),
+        ("slow-readers", _hostile_count, 0, "hostile clients beside them: send, and never read"),
+        ("firehose", _hostile_count, 0, "send without end, and read"),
+        ("slowloris", _hostile_count, 0, "send a byte every few seconds"),
+        ("vanish", _hostile_count, 0, "leave in the middle of a message, and come again"),
+        ("hostile-seconds", _timeout, 60, "when the hostile clients leave, if the others are not done before"),
     ):
         metavar, meaning = "HOST" if name == "host" else "N", f"{meaning} ({default})"
         parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=meaning)
@@ -138,6 +153,10 @@ def _port(text: str) -> int:
 
 def _count(text: str) -> int:
     return _whole(text, 1, LARGEST_NUMBER)
+
+
+def _hostile_count(text: str) -> int:
+    return _whole(text, 0, LARGEST_NUMBER)
 
 
 def _size(text: str) -> int:

@@ -39,3 +39,28 @@ def tcp_pair(reactor):
     ours, theirs = rig.tcp_pair()
     with ours, theirs:
         yield ours, theirs
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def any_pair(request):
+    """The one and the other."""
+    return request.getfixturevalue("pair" if request.param == "unix" else "tcp_pair")
+
+
+@pytest.fixture
+def clock():
+    """A clock that stands still until it is pushed."""
+    return rig.FakeClock()
+
+
+@pytest.fixture
+def timed(descriptors_come_back, clock):
+    """A reactor that goes by it."""
+    with Reactor(clock=clock) as reactor:
+        yield reactor
+
+
+@pytest.fixture
+def stub():
+    """A dispatcher and an acceptor over stand-ins, with no kernel anywhere."""
+    return rig.StubReactor()

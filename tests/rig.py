@@ -16,11 +16,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from reactor import Connection, Limits, Protocol, Reactor, State
+from reactor import CloseReason, Connection, Limits, Protocol, Reactor, State
 from reactor.core.acceptor import Acceptor
 from reactor.core.counters import Counters
 from reactor.core.dispatcher import Dispatcher
-from reactor.core.poller import SelectorPoller
+from reactor.core.poller import READABLE, SelectorPoller
 from reactor.core.states import NEXT, set_state
 from reactor.core.timers import Timers
 
@@ -253,6 +253,52 @@ def adopt(
     return reactor.dispatcher.adopt(sock, "peer", lambda: protocol, limits or reactor.limits)
 
 
+def write(data: bytes) -> Callable[..., Any]:
+    """A reaction: write `data`."""
+    return lambda recorder, *_: recorder.connection.write(data)
+
+
+def call(name: str) -> Callable[..., Any]:
+    """A reaction: call that method of the connection."""
+    return lambda recorder, *_: getattr(recorder.connection, name)()
+
+
+def stubbed(
+    stub: StubReactor, *, receives: Any = (), sends: Any = (), limits: Limits | None = None, **reactions: Any
+) -> Connection:
+    """A connection over a stub socket, its protocol introduced."""
+    sock = StubSocket(receives=receives, sends=sends)
+    return adopt(stub, sock, Recorder(**reactions), limits)
+
+
+def readable(stub: StubReactor, connection: Connection) -> None:
+    """As the loop: an event, and then all that is owed."""
+    stub.dispatcher.dispatch(connection, READABLE)
+    stub.finish()
+
+
+def ended(connection: Connection) -> CloseReason | None:
+    """The reason, once all of the end is done: the socket is closed, off the list, and counted once."""
+    assert connection.state is State.LOST
+    assert connection.socket.closed
+    assert connection.protocol is None or connection.protocol.names.count("connection_lost") == 1
+    return connection.close_reason
+
+
+def paused(stub: StubReactor, *receives: Any, **reactions: Any) -> Connection:
+    """A connection over a stub socket that has paused reading."""
+    connection = stubbed(stub, receives=receives, **reactions)
+    connection.pause_reading()
+    stub.dispatcher.flush()
+    return connection
+
+
+def turns(reactor: Reactor, count: int) -> None:
+    """Turn the loop so many times, without waiting."""
+    for _ in range(count):
+        reactor.run_once(0)
+
+
 def turn_until(reactor: Reactor, condition: Callable[[], Any], what: str) -> None:
     """Turn the loop until `condition` is true."""
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -272,6 +318,44 @@ def turn_until_idle(reactor: Reactor) -> None:
             return
         reactor.run_once(0)
     raise AssertionError("the loop spins: there is always something to do")
+
+
+def receive_all(reactor: Reactor, sock: socket.socket) -> bytes:
+    """Read to the end of the stream while the loop turns."""
+    sock.setblocking(False)
+    received = bytearray()
+
+    def at_end() -> bool:
+        try:
+            while data := sock.recv(1 << 20):
+                received.extend(data)
+        except BlockingIOError:
+            return False
+        return True
+
+    turn_until(reactor, at_end, "the end of the stream")
+    return bytes(received)
+
+
+def send_all(reactor: Reactor, sock: socket.socket, data: bytes) -> None:
+    """Send all of `data` while the loop turns."""
+    sock.setblocking(False)
+    left = memoryview(data)
+
+    def sent() -> bool:
+        nonlocal left
+        try:
+            left = left[sock.send(left) :]
+        except BlockingIOError:
+            pass
+        return not left
+
+    turn_until(reactor, sent, "all is sent")
+
+
+def patterned(size: int) -> bytes:
+    """`size` bytes among which a piece that is missing or out of place shows."""
+    return b"".join(number.to_bytes(4, "big") for number in range(size // 4))
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:

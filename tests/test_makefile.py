@@ -16,7 +16,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TARGETS_THAT_NEED_PYTHON = ["run-server", "run-clients", "ladder", "test", "rivals", "lint"]
+TARGETS_THAT_NEED_PYTHON = ["run-server", "run-clients", "ladder", "test", "sim", "rivals", "lint"]
 DEADLINE_SECONDS = 30
 
 
@@ -123,6 +123,12 @@ def test_run_clients_passes_every_variable_to_the_load_generator():
 
 def test_test_passes_args_to_pytest():
     assert command_of("test", "ARGS=-k 'this or that' -x")[-4:] == ["pytest", "-k", "this or that", "-x"]
+
+
+def test_sim_goes_through_seeds_or_shows_one():
+    assert command_of("sim")[-3:] == ["scripts/sim.py", "--seeds", "10000"]
+    assert command_of("sim", "SEEDS=7", "ARGS=--first 3")[-5:] == ["scripts/sim.py", "--seeds", "7", "--first", "3"]
+    assert command_of("sim", "SEED=5")[-3:] == ["scripts/sim.py", "--seed", "5"]
 
 
 def test_a_host_or_port_in_the_environment_is_not_ours_to_use():

@@ -15,7 +15,8 @@ A message must not cost a timer operation, and an idle connection must not cost 
 a quarter of what it takes in all). So connections whose deadlines fall into the same tenth of a second share one
 timer, and a connection is looked at when its tick comes: what happened meanwhile has only moved times (`heard_at`,
 `progress_at`), at the cost of one store, so then it is put where it now belongs. Nothing is moved while data flows,
-except when a change brings a deadline forward. The cost: a deadline is kept up to a tenth of a second late, never early.
+except when a change brings a deadline forward. The cost: a deadline is kept up to a tenth of a second late, never
+early.
 """
 
 from __future__ import annotations

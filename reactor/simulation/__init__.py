@@ -1,0 +1,15 @@
+"""The reactor on a network that is not there: seeded, in virtual time, under the eyes of its laws.
+
+Real sockets show what usually happens. What a server dies of is what seldom happens, in an order that nobody has
+tried. Here the real reactor runs, with its selector, its sockets and its clock replaced, and one number decides
+everything else: who connects, what goes wrong, and when. So a failure is a number, and the number shows it again.
+
+Reading order, each file leaning only on those before it: `network` (TCP as its two ends see it), `sockets` (as the
+reactor calls it), `demultiplexers` (how it waits), `peers` (clients as lists of steps), `laws` (what must hold), `witness`
+(who watches), `programs` and `chaos` (what is served), `scenarios` (everything from one number), `promises` (timers and
+queued calls), `books` (the account of system calls), `world` (all of it put together and lived through). Then what is
+done with it: `summary` (many seeds), `shrink` (a failure made small), `mutants` (bugs that must be found), and `kernel`
+(is the model like the real thing?).
+
+Nothing of the package below imports this. `make sim` runs it, and so do the tests.
+"""

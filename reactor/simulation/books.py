@@ -85,7 +85,8 @@ class Books(Watcher):
             world.network.note(f"descriptor {sock.number}", "peeks at" if peek else "receives", len(data))
         if peek and data:
             return
-        world.network.happened += 1
+        if data or not (isinstance(witness, Witness) and witness.end_read):
+            world.network.happened += 1  # to be told the end again is nothing
         require(len(data) <= world.limits.receive_bytes, 8, "{} bytes are read at once", len(data))
         if isinstance(witness, Witness):
             witness.was_read(data)

@@ -114,7 +114,7 @@ class Chaos(Program):
 
     def leave(self, connection: Connection) -> None:
         """Raise, rarely something that ends the loop."""
-        if self.draw() < 0.3:
+        if self.draw() < 0.6:
             self.world.leave(self.draw(), self)
 
     def stop(self, connection: Connection) -> None:
@@ -124,7 +124,7 @@ class Chaos(Program):
             self.world.reactor.stop()
         elif number < 0.12:
             self.world.reactor.close()
-        elif number < 0.15:
+        elif number < 0.3:
             self.world.stop_listening()
 
 

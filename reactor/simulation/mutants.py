@@ -20,7 +20,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 from types import CodeType, ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
@@ -57,11 +57,13 @@ MUTANTS = (
     Mutant("the pause comes at the high mark, not above it", "core/connection.py",
            "self.get_write_buffer_size() > self.high_bytes:", "self.get_write_buffer_size() >= self.high_bytes:"),
     Mutant("the low mark is off by one", "core/dispatcher.py",
-           "connection.get_write_buffer_size() <= connection.low_bytes and", "connection.get_write_buffer_size() < connection.low_bytes and"),
+           "connection.get_write_buffer_size() <= connection.low_bytes:",
+           "connection.get_write_buffer_size() < connection.low_bytes:"),
     Mutant("the pause is told again while it lasts", "core/connection.py",
            "        if not self.writing_paused:\n            self.writing_paused = True", "        if True:\n            self.writing_paused = True"),
     Mutant("resume_writing is called after connection_lost", "core/dispatcher.py",
-           "ended = connection.state is CLOSED or connection.state is LOST", "ended = connection.state is CLOSED"),
+           "        if connection.state is CLOSED or connection.state is LOST:\n            return  # whatever",
+           "        if connection.state is CLOSED:\n            return  # whatever"),
     Mutant("the hard mark is not looked at", "core/connection.py", "        if waiting > hard:", "        if False:"),
     Mutant("the budget of a send is not looked at", "core/dispatcher.py", "            budget -= count\n", ""),
     Mutant("what resume_writing wrote is sent at once, for ever", "core/dispatcher.py",
@@ -77,7 +79,8 @@ MUTANTS = (
     Mutant("READ is not switched off when reading is paused", "core/connection.py",
            "(state.delivers and not self.reading_paused):", "state.delivers:"),
     Mutant("READ is not switched on when reading is resumed", "core/connection.py",
-           "        self.reading_paused = False\n        self.touch()", "        self.reading_paused = False"),
+           "        self.known = 0  # the next pause is another one: a FIN that came behind unread data may then be first\n        self.touch()",
+           "        self.known = 0"),
     Mutant("data is delivered though it was paused in this batch", "core/dispatcher.py",
            "connection.state.discards or connection.is_reading()  #", "connection.state.discards or connection.state.delivers  #"),
     Mutant("EAGAIN from recv is taken for a reset", "core/dispatcher.py",
@@ -160,8 +163,10 @@ MUTANTS = (
            "max(heard, progress) + limits.idle_seconds", "connection.since + limits.idle_seconds"),
     Mutant("a stalled write has no deadline", "core/deadlines.py",
            "    if connection.has_output() and progress", "    if False and progress"),
-    Mutant("a deadline that comes nearer is not seen", "core/dispatcher.py",
-           "        if timer is None or when < timer.when:", "        if timer is None:"),
+    Mutant("a deadline that comes nearer is not seen", "core/deadlines.py",
+           "(armed is not None and armed.when <= when):", "armed is not None:"),
+    Mutant("of the connections of one tick only the first is looked at", "core/deadlines.py",
+           "            self._look(connection)\n", "            self._look(connection)\n            break\n"),
     # Memory.
     Mutant("what was dropped stays counted", "core/connection.py",
            "        self.reactor.counters.buffered_bytes -= self.buffered_bytes()\n", ""),
@@ -235,8 +240,3 @@ def hunt(mutant: Mutant, seeds: range) -> Caught:
             del sys.modules[module]
 
 
-def table(results: Sequence[Caught]) -> list[dict[str, Any]]:
-    """The results as rows to be printed."""
-    return [
-        {"mutant": caught.mutant.name, "law": caught.law or "NOT CAUGHT", "seeds": caught.seeds} for caught in results
-    ]

@@ -145,33 +145,34 @@ class LateReplier(Program):
 
 
 class Raiser(Program):
-    """Raises in one of its callbacks."""
+    """Raises in one of its callbacks, now and then what ends the loop."""
 
-    __slots__ = ()
+    __slots__ = ("where",)
 
     def connection_made(self, connection: Connection) -> None:
         super().connection_made(connection)
-        self._perhaps()
+        self.where = self.pick(0, 5) if self.draw() < 0.6 else 5
+        self._perhaps(0)
 
     def data_received(self, data: bytes) -> None:
         self.connection.write(data * 3)
-        self._perhaps()
+        self._perhaps(1)
 
     def eof_received(self) -> bool:
-        self._perhaps()
+        self._perhaps(2)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._perhaps()
+        self._perhaps(3)
 
     def pause_writing(self) -> None:
-        self._perhaps()
+        self._perhaps(4)
 
     def resume_writing(self) -> None:
-        self._perhaps()
+        self._perhaps(5)
 
-    def _perhaps(self) -> None:
-        if self.draw() < 0.25:
+    def _perhaps(self, where: int) -> None:
+        if where == self.where and self.draw() < 0.7:
             self.world.leave(self.draw(), self)
 
 
@@ -192,6 +193,8 @@ class Killer(Program):
         self._kill()
 
     def _kill(self) -> None:
+        if self.draw() < 0.1:
+            self.world.stop_listening()
         for other in self.others():
             if self.draw() < 0.3:
                 other.write(self.data(self.size))
@@ -369,5 +372,5 @@ class Relay(Program):
 
 PROGRAMS: tuple[Any, ...] = (
     Echo, PoliteEcho, Chat, EarlyCloser, HalfCloser, LateReplier, Raiser, Killer, BigReplier, Source, Timed, Pauser,
-    Requeuer, Lines, Relay,
+    Pauser, Requeuer, Lines, Relay,
 )  # fmt: skip

@@ -94,6 +94,10 @@ class Promises:
             for queue in self._soon.values():
                 require(not queue or queue[0][1] >= number, 8, "a call was due and not made")
 
+    def wait_for_next_turn(self) -> bool:
+        """Whether there are calls that the loop may not sleep on."""
+        return any(self._soon.values())
+
     def next_when(self) -> float:
         """The time of the next one."""
         return min((when for when, _ in self._times.values()), default=math.inf)

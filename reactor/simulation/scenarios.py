@@ -34,6 +34,7 @@ class Scenario(NamedTuple):
     seed: int
     program: str
     size: int  # how much the program writes at once, in bytes, more or less
+    block: int  # how much of the output goes into one piece, in bytes
     epoll: bool  # over epoll, or over a selector that can ask less
     limits: tuple[tuple[str, Any], ...]  # those that are not the defaults
     peers: tuple[PeerPlan, ...]
@@ -48,6 +49,7 @@ class Draw:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed).random
         self.large = self.chance(0.005)  # more than a block of the output buffer: slow, so seldom
+        self.together = self.chance(0.25)  # all peers at the same moment, so that their events are in one batch
         self.scale = 70_000 if self.large else self.one_of(SCALES)
 
     def chance(self, probability: float) -> bool:
@@ -87,6 +89,7 @@ def make(seed: int) -> Scenario:
         seed=seed,
         program=program,
         size=draw.scale,
+        block=draw.one_of((65536, 2 + draw.scale // 2)),
         epoll=draw.chance(0.6),
         limits=tuple(_limits(draw).items()),
         peers=peers,
@@ -106,18 +109,18 @@ def _limits(draw: Draw) -> dict[str, Any]:
         "linger_seconds": draw.one_of((0.2, 1.0, 5.0)),
         "connect_seconds": draw.one_of((0.5, 3.0)),
     }
-    if draw.chance(0.7):
+    if draw.chance(0.85):
         low = draw.one_of((0, 1, draw.scale // 2, draw.scale))
-        high = low + draw.one_of((0, 1, draw.scale // 2, draw.scale * 3))
+        high = low + draw.one_of((0, 1, draw.scale // 4, draw.scale))
         hard = high + draw.one_of((0, 2, draw.scale * 3))
         limits.update(output_low_bytes=low, output_high_bytes=high, output_hard_bytes=max(1, hard))
     if draw.chance(0.5):
         limits["receive_bytes"] = draw.room(0.25)
     if draw.chance(0.5):
         limits["send_bytes"] = draw.room(0.25)
-    if draw.chance(0.3):
+    if draw.chance(0.6 if draw.together else 0.2):
         limits["accepts_per_iteration"] = draw.number(1, 3)
-    if draw.chance(0.2):
+    if draw.chance(0.3):
         limits["memory_bytes"] = draw.room(0.5)
     if draw.chance(0.5):
         limits["frame_bytes"] = draw.one_of((5, 20, 100))
@@ -141,23 +144,23 @@ def _faults(draw: Draw) -> Faults:
     if draw.chance(0.3):
         return Faults()
     return Faults(
-        again=draw.one_of((0.0, 0.05, 0.3)),
+        again=draw.one_of((0.0, 0.1, 0.4)),
         short_receive=draw.one_of((0.0, 0.1, 0.5)),
         short_send=draw.one_of((0.0, 0.1, 0.5)),
         spurious=draw.one_of((0.0, 0.0, 0.05)),
         newcomer=draw.one_of((0.0, 0.0, 0.2)),
         want=draw.one_of((0.0, 0.0, 0.2)),
         option=draw.one_of((0.0, 0.0, 0.3)),
-        descriptors=draw.one_of((1000, 1000, 1000, 1000, 4, 2)),
+        descriptors=draw.one_of((2, 4)) if draw.chance(0.1) else 1000,
     )
 
 
 def _peer(draw: Draw) -> PeerPlan:
     slow = draw.chance(0.2)
     return PeerPlan(
-        start=draw.seconds(0.5) if draw.chance(0.7) else 0.0,
+        start=0.0 if draw.together else draw.seconds(0.5),
         host=draw.number(1, 3),
-        latency=draw.one_of((0.0, 0.001, 0.05, 0.3)),
+        latency=0.0 if draw.together else draw.one_of((0.0, 0.001, 0.05, 0.3)),
         rooms=(draw.room(), draw.room(), draw.room(), draw.room()),
         pace_bytes=1 + draw.scale // 2 if slow else 1_000_000,
         pace_seconds=draw.one_of((0.01, 0.2)) if slow else 0.0,

@@ -169,7 +169,8 @@ class Witness(Protocol):
     def eof_received(self) -> bool | None:
         require(self.life == "made", 4, "eof_received came in the life {!r}", self.life)
         sent = len(self.endpoint.peer.owner.sent)
-        require(self.end_read, 4, "{} was told an end that was not there", self.connection)
+        ended = self.end_read and self.endpoint.fin_received
+        require(ended, 4, "{} was told an end that was not there", self.connection)
         require(self.delivered == sent, 5, "{} was told the end after {} bytes of {}", self.connection, self.delivered, sent)
         self.life = "eof"
         keep: bool | None = self._call("eof_received")

@@ -11,12 +11,14 @@ accepted was delivered or has a reason, every exception was logged once, and pee
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from ..core import buffers as buffers_module
 from ..core import dispatcher as dispatcher_module
 from ..core.limits import Limits
 from ..core.loop import Reactor
@@ -35,7 +37,7 @@ from .sockets import Descriptors, FakeSocket
 from .witness import WatchedConnection, Witness
 
 IDLE_TURNS = 12  # a loop that turns so often with nothing to show for it turns for nothing
-MOST_ITERATIONS = 30_000
+MOST_ITERATIONS = 10_000
 MOST_CALLBACKS = 3_000  # in one phase
 TRACE_EVENTS = 120
 
@@ -123,7 +125,6 @@ class World:
         self._dawdled = 0.0
         self._dials = 0
         self.ending = False
-        dispatcher_module.Connection = WatchedConnection  # type: ignore[misc]  # see `witness`
         self.reactor = WatchedReactor(
             limits=self.limits, selector=self.poller, clock=self.network.clock, socket_factory=self._make_socket
         )
@@ -139,7 +140,7 @@ class World:
         """All of it. What breaks a law is in the outcome."""
         law, text = 0, ""
         try:
-            with counted_log(self.books):
+            with counted_log(self.books), _watched_core(self.scenario.block):
                 self._live()
                 self.books.balance()
         except LawBroken as broken:
@@ -167,7 +168,8 @@ class World:
                 self.reactor.run()
             except (SystemExit, KeyboardInterrupt):
                 pass  # out of a program: all must be consistent, and the loop can be run again
-        self.reactor.close()
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            self.reactor.close()
 
     def _end(self) -> None:
         self.ending = True
@@ -288,6 +290,7 @@ class World:
         for witness in self.live:
             check_not_forgotten(witness, self.scenario.epoll)
             check_deadlines(witness, until, slack)
+        require(not self.promises.wait_for_next_turn(), 6, "the loop sleeps on calls that are queued")
         require(until <= self.promises.next_when() + slack, 6, "the loop sleeps past a timer, until {:.3f}", until)
         if self.door.waiting and not self.listener.closed:
             require(self.listener.resting, 1, "somebody waits to be accepted and the loop sleeps")
@@ -329,10 +332,10 @@ class World:
         self.promises.soon(True, call, *arguments)
 
     def leave(self, draw: float, program: Any) -> None:
-        """Raise out of a callback of `program`: mostly an error of its own, seldom what ends the loop."""
-        if draw < 0.02:
+        """Raise out of a callback of `program`: mostly an error of its own, now and then what ends the loop."""
+        if draw < 0.2:
             raise SystemExit(1)
-        if draw < 0.04:
+        if draw < 0.35:
             raise KeyboardInterrupt
         self.mishaps += 1
         witness = program.connection.protocol
@@ -388,6 +391,17 @@ class World:
         self.peers.append(peer)
         peer.endpoint.peer, sock.endpoint.peer = sock.endpoint, peer.endpoint
         peer.started(0)
+
+
+@contextlib.contextmanager
+def _watched_core(block: int) -> Iterator[None]:
+    """Have the dispatcher make watched connections, and the buffers blocks of that many bytes."""
+    before = dispatcher_module.Connection, buffers_module.BLOCK_BYTES
+    dispatcher_module.Connection, buffers_module.BLOCK_BYTES = WatchedConnection, block  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        dispatcher_module.Connection, buffers_module.BLOCK_BYTES = before  # type: ignore[misc]
 
 
 def simulate(seed: int, tracing: bool = False) -> Outcome:

@@ -6,11 +6,13 @@ connections that the kernel accepted and the server never saw.
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from .client import ERRORS, Client, Outcome
+from .hostile import Tally
 from .swarm import Swarm
 
 QUANTILES = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
@@ -22,7 +24,7 @@ def summarize(swarm: Swarm) -> dict[str, Any]:
 
     `messages` and `bytes` are those that came back right; `seconds` go from the first message to the last right
     answer, so that waiting in vain at the end does not dilute the rates. Latencies are in microseconds, None when
-    there was no answer.
+    there was no answer. `hostile` has a `Tally` for each kind of hostile client that was there.
     """
     outcomes = swarm.outcome_counts()
     messages = len(swarm.latencies)
@@ -44,6 +46,7 @@ def summarize(swarm: Swarm) -> dict[str, Any]:
             for name, latency in zip(QUANTILES, latencies, strict=True)
         },
         "errors": {error.value: outcomes[error] for error in ERRORS},
+        "hostile": {kind: dataclasses.asdict(tally) for kind, tally in swarm.crowd.tallies.items()},
     }
 
 
@@ -70,17 +73,33 @@ def render(swarm: Swarm, tabulate: Callable[..., str]) -> str:
     errors = {"errors": sum(figures["errors"].values())} | {
         name.replace("_", " "): count for name, count in figures["errors"].items()
     }
+    hostile = [_hostile_row(kind, tally) for kind, tally in swarm.crowd.tallies.items()]
     tables = [
-        tabulate([row], headers="keys", intfmt=",", floatfmt=",.3f", tablefmt="simple")
-        for row in (connections, traffic, latencies, errors)
+        tabulate(rows, headers="keys", intfmt=",", floatfmt=",.3f", tablefmt="simple")
+        for rows in ([connections], [traffic], [latencies], [errors], hostile)
+        if rows
     ]
     meanings = [textwrap.fill(sentence, COLUMNS) for sentence in explanations(swarm)]
     return "\n\n".join(tables + meanings)
 
 
+def _hostile_row(kind: str, tally: Tally) -> dict[str, Any]:
+    return {
+        "hostile": kind.replace("_", " "),
+        "connected": tally.connected,
+        "got EOF": tally.ended_by_eof,
+        "reset": tally.ended_by_reset,
+        "sent": _size(tally.bytes_sent),
+        "received": _size(tally.bytes_received),
+        "vanished": tally.vanished,
+    }
+
+
 def explanations(swarm: Swarm) -> list[str]:
     """A sentence for each result that is easily misread."""
     said = [f"{_clients(count)} could not connect: {why}" for why, count in swarm.failures.most_common()]
+    for (kind, why), count in swarm.crowd.failures.most_common():
+        said.append(f"{_clients(count)} of {kind.replace('_', ' ')} could not connect: {why}")
     if undecided := swarm.outcomes[Outcome.TIMED_OUT]:
         said.append(
             f"{_clients(undecided)} got no answer to the connect: the server's accept queue is full, or"
@@ -106,6 +125,14 @@ def _never_answered(client: Client) -> bool:
     """Whether it was connected, and not one byte came back to it, right or wrong."""
     had_its_chance = client.outcome is not None or client.due > 0
     return had_its_chance and not client.received and client.outcome is not Outcome.MISMATCHED
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 999.95:
+            return f"{count:,.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"
 
 
 def _clients(count: int) -> str:

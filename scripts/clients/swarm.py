@@ -11,6 +11,9 @@ connections depends on luck. Connections are held until the last client has ende
 say: only so are N clients really connected at once, and only so does a server that serves one at a time show
 it. If clients left as they finish, it would serve the next, and N polite customers in a row would look like N
 served together.
+
+Where hostile clients are asked for as well (`hostile`), they are there before the first honest one connects, and
+go when the honest ones leave. Nobody waits for them.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from reactor.net.addresses import Endpoint
 from . import descriptors
 from .client import Client, Outcome, Plan
 from .connecting import Connecting
+from .hostile import Crowd, Hostility
 from .latencies import Latencies
 from .messages import PIECE_BYTES, Messages
 from .schedule import Schedule
@@ -56,6 +60,11 @@ class Load:
     size: int  # bytes of a message
     rate: float  # messages a second, of all; 0: each client sends its next when the last is back
     timeout_seconds: float  # for a connect, and for the next byte
+    hostility: Hostility = Hostility()  # who else is there meanwhile
+
+    def descriptors(self) -> int:
+        """How many sockets it may have open at the same time."""
+        return self.connections + self.hostility.descriptors()
 
 
 def client_limits(load: Load) -> Limits:
@@ -70,7 +79,7 @@ def client_limits(load: Load) -> Limits:
         first_byte_seconds=math.inf,
         idle_seconds=math.inf,
         write_stall_seconds=math.inf,
-        memory_bytes=max(Limits().memory_bytes, load.connections * MEMORY_BYTES_EACH),
+        memory_bytes=max(Limits().memory_bytes, load.descriptors() * MEMORY_BYTES_EACH),
         blocked_seconds=math.inf,  # ten thousand first messages in one go are no accident
     )
 
@@ -102,13 +111,14 @@ class Swarm:
             on_end=self._count_ended,
             on_lost=self._count_lost,
         )
+        self.crowd = Crowd(reactor, endpoints, load.hostility, load.size)
         self._connecting = Connecting(
             reactor, endpoints, self._factories(), self._client_failed, self._begin_exchange
         )
 
     def run(self) -> None:
         """Go through all phases. After KeyboardInterrupt the figures are those of what was done."""
-        self._connecting.start()
+        self.crowd.start(self._connecting.start)
         try:
             self.reactor.run()
         finally:
@@ -168,6 +178,7 @@ class Swarm:
 
     def _leave(self) -> None:
         self.phase = Phase.LEAVING
+        self.crowd.leave()
         for client in self.clients:
             client.leave()
         self.reactor.call_later(GOODBYE_SECONDS, self._abort)

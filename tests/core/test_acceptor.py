@@ -10,12 +10,7 @@ from reactor import CloseReason, Limits, State
 from reactor.core.acceptor import ACCEPT_LOG_SECONDS, ACCEPT_SKIP_ERRNOS, REST_SECONDS
 from reactor.core.poller import READABLE
 from tests import rig
-from tests.rig import Recorder, StubReactor, StubSocket, adopt, leave, os_error
-
-
-@pytest.fixture
-def stub():
-    return StubReactor()
+from tests.rig import Recorder, StubSocket, adopt, leave, os_error
 
 
 def listening(stub, *accepts, factory=Recorder, limits=None):
@@ -51,6 +46,14 @@ def test_an_accept_storm_is_taken_in_portions(stub):
     for expected in (3, 6, 7, 7):
         stub.acceptor.accept(listener, READABLE)
         assert len(made) == expected
+
+
+@pytest.mark.parametrize(("ready", "accepted"), [(1, 1), (3, 3), (7, 5)])
+def test_newcomers_get_as_many_turns_as_there_are_in_the_batch_up_to_the_budget(stub, ready, accepted):
+    listener, made = listening(stub, *[StubSocket() for _ in range(10)], limits=Limits(accepts_per_iteration=5))
+    stub.acceptor.ready = ready
+    stub.acceptor.accept(listener, READABLE)
+    assert len(made) == accepted
 
 
 @pytest.mark.parametrize("number", sorted(ACCEPT_SKIP_ERRNOS), ids=errno.errorcode.get)
@@ -272,5 +275,3 @@ def test_a_listener_stopped_outside_a_batch_is_closed_at_once(reactor):
     reactor.acceptor.stop_listening(listener)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
-
-

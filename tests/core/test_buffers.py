@@ -45,7 +45,7 @@ def test_what_comes_out_is_what_went_in_however_little_is_taken(step):
 
 def test_any_mixture_of_appends_and_consumes_keeps_the_order():
     numbers = random.Random(1)
-    for _ in range(200):
+    for _ in range(50):
         buffer, put, taken = OutputBuffer(), bytearray(), bytearray()
         for _ in range(30):
             size = numbers.choice([0, 1, 5, 1000, BLOCK_BYTES // 2 - 1, BLOCK_BYTES // 2, BLOCK_BYTES, BLOCK_BYTES + 1])

@@ -145,7 +145,7 @@ def test_a_cancelled_call_lets_go_of_what_it_held(turn):
 def test_arming_and_cancelling_without_end_leaves_the_heap_small(turn):
     alive = [turn.arm(1, name) for name in range(10)]
     largest = 0
-    for _ in range(50_000):
+    for _ in range(20_000):
         turn.arm(1e6).cancel()
         largest = max(largest, len(turn.timers._heap))
     assert largest <= 2 * (len(alive) + COMPACT_FROM)

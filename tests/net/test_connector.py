@@ -12,7 +12,7 @@ from reactor.core.poller import WRITABLE
 from reactor.net import addresses
 from reactor.net.addresses import Endpoint
 from tests import rig
-from tests.rig import FakeClock, Recorder, adopt, leave, turn_until, turn_until_idle
+from tests.rig import Recorder, adopt, leave, turn_until, turn_until_idle
 
 pytestmark = pytest.mark.usefixtures("descriptors_come_back")
 
@@ -52,13 +52,6 @@ def outcome():
 def listening():
     with socket.create_server(("127.0.0.1", 0)) as sock:
         yield sock
-
-
-@pytest.fixture
-def timed(descriptors_come_back):
-    """A reactor whose clock stands still until it is pushed."""
-    with Reactor(clock=FakeClock()) as reactor:
-        yield reactor
 
 
 def endpoint(sock):

@@ -25,9 +25,10 @@ DEADLINE_SECONDS = 30
 ERRORS = ["refused", "reset", "closed_early", "timed_out", "mismatched"]
 KEYS = [
     "connections", "connected", "served", "never_answered", "messages", "bytes", "seconds", "messages_per_second",
-    "megabytes_per_second", "latency_us", "errors",
+    "megabytes_per_second", "latency_us", "errors", "hostile",
 ]  # fmt: skip
-NUMERIC_OPTIONS = ["--port", "--connections", "--messages", "--size", "--rate", "--timeout"]
+HOSTILE_OPTIONS = ["--slow-readers", "--firehose", "--slowloris", "--vanish", "--hostile-seconds"]
+NUMERIC_OPTIONS = ["--port", "--connections", "--messages", "--size", "--rate", "--timeout", *HOSTILE_OPTIONS]
 # One message, one piece at a time; many on their way at once; messages of more than one piece.
 LOADS = [
     pytest.param(["--size=64"], id="closed-loop"),
@@ -146,6 +147,7 @@ def test_a_good_server_gets_every_message_back_right(echo_port, options, figures
     assert figures["errors"] == dict.fromkeys(ERRORS, 0)
     assert figures["connected"] == figures["served"] == load["connections"]
     assert figures["never_answered"] == 0
+    assert figures["hostile"] == {}
     assert figures["messages"] == load["connections"] * load["messages"]
     assert figures["bytes"] == figures["messages"] * load["size"]
     assert list(figures["latency_us"].values()) == sorted(figures["latency_us"].values())
@@ -357,6 +359,14 @@ def test_too_few_descriptors_are_told_before_any_connection_is_made():
         assert select.select([listener], [], [], 0)[0] == []
     assert (result.returncode, result.stdout) == (2, "")
     assert re.fullmatch(r"run_clients: 100 connections need 132 .*RLIMIT_NOFILE.*ulimit -n 132.*\n", result.stderr)
+
+
+def test_hostile_clients_need_descriptors_too():
+    options = ["--connections=10", "--slow-readers=20", "--firehose=30", "--slowloris=40", "--vanish=20"]
+    result = run(*options, preexec_fn=descriptors_limited_to(400, 400))
+    assert (result.returncode, result.stdout) == (2, "")
+    # 100 a second vanish, and if the server does not end its side, each by a FIN keeps its socket for 5 seconds.
+    assert "620 connections need 652" in result.stderr
 
 
 def test_a_soft_limit_is_raised_without_being_asked_for(echo_port):

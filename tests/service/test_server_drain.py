@@ -57,14 +57,16 @@ def test_a_drain_waits_for_no_client_that_never_ends_its_side(reporting, ends):
         assert reporting._cut == 0
 
 
-def test_a_drain_accepts_nobody(reporting, ends):
-    with connect(address_of(reporting)) as client:
-        client.sendall(b"b")
-        receive(client, 1)
-        reporting.close()
-        wait_until(lambda: not reporting._listeners, "the listener's end")
-        with pytest.raises(ConnectionRefusedError):
-            connect(address_of(reporting))
+def test_a_drain_accepts_nobody(reporter):
+    with Server(reporter, bind=ANY_PORT, limits=Limits(drain_seconds=60)) as server:
+        with connect(address_of(server)) as client:
+            client.sendall(b"b")
+            receive(client, 1)
+            server.close()
+            wait_until(lambda: not server._listeners, "the listener's end, long before the server's")
+            with pytest.raises(ConnectionRefusedError):
+                connect(address_of(server))
+            receive_all(client)
 
 
 def test_a_second_signal_cuts_what_the_first_was_waiting_for(reporter, ends):

@@ -7,7 +7,9 @@ differs without a line in `DIFFERENCES` is a bug: of ours, or in our idea of PEP
 from __future__ import annotations
 
 from tests.support import patterned
+from tests.transcripts import orderings
 from tests.transcripts.harness import Difference, Script, shown
+from tests.transcripts.orderings import A_RESET_TELLS
 
 HELLO = b"hello"
 BIG = patterned(1 << 20)  # more than small buffers take: some of it has to wait
@@ -263,13 +265,11 @@ SCRIPTS = [
         {"data_received": [("echo",), ("hand_over",)], "heir data_received": [("write", b"heir")]},
         [("exchange", HELLO), ("send", b"?"), ("receive", 4), ("shutdown",), ("receive_end",)],
     ),
+    *orderings.SCRIPTS,
 ]
 
-A_RESET_TELLS = (
-    "The peer must not take what it has for the whole. asyncio closes the socket, and the stream ends as if all were"
-    " well."
-)
 DIFFERENCES = {
+    **orderings.DIFFERENCES,
     "abort": Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
     "an exception in data_received": Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
     "an exception in eof_received": Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),

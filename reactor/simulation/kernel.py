@@ -1,0 +1,257 @@
+"""Is the model like the real thing?
+
+A simulation proves something about the simulation. So small scripts are run twice, on the model's sockets and on
+real ones over loopback, and what each step answers is compared: the bytes, the end, EAGAIN, which error, which bits
+of epoll. The scripts go where servers break: data with an end behind it, an end with a reset behind it, a reset with
+data before it, a close with something unread, a write to somebody who has left, a queue whose door is closed.
+
+The model delivers at once here. The real network takes a moment, so a step that only looks is repeated until
+it answers what the model did, or until a deadline: then the answer stands as it is.
+
+What is not compared: sizes of real buffers, which Linux chooses; so a script that fills one compares that it fills. It is
+Linux that is modelled; elsewhere the comparison may differ and does not run.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .network import ERR, HUP, IN, OUT, RDHUP, Door, Endpoint, Network
+from .sockets import LINGER, Descriptors, FakeSocket, Faults, Watcher
+
+DEADLINE_SECONDS = 5.0
+ASKED = IN | OUT | RDHUP
+NAMES = {IN: "IN", OUT: "OUT", ERR: "ERR", HUP: "HUP", RDHUP: "RDHUP"}
+ROOM = 5000  # of a buffer of the model
+
+Script = tuple[tuple[Any, ...], ...]
+
+# A step is who does it ("door" is the listening socket), what, and with which number. Each script begins with the
+# client connected and not yet accepted, but for those whose first step is "refused".
+ACCEPTED: Script = (("door", "accept"),)
+SCRIPTS: dict[str, Script] = {
+    "data arrives and can be looked at before": ACCEPTED + (
+        ("server", "events"), ("client", "send", 5), ("server", "events"), ("server", "peek", 3), ("server", "recv", 3),
+        ("server", "recv", 9), ("server", "recv", 9), ("server", "events")),
+    "an end comes behind the data": ACCEPTED + (
+        ("client", "send", 5), ("client", "fin"), ("server", "events"), ("server", "recv", 9), ("server", "recv", 9),
+        ("server", "recv", 9), ("server", "events"), ("server", "send", 4), ("client", "recv", 9), ("server", "close"),
+        ("client", "recv", 9), ("client", "events")),
+    "both sides end": ACCEPTED + (
+        ("server", "fin"), ("server", "events"), ("client", "events"), ("client", "fin"), ("server", "events"),
+        ("server", "recv", 9), ("server", "fin"), ("server", "send", 1), ("server", "error")),
+    "our end is final for us and not for the peer": ACCEPTED + (
+        ("server", "fin"), ("server", "fin"), ("server", "send", 3), ("client", "send", 3), ("server", "recv", 9),
+        ("client", "recv", 9), ("server", "recv", 9)),
+    "data before a reset can be read after it": ACCEPTED + (
+        ("client", "send", 5), ("client", "reset"), ("server", "events"), ("server", "recv", 9), ("server", "recv", 9),
+        ("server", "recv", 9), ("server", "send", 1), ("server", "events"), ("server", "fin")),
+    "a send is told of the reset before a recv": ACCEPTED + (
+        ("client", "send", 5), ("client", "reset"), ("server", "events"), ("server", "send", 1), ("server", "recv", 9),
+        ("server", "recv", 9), ("server", "error")),
+    "a look at the error takes it": ACCEPTED + (
+        ("client", "reset"), ("server", "events"), ("server", "error"), ("server", "error"), ("server", "events"),
+        ("server", "recv", 9), ("server", "send", 1)),
+    "a reset behind an end is EPIPE, and recv still sees the end": ACCEPTED + (
+        ("client", "fin"), ("server", "events"), ("client", "reset"), ("server", "events"), ("server", "recv", 9),
+        ("server", "error"), ("server", "send", 1)),
+    "a close with input unread resets": ACCEPTED + (
+        ("client", "send", 5), ("server", "events"), ("server", "close"), ("client", "events"), ("client", "recv", 9),
+        ("client", "recv", 9)),
+    "a close with input unread resets behind the reply": ACCEPTED + (
+        ("client", "send", 5), ("server", "events"), ("server", "send", 4), ("client", "events"), ("server", "close"),
+        ("client", "events"), ("client", "recv", 9), ("client", "recv", 9)),
+    "a close with everything read ends": ACCEPTED + (
+        ("client", "send", 5), ("server", "recv", 9), ("server", "send", 4), ("server", "close"), ("client", "recv", 9),
+        ("client", "recv", 9), ("client", "events")),
+    "data for one who has closed is answered by a reset": ACCEPTED + (
+        ("server", "close"), ("client", "events"), ("client", "send", 3), ("client", "events"), ("client", "recv", 9),
+        ("client", "send", 3), ("client", "send", 3)),
+    "data behind a half-close for one who has closed": ACCEPTED + (
+        ("client", "fin"), ("server", "recv", 9), ("server", "close"), ("client", "events"), ("client", "recv", 9)),
+    "a reset while both sides have ended changes nothing": ACCEPTED + (
+        ("client", "fin"), ("server", "fin"), ("server", "events"), ("client", "events"), ("client", "reset"),
+        ("server", "events"), ("server", "recv", 9)),
+    "a reset before it is accepted": (
+        ("client", "send", 4), ("client", "reset"), ("door", "accept"), ("server", "events"), ("server", "recv", 9),
+        ("server", "recv", 9)),
+    "data and an end before it is accepted": (
+        ("door", "events"), ("client", "send", 4), ("client", "fin"), ("door", "accept"), ("door", "events"),
+        ("server", "events"), ("server", "recv", 9), ("server", "recv", 9)),
+    "nobody waits at the door": ACCEPTED + (("door", "accept"), ("door", "events")),
+    "a door that closes resets who waits": (("door", "close"), ("client", "events"), ("client", "recv", 9)),
+    "a peer that never reads": ACCEPTED + (
+        ("server", "fill"), ("server", "send", 1), ("server", "writable"), ("client", "drain"), ("server", "writable"),
+        ("server", "send", 1)),
+    "an end behind a full buffer": ACCEPTED + (
+        ("server", "fill"), ("server", "fin"), ("client", "drain"), ("client", "recv", 9), ("client", "events")),
+    "a reset drops a full buffer": ACCEPTED + (
+        ("server", "fill"), ("client", "reset"), ("server", "events"), ("server", "send", 1), ("server", "send", 1)),
+}  # fmt: skip
+
+
+class ModelFace:
+    """The scripts' sockets, in the model."""
+
+    def __init__(self) -> None:
+        self.network = Network(1)
+        self.table = Descriptors(self.network, Faults(), Watcher())
+        self._door = Door(self.network, ("10.0.0.0", 80))
+        door = FakeSocket(self.table, self._door)
+        door.listen(5)
+        client = Endpoint(self.network, "client", ROOM, ROOM, 0.001)
+        self._door.knock(client, Endpoint(self.network, "server", ROOM, ROOM, 0.001), lambda error: None)
+        self.sockets: dict[str, Any] = {"door": door, "client": FakeSocket(self.table, client)}
+
+    def close_door(self) -> None:
+        """Close the listening socket."""
+        self._door.close()
+        self.sockets["door"].endpoint = None
+        self.sockets["door"].close()
+
+    def bits(self, sock: Any) -> int:
+        """What epoll tells."""
+        return int(sock.events()) & (ASKED | ERR | HUP)
+
+    def settle(self) -> None:
+        """Let everything arrive."""
+        while (following := self.network.next_time()) < float("inf"):
+            self.network.now = following
+            self.network.run_due()
+
+    def close(self) -> None:
+        """Nothing is left behind."""
+
+
+class RealFace:
+    """The scripts' sockets, in the kernel."""
+
+    def __init__(self) -> None:
+        door = socket.create_server(("127.0.0.1", 0))
+        client = socket.create_connection(door.getsockname(), timeout=DEADLINE_SECONDS)
+        for sock in (door, client):
+            sock.setblocking(False)
+        self.sockets: dict[str, Any] = {"door": door, "client": client}
+
+    def close_door(self) -> None:
+        """Close the listening socket."""
+        self.sockets["door"].close()
+
+    def bits(self, sock: Any) -> int:
+        """What epoll tells."""
+        with select.epoll() as epoll:
+            epoll.register(sock, ASKED)
+            return sum(bits for _, bits in epoll.poll(0))
+
+    def settle(self) -> None:
+        """It does so by itself."""
+
+    def close(self) -> None:
+        """Give all sockets back."""
+        for sock in self.sockets.values():
+            sock.close()
+
+
+Face = ModelFace | RealFace
+
+
+def do(face: Face, who: str, what: str, number: int = 0) -> Any:
+    """One step of a script, and its answer."""
+    sock = face.sockets[who]
+    try:
+        answer = ACTIONS[what](face, sock, number)
+    except OSError as exc:
+        answer = errno.errorcode.get(exc.errno or 0, repr(exc))
+    face.settle()
+    return answer
+
+
+def _accept(face: Face, door: Any, _: int) -> str:
+    newcomer, _address = door.accept()
+    newcomer.setblocking(False)
+    face.sockets["server"] = newcomer
+    return "accepted"
+
+
+def _events(face: Face, sock: Any, _: int) -> str:
+    bits = face.bits(sock)
+    return " ".join(name for bit, name in NAMES.items() if bits & bit)
+
+
+def _reset(face: Face, sock: Any, _: int) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER.pack(1, 0))
+    sock.close()
+
+
+def _fill(face: Face, sock: Any, _: int) -> str:
+    """Send until the buffers of both sides are full, and stay so."""
+    refused = 0
+    while refused < 3:
+        try:
+            sock.send(b"x" * 100_000)
+            refused = 0
+        except BlockingIOError:
+            refused += 1
+            face.settle()
+            if isinstance(face, RealFace):
+                select.select((), (sock,), (), 0.05)  # what is on its way may make room yet
+    return "full"
+
+
+def _drain(face: Face, sock: Any, _: int) -> str:
+    """Read until nothing has come for a while."""
+    while True:
+        face.settle()
+        if isinstance(face, RealFace):
+            select.select((sock,), (), (), 0.2)
+        try:
+            if sock.recv(1 << 20, socket.MSG_PEEK) == b"":
+                return "drained"
+            sock.recv(1 << 20)
+        except BlockingIOError:
+            return "drained"
+
+
+ACTIONS: dict[str, Callable[[Any, Any, int], Any]] = {
+    "accept": _accept,
+    "events": _events,
+    "writable": lambda face, sock, _: bool(face.bits(sock) & OUT),
+    "send": lambda face, sock, number: sock.send(b"abcdefghi"[:number]),
+    "recv": lambda face, sock, number: sock.recv(number),
+    "peek": lambda face, sock, number: sock.recv(number, socket.MSG_PEEK),
+    "fin": lambda face, sock, _: sock.shutdown(socket.SHUT_WR),
+    "error": lambda face, sock, _: errno.errorcode.get(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "none"),
+    "close": lambda face, sock, _: face.close_door() if sock is face.sockets["door"] else sock.close(),
+    "reset": _reset,
+    "fill": _fill,
+    "drain": _drain,
+}
+LOOKING = {"events", "writable", "recv", "peek", "accept"}  # may be repeated until it answers as expected
+
+
+def compare(script: Script) -> list[tuple[tuple[Any, ...], Any, Any]]:
+    """Run `script` on both; for each step what the model and what the kernel answered."""
+    model, real = ModelFace(), RealFace()
+    answers = []
+    try:
+        for step in script:
+            expected = do(model, *step)
+            answer = do(real, *step)
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while step[1] in LOOKING and answer != expected and _may_change(answer, step) and time.monotonic() < deadline:
+                select.select((), (), (), 0.002)
+                answer = do(real, *step)
+            answers.append((step, expected, answer))
+    finally:
+        real.close()
+    return answers
+
+
+def _may_change(answer: Any, step: tuple[Any, ...]) -> bool:
+    """Whether the answer only says that something has not come yet."""
+    return step[1] in ("events", "writable") or answer == "EAGAIN"

@@ -1,0 +1,98 @@
+"""A scenario that fails, made small.
+
+A failure that was drawn has four peers with five steps each, and nine tenths of them have nothing to do with it. To
+understand it, one leaves out what can be left out: a peer, a step, a limit, a fault, half of a number. If the same law is
+still broken without it, it stays out, and the search begins again with what is left, until nothing can be left out.
+
+Every program draws from a source of its own, by the port of its peer. So that leaving out a peer does not give the
+others a new number, a peer is not removed from its place: it is told never to come.
+
+The cost: some hundred runs of a scenario that takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from .peers import PeerPlan
+from .scenarios import Scenario
+from .sockets import Faults
+
+Fails = Callable[[Scenario], bool]
+MOST_RUNS = 2000
+
+
+def shrink(scenario: Scenario, fails: Fails) -> Scenario:
+    """The smallest scenario to be found by leaving things out of `scenario` for which `fails` is still true."""
+    runs = 0
+    found = True
+    while found:
+        found = False
+        for smaller in _smaller(scenario):
+            runs += 1
+            if runs > MOST_RUNS:
+                return scenario
+            if fails(smaller):
+                scenario, found = smaller, True
+                break
+    return scenario
+
+
+def absent(plan: PeerPlan) -> bool:
+    """Whether this peer never comes."""
+    return plan.start == math.inf
+
+
+def size(scenario: Scenario) -> tuple[int, int]:
+    """How many peers come, and how many steps they take in all."""
+    coming = [plan for plan in scenario.peers if not absent(plan)]
+    return len(coming), sum(len(plan.steps) for plan in coming)
+
+
+def _smaller(scenario: Scenario) -> Iterator[Scenario]:
+    """Everything that is one thing less, the largest things first."""
+    for index, plan in enumerate(scenario.peers):
+        if not absent(plan):
+            yield _with_peer(scenario, index, plan._replace(start=math.inf, steps=()))
+    if scenario.faults != Faults():
+        yield scenario._replace(faults=Faults())
+    if scenario.close_at:
+        yield scenario._replace(close_at=0.0)
+    for index, plan in enumerate(scenario.peers):
+        for smaller in () if absent(plan) else _smaller_plans(plan):
+            yield _with_peer(scenario, index, smaller)
+    for index, (answer, plan) in enumerate(scenario.upstreams):
+        for smaller in _smaller_plans(plan):
+            upstreams = (*scenario.upstreams[:index], (answer, smaller), *scenario.upstreams[index + 1 :])
+            yield scenario._replace(upstreams=upstreams)
+    for name, value in Faults()._asdict().items():
+        if getattr(scenario.faults, name) != value:
+            yield scenario._replace(faults=scenario.faults._replace(**{name: value}))
+    for index, (name, _) in enumerate(scenario.limits):
+        if not (name.startswith("output_") and not name.startswith("output_hard")):  # these two go with the third
+            gone = [name, "output_low_bytes", "output_high_bytes"] if name == "output_hard_bytes" else [name]
+            yield scenario._replace(limits=tuple(pair for pair in scenario.limits if pair[0] not in gone))
+    if scenario.block != 65536:
+        yield scenario._replace(block=65536)
+
+
+def _with_peer(scenario: Scenario, index: int, plan: PeerPlan) -> Scenario:
+    return scenario._replace(peers=(*scenario.peers[:index], plan, *scenario.peers[index + 1 :]))
+
+
+def _smaller_plans(plan: PeerPlan) -> Iterator[PeerPlan]:
+    steps = plan.steps
+    for index in range(len(steps)):
+        yield plan._replace(steps=steps[:index] + steps[index + 1 :])
+    if plan.pace_seconds:
+        yield plan._replace(pace_bytes=1_000_000, pace_seconds=0.0)
+    if plan.latency:
+        yield plan._replace(latency=0.0)
+    if plan.start:
+        yield plan._replace(start=0.0)
+    for index, step in enumerate(steps):
+        if step[0] in ("send", "expect", "wait") and step[1] > 1:
+            half = (step[0], int(step[1]) // 2 if step[0] != "wait" else int(step[1]))
+            if half != step:
+                yield plan._replace(steps=(*steps[:index], half, *steps[index + 1 :]))

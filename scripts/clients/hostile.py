@@ -1,0 +1,251 @@
+"""Clients that mean ill, or behave as if they did, so that a person can watch the limits of a server work.
+
+A server is easily right about clients that send, wait and go. What takes servers down is done with a handful of
+connections and no skill: to send and never read, to write without end, to say a byte now and then so as not to be
+called idle, to leave in the middle of a word. Four kinds of that are here, each to be had in any number, beside the
+honest clients: the point is not whether a hostile client is well served, but what the others notice.
+
+    slow_readers    send as fast as they are let, and read not one byte of what comes back
+    firehose        sends as fast as it is let, without end, and reads all that comes back: it breaks no rule, and
+                    it is only a matter of whether others get their turn
+    slowloris       send a byte at once and one every few seconds, and never finish a message
+    vanish          send half a message and are gone, by RST and by FIN in turn, and are back at once, again and again
+
+They only count what becomes of them, and never make a run fail: it is the server's right to end them, or not to.
+They connect and begin before the honest clients connect, and end with them.
+
+What they may cost is bounded. They have a deadline of their own. A slow reader gives up on a server that takes
+`SLOW_READER_BYTES` without an answer being read, since a server that keeps all of it would take this machine's
+memory with it. Those that vanish share one rate, however many they are: each FIN occupies a local port for a
+minute (TIME_WAIT), of which the kernel has some 28,000.
+
+They live on the loop of the honest clients, so their work delays those a little, and the latencies show that too: a
+firehose keeps two processes busy, the server's and this one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from reactor import Connection, Limits, Protocol, Reactor, connect
+from reactor.net.addresses import Endpoint
+
+from . import descriptors
+from .connecting import Connecting
+from .messages import LARGEST_NUMBER, PIECE_BYTES, Messages
+
+SLOW_READER_BYTES = 64 << 20  # twice what reactor's default allows one connection to keep waiting (output_hard_bytes)
+SLOWLORIS_SECONDS = 5.0  # slowhttptest takes 10 s and slowloris.pl 100 s, against servers with longer deadlines
+VANISHES_PER_SECOND = 100.0  # of all together: half of them are FINs, so 3,000 ports at most are in TIME_WAIT
+
+
+@dataclasses.dataclass(frozen=True)
+class Hostility:
+    """How many of each kind, and for how long at most."""
+
+    slow_readers: int = 0
+    firehose: int = 0
+    slowloris: int = 0
+    vanish: int = 0
+    seconds: float = 60.0
+
+    def counts(self) -> dict[str, int]:
+        """How many of each kind that there is to be any of."""
+        counts = {kind: getattr(self, kind) for kind in KINDS}
+        return {kind: count for kind, count in counts.items() if count}
+
+    def descriptors(self) -> int:
+        """How many sockets they may have open at the same time."""
+        # Whoever vanishes by a FIN keeps its socket until the server's FIN comes, or for this long.
+        lingering = math.ceil(VANISHES_PER_SECOND * Limits().linger_seconds) if self.vanish else 0
+        return sum(self.counts().values()) + lingering
+
+
+@dataclasses.dataclass(slots=True)
+class Tally:
+    """What became of all clients of one kind."""
+
+    connected: int = 0  # times that a connection was made
+    failed: int = 0  # times that none could be
+    ended_by_eof: int = 0  # connections that the server ended in good order; not seen by who does not read up to it
+    ended_by_reset: int = 0  # and those that it, or the network, broke off
+    bytes_sent: int = 0  # taken by our kernel; of a piece of 64 KiB that is under way, nothing yet
+    bytes_received: int = 0
+    vanished: int = 0  # times that one was gone of its own will, in the middle
+
+
+class Hostile(Protocol):
+    """What all kinds have in common: they are counted, and what comes back is thrown away."""
+
+    __slots__ = (
+        "crowd",
+        "tally",
+        "connection",
+        "over",  # it was ended, or has left: what comes now is nobody's news
+    )
+
+    def __init__(self, crowd: Crowd, tally: Tally) -> None:
+        self.crowd = crowd
+        self.tally = tally
+        self.over = False
+
+    def connection_made(self, connection: Connection) -> None:
+        self.connection = connection
+        self.tally.connected += 1
+        self.crowd.members.add(self)
+        if self.crowd.over:
+            self.leave()
+
+    def data_received(self, data: bytes) -> None:
+        self.tally.bytes_received += len(data)
+
+    def eof_received(self) -> None:
+        if not self.over:
+            self.over = True
+            self.tally.ended_by_eof += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self.over:
+            self.tally.ended_by_reset += 1
+        self.over = True
+        self.crowd.members.discard(self)
+
+    def leave(self) -> None:
+        """Go, with the rest of them."""
+        self.over = True
+        self.connection.abort()
+
+
+class Flood(Hostile):
+    """Writes up to `most` bytes, as fast as the server takes them; reads what comes back, or never does."""
+
+    __slots__ = ("reads", "left")
+
+    def __init__(self, crowd: Crowd, tally: Tally, *, reads: bool, most: float) -> None:
+        super().__init__(crowd, tally)
+        self.reads = reads
+        self.left = most
+
+    def connection_made(self, connection: Connection) -> None:
+        # Writing is then resumed whenever the kernel has taken a piece, whole: one piece a turn of the loop, and
+        # the honest clients have theirs.
+        connection.set_write_buffer_limits(high=0)
+        if not self.reads:
+            connection.pause_reading()
+        super().connection_made(connection)
+        self._write_piece()
+
+    def resume_writing(self) -> None:
+        self.tally.bytes_sent += PIECE_BYTES
+        self._write_piece()
+
+    def _write_piece(self) -> None:
+        if self.left > 0 and not self.over:
+            self.left -= PIECE_BYTES
+            self.connection.write(self.crowd.piece)
+
+
+class Slowloris(Hostile):
+    """Sends a byte at a time. What this does to a server depends on what it waits for: see `frame_seconds`."""
+
+    __slots__ = ()
+
+    def connection_made(self, connection: Connection) -> None:
+        super().connection_made(connection)
+        self._send_byte()
+
+    def _send_byte(self) -> None:
+        if not self.over:
+            self.tally.bytes_sent += 1
+            self.connection.write(self.crowd.piece[:1])
+            self.crowd.reactor.call_later(SLOWLORIS_SECONDS, self._send_byte)
+
+
+class Vanisher(Hostile):
+    """Sends half a message, stays for its share of the common rate, is gone, and sends another in its place."""
+
+    __slots__ = ()
+
+    def connection_made(self, connection: Connection) -> None:
+        super().connection_made(connection)
+        if not self.over:
+            self.tally.bytes_sent += len(self.crowd.half_message)
+            connection.write(self.crowd.half_message)
+        self.crowd.reactor.call_later(self.crowd.vanish_seconds, self._vanish)
+
+    def _vanish(self) -> None:
+        if not self.over:
+            self.over = True
+            self.tally.vanished += 1
+            if self.tally.vanished % 2:
+                self.connection.abort()
+            else:
+                self.connection.close()
+        self.crowd.come_again()
+
+
+KINDS: dict[str, Callable[[Crowd, Tally], Hostile]] = {
+    "slow_readers": functools.partial(Flood, reads=False, most=SLOW_READER_BYTES),
+    "firehose": functools.partial(Flood, reads=True, most=math.inf),
+    "slowloris": Slowloris,
+    "vanish": Vanisher,
+}
+
+
+class Crowd:
+    """All hostile clients of a run against the server at `endpoints`, whose honest messages have `size` bytes."""
+
+    def __init__(self, reactor: Reactor, endpoints: list[Endpoint], hostility: Hostility, size: int) -> None:
+        self.reactor = reactor
+        self.tallies = {kind: Tally() for kind in hostility.counts()}
+        self.failures: Counter[tuple[str, str]] = Counter()  # by kind, and why no connection could be made
+        self.members: set[Hostile] = set()  # those that are connected
+        self.over = False
+        # Of a number that no honest client has: should a server mix up their streams, that is seen.
+        self.piece = Messages(PIECE_BYTES).piece(LARGEST_NUMBER, 0, PIECE_BYTES)
+        self.half_message = self.piece[: size // 2]
+        self.vanish_seconds = hostility.vanish / VANISHES_PER_SECOND
+        self._endpoints = endpoints
+        self._hostility = hostility
+        self._left: Iterator[tuple[str, int]] = iter(hostility.counts().items())
+
+    def start(self, on_done: Callable[[], object]) -> None:
+        """Connect them, each of which begins at once; call `on_done` when all are connected or cannot be."""
+        if self.tallies:
+            self.reactor.call_later(self._hostility.seconds, self.leave)
+        self._connect_next(on_done)
+
+    def _connect_next(self, on_done: Callable[[], object]) -> None:
+        """One kind after the other, so that a failure is known for whose it is."""
+        kind, count = next(self._left, (None, 0))
+        if kind is None or self.over:
+            on_done()
+            return
+        factories = itertools.repeat(self._factory(kind), count)
+        failed, done = functools.partial(self._failed, kind), functools.partial(self._connect_next, on_done)
+        Connecting(self.reactor, self._endpoints, factories, failed, done).start()
+
+    def _factory(self, kind: str) -> Callable[[], Hostile]:
+        return functools.partial(KINDS[kind], self, self.tallies[kind])
+
+    def _failed(self, kind: str, exc: OSError) -> None:
+        self.tallies[kind].failed += 1
+        self.failures[kind, descriptors.explain(exc)] += 1
+        if kind == "vanish":
+            self.reactor.call_later(self.vanish_seconds, self.come_again)
+
+    def come_again(self) -> None:
+        """One has vanished: its place is taken by the next."""
+        if not self.over:
+            connect(self.reactor, self._factory("vanish"), self._endpoints, functools.partial(self._failed, "vanish"))
+
+    def leave(self) -> None:
+        """All end. Again does nothing."""
+        self.over = True
+        for member in self.members:
+            member.leave()

@@ -1,0 +1,92 @@
+"""Run the simulation: many seeds, one seed with its trace, or the mutants.
+
+A seed is a whole scenario, so the two questions that one has are asked with a number each. "Is everything well?" goes
+through many seeds and ends with a summary, or with the first failure: its seed, the law that it breaks, the last events
+before, and the same made as small as possible. "What happens in this one?" shows a single seed the same way.
+"How much would it notice?" breaks the reactor on purpose, one bug after the other, and says how soon each is found.
+
+Nothing is downloaded, nothing listens anywhere, and no time is spent waiting: any Python from 3.11 will do.
+
+Usage: make sim [SEEDS=10000], make sim SEED=1234, make sim ARGS=--mutants
+"""
+
+import argparse
+import sys
+import time
+
+from reactor.simulation.mutants import MUTANTS, hunt
+from reactor.simulation.summary import Summary, explain_seed, survey
+
+PROGRESS_SECONDS = 2.0
+MUTANT_SEEDS = 4000
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    if arguments.mutants:
+        return show_mutants()
+    if arguments.seed is not None:
+        return show_seed(arguments.seed)
+    return show_survey(range(arguments.first, arguments.first + arguments.seeds))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run the reactor on a simulated network.")
+    parser.add_argument("--seeds", type=natural, default=10_000, metavar="N", help="go through N seeds (10000)")
+    parser.add_argument("--first", type=natural, default=0, metavar="N", help="the first of them (0)")
+    parser.add_argument("--seed", type=natural, metavar="N", help="show what happens in seed N, and nothing else")
+    parser.add_argument("--mutants", action="store_true", help="break the reactor on purpose and see what notices")
+    return parser.parse_args()
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def show_survey(seeds: range) -> int:
+    """Go through them, say how far it is, and end with the summary or with the first failure."""
+    began = time.process_time()
+    told_at = [time.monotonic()]
+
+    def tell(summary: Summary) -> None:
+        if time.monotonic() - told_at[0] >= PROGRESS_SECONDS:
+            told_at[0] = time.monotonic()
+            print(f"{summary.scenarios:,} of {len(seeds):,} scenarios", file=sys.stderr)
+
+    summary, failed = survey(seeds, tell)
+    for line in summary.lines(time.process_time() - began):
+        print(line)
+    if failed is None:
+        print("every law held")
+        return 0
+    print()
+    show_seed(failed)
+    print(f"\nshow it again: make sim SEED={failed}")
+    return 1
+
+
+def show_seed(seed: int) -> int:
+    """Its trace; status 1 when it breaks a law."""
+    last = ""
+    for line in explain_seed(seed):
+        print(line)
+        last = line
+    return int(last != "every law held")
+
+
+def show_mutants() -> int:
+    """A line for each; status 1 when one was not found."""
+    missed = 0
+    print(f"{'law':>3} {'seeds':>6}  mutant")
+    for mutant in MUTANTS:
+        caught = hunt(mutant, range(MUTANT_SEEDS))
+        missed += not caught.law
+        print(f"{caught.law or '-':>3} {caught.seeds:>6}  {mutant.name}" + ("" if caught.law else "  NOT CAUGHT"), flush=True)
+    print(f"{len(MUTANTS) - missed} of {len(MUTANTS)} caught")
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

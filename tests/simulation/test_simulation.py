@@ -1,0 +1,91 @@
+"""The laws hold, in some thousand scenarios; and the simulation is what it says: seeded, broad, and gone without a trace."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from reactor.core import buffers, dispatcher
+from reactor.core.connection import Connection
+from reactor.core.states import CloseReason
+from reactor.simulation.laws import STEP_COUNT, STEPS
+from reactor.simulation.scenarios import ALL_PROGRAMS, make
+from reactor.simulation.sockets import Faults
+from reactor.simulation.summary import Summary, explain_seed, survey
+from reactor.simulation.world import simulate
+from tests.support import ROOT
+
+CHUNK = 500
+CHUNKS = 5  # more of them are for `make sim`
+totals = Summary()
+
+
+@pytest.mark.parametrize("first", range(0, CHUNK * CHUNKS, CHUNK))
+def test_every_law_holds(first):
+    summary, failed = survey(range(first, first + CHUNK))
+    totals.add_all(summary)
+    assert failed is None, "\n".join(explain_seed(failed))
+
+
+def test_all_of_them_together_have_been_everywhere():
+    if totals.scenarios < CHUNK * CHUNKS:
+        pytest.skip("only when all of the scenarios above were run")
+    assert {(before, after) for before, following in STEPS.items() for after in following} == totals.steps
+    assert len(totals.steps) == STEP_COUNT
+    unknown_here = {CloseReason.DRAIN_TIMEOUT.value}  # a drain belongs to `Server`, which is no part of this
+    assert set(totals.reasons) == {reason.value for reason in CloseReason} - unknown_here
+    assert {"EAGAIN", "EMFILE", "accept: newcomer", "accept: want", "setsockopt", "short recv", "short send", "spurious"} \
+        == set(totals.faults)  # fmt: skip
+
+
+def test_every_program_and_both_demultiplexers_are_drawn():
+    scenarios = [make(seed) for seed in range(400)]
+    assert {scenario.program for scenario in scenarios} == set(ALL_PROGRAMS)
+    assert {scenario.epoll for scenario in scenarios} == {True, False}
+    assert {step[0] for scenario in scenarios for plan in scenario.peers for step in plan.steps} >= {
+        "send", "trickle", "wait", "expect", "stop", "read", "fin", "end", "close", "reset", "cut", "drop", "dead", "vanish",
+    }  # fmt: skip
+    for name in Faults._fields:
+        assert len({getattr(scenario.faults, name) for scenario in scenarios}) > 1, name
+
+
+def test_a_seed_is_the_same_scenario_in_any_process():
+    program = (
+        "from reactor.simulation.summary import survey, explain_seed\n"
+        "summary, _ = survey(range(60))\n"
+        "print(summary.digest, *explain_seed(8), sep='\\n')"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": number, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=True, timeout=50,
+        ).stdout
+        for number in ("1", "2")
+    ]  # fmt: skip
+    assert runs[0] == runs[1]
+    assert runs[0].startswith(f"{survey(range(60))[0].digest}\n")
+
+
+def test_looking_on_changes_nothing():
+    silent, traced = simulate(21), simulate(21, tracing=True)
+    assert traced.trace and not silent.trace
+    assert silent._replace(trace=[]) == traced._replace(trace=[])
+
+
+def test_a_trace_tells_what_happened():
+    text = "\n".join(explain_seed(4))
+    assert text.startswith("seed 4: ")
+    assert "peer 0" in text and "dispatch" in text and "descriptor 1000000 accept" in text
+    assert text.endswith("every law held")
+
+
+def test_afterwards_all_is_as_it_was():
+    logger = logging.getLogger("reactor")
+    before = logger.propagate, logger.level, list(logger.handlers), len(os.listdir("/dev/fd")), buffers.BLOCK_BYTES
+    for seed in range(30):
+        simulate(seed)
+    assert dispatcher.Connection is Connection
+    after = logger.propagate, logger.level, list(logger.handlers), len(os.listdir("/dev/fd")), buffers.BLOCK_BYTES
+    assert after == before

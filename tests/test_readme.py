@@ -1,0 +1,147 @@
+"""The README is the first program that a newcomer runs: what it says is run here, and what it shows is compared.
+
+Its Python blocks are run as they stand (on a free port), the commands of its console blocks are run or, where that
+would be this very test suite or take minutes, at least known to make; and the tables that speak of the code are those
+that the code gives.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from reactor.core import protocol
+from scripts.readme_tables import with_tables
+from tests import support
+
+README = (support.ROOT / "README.md").read_text()
+PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+CONSOLE_BLOCKS = re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+COMMANDS = [
+    line.removeprefix("$ ").split("   #")[0].strip()
+    for block in CONSOLE_BLOCKS
+    for line in block.splitlines()
+    if line.startswith("$ ")
+]
+SERVE_FOR_EVER = [block for block in PYTHON_BLOCKS if re.search(r"\.run\(\)\n\Z", block)]
+FIXED_ADDRESS = "127.0.0.1:9000"
+
+
+def make(*arguments: str, **options: object) -> list[str]:
+    return ["make", f"PYTHON={sys.executable}", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Without what a surrounding `make test ARGS=...` hands down."""
+    inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "ARGS")
+    return {name: value for name, value in support.package_environment().items() if name not in inherited}
+
+
+@pytest.mark.parametrize("block", SERVE_FOR_EVER)
+def test_a_server_in_the_readme_serves(block: str, tmp_path: pathlib.Path) -> None:
+    assert FIXED_ADDRESS in block
+    port = support.free_port()
+    program = tmp_path / "program.py"
+    program.write_text(block.replace(FIXED_ADDRESS, f"127.0.0.1:{port}"))
+    with support.running([sys.executable, program]) as server:
+        with support.wait_until(lambda: connected(port), "it listens") as client:
+            client.sendall(b"hello")
+            assert support.receive(client, 5) == b"hello"
+        assert server.terminate() == 0
+
+
+def connected(port: int) -> object:
+    try:
+        return support.connect(("127.0.0.1", port))
+    except ConnectionRefusedError:
+        return None
+
+
+@pytest.mark.parametrize("block", [block for block in PYTHON_BLOCKS if block not in SERVE_FOR_EVER])
+def test_a_program_in_the_readme_runs_to_its_end(block: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", block],
+        env=support.package_environment(),
+        capture_output=True,
+        text=True,
+        timeout=support.DEADLINE_SECONDS,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "the server said b'hello'\n5 bytes received\n"
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make ")])
+def test_make_knows_every_command_of_the_readme(command: str) -> None:
+    words = command.split()[1:]
+    result = subprocess.run(
+        make("-n", *words), cwd=support.ROOT, env=environment(), capture_output=True, text=True, timeout=20
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_two_commands_of_the_readme_work_together() -> None:
+    server_command, clients_command = COMMANDS[:2]
+    assert server_command == "make run-server" and clients_command == "make run-clients N=100"
+    port = f"PORT={support.free_port()}"
+    with support.running(make("run-server", port), cwd=support.ROOT, env=environment()) as server:
+        server.wait_until_listening()
+        clients = subprocess.run(
+            make("run-clients", "N=100", port),
+            cwd=support.ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=50,
+        )
+        os.kill(child_of(server.pid), 15)
+        assert server.wait() == 0
+    assert clients.returncode == 0, clients.stdout + clients.stderr
+
+
+def child_of(pid: int) -> int:
+    """The server is the only child of make: a signal to make itself would hide the server's exit status."""
+    return int(pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def test_its_tables_say_what_the_code_says() -> None:
+    assert with_tables(README) == README, "make them anew: python scripts/readme_tables.py"
+
+
+def test_its_grammar_is_that_of_the_protocol() -> None:
+    grammar = re.findall(r"^ +((?:life|writing) +=.*)$", protocol.__doc__ or "", re.MULTILINE)
+    assert len(grammar) == 2
+    assert re.findall(r"^ +((?:life|writing) +=.*)$", README, re.MULTILINE) == grammar
+
+
+def test_every_invariant_names_tests_that_exist() -> None:
+    invariants = README[README.index("<!-- invariants -->") : README.index("<!-- /invariants -->")]
+    entries = re.split(r"^\d+\. ", invariants, flags=re.MULTILINE)[1:]
+    files = list((support.ROOT / "tests").rglob("test_*.py"))
+    tests = {name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
+    assert len(entries) >= 10
+    for entry in entries:
+        named = re.findall(r"`(test_\w+)`", entry)
+        assert named and set(named) <= tests, f"{set(named) - tests} in {entry}"
+
+
+def test_every_file_that_the_tour_names_is_there() -> None:
+    named = re.findall(r"`((?:core|net|service|apps)/\w+\.py)`", README)
+    missing = [name for name in named if not (support.ROOT / "reactor" / name).exists()]
+    assert named and not missing
+
+
+def test_the_tour_leaves_no_file_out() -> None:
+    floors = ("core", "net", "service", "apps")
+    files = {
+        f"{floor}/{path.name}"
+        for floor in floors
+        for path in (support.ROOT / "reactor" / floor).glob("*.py")
+        if path.name != "__init__.py"
+    }
+    tour = README[README.index("## A tour") : README.index("## The life")]
+    assert files <= set(re.findall(r"`((?:core|net|service|apps)/\w+\.py)`", tour))
