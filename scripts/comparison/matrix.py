@@ -13,6 +13,13 @@ from typing import Any
 
 SEEN_CHARACTERS = 110
 NOT_APPLICABLE = re.compile(r"not applicable to \w+: (.*)", re.DOTALL)
+PLAIN_WORDS = [  # what exceptions say that were not made for a reader; and no paths of the machine that it ran on
+    (re.compile(r"^subprocess\.TimeoutExpired: .* timed out after ([\d.]+?)(\.0)? seconds.*"), r"it did not end within \1 s"),
+    (re.compile(r"^TimeoutError: timed out$"), "no answer, and no end"),
+    (re.compile(r"^ConnectionResetError: .*"), "reset by the server"),
+    (re.compile(r"^BrokenPipeError: .*"), "ended by the server"),
+    (re.compile(r"(/[\w.+-]+){2,}/"), ""),
+]
 ROW_ORDER = "ARWELS"
 
 Outcome = Mapping[str, Any]  # a line of outcomes.py
@@ -56,6 +63,8 @@ def seen(outcome: Outcome) -> str:
     lines = re.sub(r"^(AssertionError|Failed): ", "", outcome["said"].strip()).splitlines()
     told = 2 if lines and lines[0].endswith(":") else 1  # "it floods the log:" wants to be followed by something
     line = " ".join(" ".join(lines[:told]).split())
+    for pattern, words in PLAIN_WORDS:
+        line = pattern.sub(words, line)
     if len(line) > SEEN_CHARACTERS:
         line = line[: SEEN_CHARACTERS - 1].rstrip() + "…"
     return f"`{line.replace('`', chr(39))}`"

@@ -283,7 +283,7 @@ def test_a7_at_exit_the_own_path_is_unlinked(serve, tmp_path):
     path = tmp_path / "socket"
     with serve("echo", f"unix:{path}") as server:
         server.terminate()
-    assert not path.exists()
+    assert not path.exists(), "it leaves its path behind"
 
 
 def test_a7_at_exit_the_path_of_a_successor_is_not_unlinked(serve, tmp_path):
@@ -312,7 +312,7 @@ def test_a8_port_0_with_both_families(serve):
     with serve("echo", ":0") as server:
         addresses = [socket_address(text) for text in server.addresses]
         assert {":" in host for host, _ in addresses} == {True, False}, server.addresses
-        assert len({port for _, port in addresses}) == 1, server.addresses
+        assert len({port for _, port in addresses}) == 1, f"two ports: {server.addresses}"
         for host in ("127.0.0.1", "::1"):
             with connect((host, addresses[0][1])) as client:
                 assert exchange(client, b"x") == b"x"

@@ -55,6 +55,9 @@ def test_what_was_seen_is_the_first_line_of_the_message_and_fits_into_a_note():
         "`it floods the log: socket.accept() out`"
     )
     assert matrix.seen(outcome("a", said="assert b'`' == b''")) == "`assert b''' == b''`"
+    slow = "subprocess.TimeoutExpired: Command '['/usr/bin/python', 'x']' timed out after 8.0 seconds"
+    assert matrix.seen(outcome("a", said=slow)) == "`it did not end within 8 s`"
+    assert matrix.seen(outcome("a", said="'unix:/tmp/some/where/socket' is gone")) == "`'unix:socket' is gone`"
     assert len(matrix.seen(outcome("a", said="x" * 1000))) == matrix.SEEN_CHARACTERS + 2
 
 
