@@ -10,6 +10,12 @@
 ##     HOST= PORT=         where the server is, as above
 ##     ARGS=               more options of scripts/run_clients.py
 ## make ladder         climb scripts/ladder/ with N clients and MESSAGES each: the README's table
+## make bench          what an echo costs: ours beside asyncio, threads, a bare epoll loop and C, in interleaved rounds
+##     ROUNDS=5            how many; a round takes about a minute
+##     ARGS=               more options of scripts/bench.py rounds
+## make bench-rivals   the same with uvloop, Twisted, Tornado, trio, curio and gevent, installed in .venv for it
+## make bench-instructions  user-space instructions per echo, counted by valgrind; ARGS=--profile: ours by function
+## make bench-pictures  draw what the last bench saved, as SVG in scripts/benchmarks/pictures/
 ## make test           run the tests; ARGS= goes to pytest: make test ARGS="-k echo -x"
 ## make sim            run the reactor on a simulated network; needs Python alone, no .venv
 ##     SEEDS=10000         how many scenarios, each of them drawn from its number
@@ -17,6 +23,9 @@
 ##     ARGS=               more options of scripts/sim.py: --mutants, --first N
 ## make rivals         put tests/failures/ to other people's servers too, one by one: half an hour, one matrix
 ##                     ARGS="--only trio --rows A1 W1": a part of it; ARGS=--readme: what was kept, into the README
+## make soak           leave a server among honest and hostile clients; see what it leaks
+##     MINUTES=10          how long, or a part of one
+##     ARGS=               more options of scripts/soak.py: --json FILE
 ## make lint           ruff on everything, mypy --strict on reactor/
 ## make clean          remove .venv and whatever tools and builds left behind
 ## make help           this
@@ -33,12 +42,14 @@ N        = 100
 MESSAGES = 100
 SIZE     = 64
 RATE     = 0
+ROUNDS   = 5
 SEEDS    = 10000
 SEED     =
+MINUTES  = 10
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder test sim rivals lint clean
+.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test sim rivals soak lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -80,6 +91,22 @@ ladder:
 	@$(python) scripts/environment.py test
 	@exec .venv/bin/python scripts/ladder.py --connections $(call quote,$(N)) --messages $(call quote,$(MESSAGES)) $(ARGS)
 
+bench:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python scripts/bench.py rounds --rounds $(call quote,$(ROUNDS)) $(ARGS)
+
+bench-rivals:
+	@$(python) scripts/environment.py test rivals
+	@exec .venv/bin/python scripts/bench.py rounds --rivals --rounds $(call quote,$(ROUNDS)) $(ARGS)
+
+bench-instructions:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python scripts/bench.py instructions $(ARGS)
+
+bench-pictures:
+	@$(python) scripts/environment.py test bench
+	@exec .venv/bin/python scripts/bench.py pictures $(ARGS)
+
 test:
 	@$(python) scripts/environment.py test
 	@exec .venv/bin/python -m pytest $(ARGS)
@@ -90,6 +117,10 @@ sim:
 rivals:
 	@$(python) scripts/environment.py test rivals
 	@exec .venv/bin/python scripts/rivals.py $(ARGS)
+
+soak:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python scripts/soak.py --minutes $(call quote,$(MINUTES)) $(ARGS)
 
 # ruff reads no setup.cfg, pyproject.toml holds the build system alone, and one more file at the top for
 # these few words is not worth it. --isolated: no configuration above this directory has a say either.

@@ -18,7 +18,7 @@ from reactor.simulation.mutants import MUTANTS, hunt
 from reactor.simulation.summary import Summary, explain_seed, survey
 
 PROGRESS_SECONDS = 2.0
-MUTANT_SEEDS = 4000
+MUTANT_SEEDS = 2000
 
 
 def main() -> int:
@@ -83,7 +83,10 @@ def show_mutants() -> int:
     for mutant in MUTANTS:
         caught = hunt(mutant, range(MUTANT_SEEDS))
         missed += not caught.law
-        print(f"{caught.law or '-':>3} {caught.seeds:>6}  {mutant.name}" + ("" if caught.law else "  NOT CAUGHT"), flush=True)
+        print(
+            f"{caught.law or '-':>3} {caught.seeds:>6}  {mutant.name}" + ("" if caught.law else "  NOT CAUGHT"),
+            flush=True,
+        )
     print(f"{len(MUTANTS) - missed} of {len(MUTANTS)} caught")
     return int(missed > 0)
 

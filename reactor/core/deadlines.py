@@ -85,7 +85,8 @@ class Deadlines:
         armed, ticks = connection.tick, when / TICK_SECONDS
         if ticks == math.inf or (armed is not None and armed.when <= when):  # never, or soon enough
             return
-        rounded = math.ceil(ticks) * TICK_SECONDS
+        whole = math.ceil(ticks)
+        rounded = (whole if whole * TICK_SECONDS >= when else whole + 1) * TICK_SECONDS  # the division may round down
         if armed is not None:
             if armed.when <= rounded:
                 return

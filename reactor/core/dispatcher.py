@@ -182,9 +182,10 @@ class Dispatcher:
         """What `recv` brought, when it may be the end, or more than a small message, or not be wanted any more."""
         if not data:
             self._receive_eof(connection)
-        elif connection.state.delivers:
-            if len(data) == connection.receive_bytes:  # there is more than fits: ask for more from now on
-                connection.receive_bytes = connection.limits.receive_bytes
+            return
+        if len(data) == connection.receive_bytes:  # there is more than fits: ask for more from now on
+            connection.receive_bytes = connection.limits.receive_bytes
+        if connection.state.delivers:
             connection.heard_at = self.timers.now
             self.received.append(len(data))
             try:

@@ -95,6 +95,17 @@ def resolve(address: Address) -> list[Endpoint]:
     return _lookup(address.host or "localhost", address)
 
 
+def resolve_now(address: Address) -> list[Endpoint] | None:
+    """`resolve` where that cannot block, for a path or a number; None for a name."""
+    if address.path is not None:
+        return resolve(address)
+    for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(family, address.host)
+            return [Endpoint(family, (address.host, address.port, *rest))]
+    return None
+
+
 def _lookup(host: str | None, address: Address) -> list[Endpoint]:
     try:
         found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -23,7 +23,10 @@ from ..core.loop import Reactor
 from ..core.poller import WRITABLE
 from ..core.protocol import Protocol
 from ..core.timers import Handle
-from .addresses import Address, Endpoint, parse, resolve
+from .addresses import Address, Endpoint, parse, resolve, resolve_now
+
+MOST_LOOK_UPS = 64  # threads that may wait for the resolver at once; a resolver that hangs must not collect more
+_look_ups = threading.BoundedSemaphore(MOST_LOOK_UPS)
 
 
 class Connector:
@@ -149,9 +152,10 @@ def connect(
     """Connect to `address`, and make a protocol by `factory` when that is done.
 
     `address` is text (`HOST:PORT`, `[V6]:PORT`, `unix:PATH`) or endpoints as `addresses.resolve` gives them. A
-    name is looked up on a thread of its own, since getaddrinfo(3) blocks. When no connection can be made, or
-    none within `limits.connect_seconds`, `on_failure` is called once with the OSError of the last try. Call it on
-    the reactor's thread. ValueError for text that is no address; RuntimeError when the reactor is closed.
+    name is looked up on a thread of its own, since getaddrinfo(3) blocks; at most `MOST_LOOK_UPS` are at a time. When
+    no connection can be made, or none within `limits.connect_seconds`, `on_failure` is called once with the OSError
+    of the last try. Call it on the reactor's thread. ValueError for text that is no address; RuntimeError when the
+    reactor is closed.
     """
     reactor.check_open()
     parsed = parse(address) if isinstance(address, str) else None
@@ -161,11 +165,28 @@ def connect(
     if isinstance(address, list):
         connector.start(address)
     elif parsed is not None:
-        threading.Thread(target=_look_up, args=(reactor, connector, parsed), daemon=True).start()
+        _start(reactor, connector, parsed)
     return connector
 
 
+def _start(reactor: Reactor, connector: Connector, address: Address) -> None:
+    endpoints = resolve_now(address)
+    if endpoints is not None:
+        connector.start(endpoints)
+    elif _look_ups.acquire(blocking=False):
+        threading.Thread(target=_look_up, args=(reactor, connector, address), daemon=True).start()
+    else:
+        connector.fail(OSError(errno.EAGAIN, f"{MOST_LOOK_UPS} names are being looked up already; try again later"))
+
+
 def _look_up(reactor: Reactor, connector: Connector, address: Address) -> None:
+    try:
+        _tell(reactor, connector, address)
+    finally:
+        _look_ups.release()
+
+
+def _tell(reactor: Reactor, connector: Connector, address: Address) -> None:
     answer: tuple[Callable[..., object], object]
     try:
         answer = connector.start, resolve(address)

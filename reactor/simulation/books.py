@@ -53,18 +53,31 @@ class Books(Watcher):
         elif what == "send":
             sent = self._sent.get(sock.number, 0)
             budget = world.limits.send_bytes
-            require(sent < OVER, 8, "descriptor {} is sent more, and {} bytes of {} are gone", sock.number, sent % OVER, budget)
+            require(
+                sent < OVER,
+                8,
+                "descriptor {} is sent more, and {} bytes of {} are gone",
+                sock.number,
+                sent % OVER,
+                budget,
+            )
             if sent >= budget:  # one call more, for what the kernel did not take of a message (it mostly takes nothing)
                 self._sent[sock.number] = sent + OVER
         elif what == "accept":
             self._accepts += 1
             budget = world.limits.accepts_per_iteration
-            require(self._accepts <= budget, 8, "accept is called {} times in a turn, and {} are allowed", self._accepts, budget)
+            require(
+                self._accepts <= budget,
+                8,
+                "accept is called {} times in a turn, and {} are allowed",
+                self._accepts,
+                budget,
+            )
         elif what == "close":
             world.network.happened += 1
             if isinstance(sock.endpoint, Endpoint) and isinstance(sock.endpoint.owner, Witness):
-                require(world.phase in ("reap", "close"), 7, "descriptor {} is closed in the phase {}, where events may "
-                        "still be dispatched", sock.number, world.phase)  # fmt: skip
+                require(world.phase in ("reap", "close"), 7, "descriptor {} is closed in the phase {}, where events "
+                        "may still be dispatched", sock.number, world.phase)  # fmt: skip
         if world.network.note is not None:
             world.network.note(f"descriptor {sock.number}", what)
 
@@ -74,7 +87,12 @@ class Books(Watcher):
         entry = world.waiter.batch.get(sock.number)
         require(entry is not None, 7, "{} is called for descriptor {}, of which no event told", what, sock.number)
         if entry is not None:
-            require(entry[0] is sock, 7, "an event for the former owner of descriptor {} has reached the new one", sock.number)
+            require(
+                entry[0] is sock,
+                7,
+                "an event for the former owner of descriptor {} has reached the new one",
+                sock.number,
+            )
             require(entry[2] == 0, 8, "descriptor {} is read more than once for one event", sock.number)
             entry[2] += 1
 
@@ -123,7 +141,13 @@ class Books(Watcher):
         world = self.world
         require(not world.live, 3, "{} connections were not told of their end", len(world.live))
         require(not world.table.open, 7, "descriptors are left open: {}", sorted(world.table.open))
-        require(self.logged == world.mishaps, 9, "programs raised {} times, and {} errors were logged", world.mishaps, self.logged)
+        require(
+            self.logged == world.mishaps,
+            9,
+            "programs raised {} times, and {} errors were logged",
+            world.mishaps,
+            self.logged,
+        )
         self._check_counters()
         self._let_peers_finish()
         for peer in world.peers:
@@ -134,11 +158,22 @@ class Books(Watcher):
         require(counters.open == 0, 10, "{} connections were opened and not counted as closed", counters.open)
         delivered = sum(witness.delivered for witness in world.witnesses)
         taken = sum(witness.endpoint.taken for witness in world.witnesses if witness.life != "new")
-        require(counters.bytes_received == delivered, 5, "{} bytes were delivered, and {} counted", delivered, counters.bytes_received)
+        require(
+            counters.bytes_received == delivered,
+            5,
+            "{} bytes were delivered, and {} counted",
+            delivered,
+            counters.bytes_received,
+        )
         require(counters.bytes_sent == taken, 5, "{} bytes were sent, and {} counted", taken, counters.bytes_sent)
         errors, mishaps = counters.callback_errors, world.loop_mishaps
         require(errors == mishaps, 9, "{} calls raised, and {} are counted", mishaps, errors)
-        require(counters.buffered_bytes == 0, 6, "{} bytes are counted as buffered when all is over", counters.buffered_bytes)
+        require(
+            counters.buffered_bytes == 0,
+            6,
+            "{} bytes are counted as buffered when all is over",
+            counters.buffered_bytes,
+        )
 
     def _let_peers_finish(self) -> None:
         """What is on its way arrives."""
@@ -156,7 +191,8 @@ class Books(Watcher):
         if reason is not None and reason.value in CLEAN:
             require(peer.at_end and peer.received == len(witness.accepted), 5,
                     "a polite peer has read {} bytes of {} and then {}, though its connection ended for {} (E3)",
-                    peer.received, len(witness.accepted), "the end" if peer.at_end else f"error {peer.broken}", reason.value)  # fmt: skip
+                    peer.received, len(witness.accepted), "the end" if peer.at_end else f"error {peer.broken}",
+                    reason.value)  # fmt: skip
 
 
 class _Counter(logging.Handler):

@@ -71,11 +71,12 @@ class Waiter:
         network = self.network
         network.run_due()
         found = self.ready()
+        if self.real:  # nobody else is there who could change it while we wait
+            found += [(fd, IN) for fd in select.select(self.real, (), (), 0)[0]]
         if not found and (timeout is None or timeout > 0):
             found = self._sleep(math.inf if timeout is None or timeout >= FOREVER_SECONDS else timeout)
         if len(found) > 1:
-            network_draw = network.draw
-            found = [event for _, _, event in sorted((network_draw(), event[0], event) for event in found)]
+            found = [event for _, event in sorted((network.draw(), event) for event in found)]
         self.batch = {fd: [self.table.open.get(fd), bits, 0, 0] for fd, bits in found}
         return found
 
@@ -109,8 +110,6 @@ class Waiter:
                     happened = IN
                 if happened:
                     found.append((fd, happened))
-        if self.real:
-            found += [(fd, IN) for fd in select.select(self.real, (), (), 0)[0]]
         return found
 
 

@@ -8,8 +8,8 @@ data before it, a close with something unread, a write to somebody who has left,
 The model delivers at once here. The real network takes a moment, so a step that only looks is repeated until
 it answers what the model did, or until a deadline: then the answer stands as it is.
 
-What is not compared: sizes of real buffers, which Linux chooses; so a script that fills one compares that it fills. It is
-Linux that is modelled; elsewhere the comparison may differ and does not run.
+What is not compared: sizes of real buffers, which Linux chooses; so a script that fills one compares that it fills.
+It is Linux that is modelled; elsewhere the comparison may differ and does not run.
 """
 
 from __future__ import annotations
@@ -243,7 +243,9 @@ def compare(script: Script) -> list[tuple[tuple[Any, ...], Any, Any]]:
             expected = do(model, *step)
             answer = do(real, *step)
             deadline = time.monotonic() + DEADLINE_SECONDS
-            while step[1] in LOOKING and answer != expected and _may_change(answer, step) and time.monotonic() < deadline:
+            while (
+                step[1] in LOOKING and answer != expected and _may_change(answer, step) and time.monotonic() < deadline
+            ):
                 select.select((), (), (), 0.002)
                 answer = do(real, *step)
             answers.append((step, expected, answer))

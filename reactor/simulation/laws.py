@@ -74,7 +74,7 @@ def require(holds: object, number: int, text: str, *details: object) -> None:
 
 def deadlines(witness: Witness) -> dict[str, float]:
     """Law 6: when the connection must end if nothing changes, by the reason that it would have."""
-    limits, state = witness.connection.limits, witness.connection.state.name
+    limits, state = witness.connection.limits, witness.state
     if state in ENDED:
         return {}
     if state == "LINGERING":
@@ -96,7 +96,7 @@ def deadlines(witness: Witness) -> dict[str, float]:
 def check_settled(witness: Witness, watched: int) -> None:
     """Laws 1, 4 and 5 of a connection that has been settled; `watched` are the bits that the kernel watches."""
     connection = witness.connection
-    state, waiting = connection.state.name, witness.waiting()
+    state, waiting = witness.state, witness.waiting()
     if state in ENDED:
         require(not watched, 1, "{} has ended and is watched for {:#x}", connection, watched)
         return
@@ -108,26 +108,34 @@ def check_settled(witness: Witness, watched: int) -> None:
     require(bool(watched & 4) == (waiting > 0), 1, "{} bytes of {} wait and WRITE is {}", waiting, connection,
             "on" if watched & 4 else "off")  # fmt: skip
     require(not witness.paused or waiting > connection.low_bytes, 4,
-            "{} is paused with {} bytes waiting and a low mark of {}", connection, waiting, connection.low_bytes)  # fmt: skip
+            "{} is paused with {} bytes waiting and a low mark of {}", connection, waiting,
+            connection.low_bytes)  # fmt: skip
 
 
 def check_not_forgotten(witness: Witness, epoll: bool) -> None:
     """Laws 1 and 6: the loop is about to sleep, so nothing may be there that it should deal with."""
     connection, endpoint = witness.connection, witness.endpoint
-    state = connection.state.name
+    state = witness.state
     require(state not in ENDED, 3, "{} has ended and was not reaped before the loop sleeps", connection)
     reads = state in DISCARDING or (state in DELIVERING and not connection.reading_paused)
     bits = endpoint.events()
     require(not (reads and bits & 1), 1, "there is input for {} and the loop sleeps", connection)
-    require(not (witness.waiting() and bits & 4), 1, "there is room for the output of {} and the loop sleeps", connection)
+    require(
+        not (witness.waiting() and bits & 4), 1, "there is room for the output of {} and the loop sleeps", connection
+    )
     if epoll:
-        require(not endpoint.error, 1, "{} was broken off and the loop sleeps (R5, E5)", connection)
+        # When both directions have ended, epoll tells of it for ever, whatever it is asked. So a connection that is
+        # paused with input unread cannot be watched any more without spinning, and a reset that comes then has to wait.
+        over = endpoint.fin_received and endpoint.fin_queued
+        require(not endpoint.error or over, 1, "{} was broken off and the loop sleeps (R5, E5)", connection)
         unread_end = endpoint.fin_received and not endpoint.incoming
-        require(not (unread_end and state in DELIVERING), 1, "the peer of {} has left and the loop sleeps (R5)", connection)
+        require(
+            not (unread_end and state in DELIVERING), 1, "the peer of {} has left and the loop sleeps (R5)", connection
+        )
 
 
 def check_deadlines(witness: Witness, until: float, slack: float) -> None:
-    """Law 6: the loop is about to sleep until `until`, and that must not be past a deadline by much; `slack` is for dawdling."""
+    """Law 6: the loop is about to sleep until `until`, not past a deadline by much; `slack` is for dawdling."""
     slack += LATE_SECONDS
     for reason, when in deadlines(witness).items():
         require(until <= when + slack, 6, "{} should end for {} at {:.3f} and the loop sleeps until {:.3f}",
@@ -142,7 +150,15 @@ def check_end(witness: Witness, now: float) -> None:
     if reason in DEADLINES:
         when = witness.deadlines_before.get(reason)
         require(when is not None, 10, "{} ends for {}, which does not apply to it", connection, reason)
-        require(when is not None and when <= now + 1e-9, 6, "{} ends for {} at {:.3f}, due at {:.3f}", connection, reason, now, when)
+        require(
+            when is not None and when <= now + 1e-9,
+            6,
+            "{} ends for {} at {:.3f}, due at {:.3f}",
+            connection,
+            reason,
+            now,
+            when,
+        )
     truth = {
         "closed": witness.asked_close or witness.asked_eof,
         "peer_closed": witness.end_read and witness.endpoint.fin_received,
@@ -155,8 +171,17 @@ def check_end(witness: Witness, now: float) -> None:
     }
     require(truth.get(reason, True), 10, "{} ends for {}, which is not what happened", connection, reason)
     if reason in CLEAN:
-        require(witness.waiting() == 0, 5, "{} ends for {} with {} bytes not sent", connection, reason, witness.waiting())
-        require(connection.error is None or witness.finished, 9, "{} ends for {} with {!r}", connection, reason, connection.error)
+        require(
+            witness.waiting() == 0, 5, "{} ends for {} with {} bytes not sent", connection, reason, witness.waiting()
+        )
+        require(
+            connection.error is None or witness.finished,
+            9,
+            "{} ends for {} with {!r}",
+            connection,
+            reason,
+            connection.error,
+        )
 
 
 def check_lost(witness: Witness, exc: Exception | None) -> None:

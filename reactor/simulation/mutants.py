@@ -1,8 +1,8 @@
 """Deliberate bugs, and whether the simulation finds them.
 
-A simulation that finds nothing may be looking at nothing. So the reactor is broken on purpose, in one place at a time, in
-the ways that such servers are broken in earnest, and the seeds are gone through until a law is violated. A mutant that is
-not found means that a law is missing, or that no scenario gets to the place.
+A simulation that finds nothing may be looking at nothing. So the reactor is broken on purpose, in one place at a
+time, in the ways that such servers are broken in earnest, and the seeds are gone through until a law is violated. A
+mutant that is not found means that a law is missing, or that no scenario gets to the place.
 
 A mutant is data: a file of the package, a piece of its text that occurs exactly once, and what stands there instead.
 Nothing on disk is touched. The whole package is imported a second time under another name, with that one file's
@@ -12,6 +12,7 @@ the core, and the original never notices.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -47,133 +48,199 @@ MUTANTS = (
     # Writing.
     Mutant("the rest after a partial send is dropped", "core/connection.py",
            "            self._start_backlog()\n        assert self.backlog is not None\n        if count:",
-           '            self.unsent = b""\n            return True\n        assert self.backlog is not None\n        if count:'),
+           '            self.unsent = b""\n'
+           "            return True\n"
+           "        assert self.backlog is not None\n"
+           "        if count:"),
     Mutant("a partial send is sent again from its beginning", "core/buffers.py",
-           "        self._sent += count\n", "        self._sent += 0\n"),
+           "        self._sent += count\n",
+           "        self._sent += 0\n"),
     Mutant("small pieces are put together in the wrong order", "core/buffers.py",
-           "            last += data\n", "            last[:0] = data\n"),
+           "            last += data\n",
+           "            last[:0] = data\n"),
     Mutant("the high mark is off by one", "core/connection.py",
-           "self.get_write_buffer_size() > self.high_bytes:", "self.get_write_buffer_size() > self.high_bytes + 1:"),
+           "self.get_write_buffer_size() > self.high_bytes:",
+           "self.get_write_buffer_size() > self.high_bytes + 1:"),
     Mutant("the pause comes at the high mark, not above it", "core/connection.py",
-           "self.get_write_buffer_size() > self.high_bytes:", "self.get_write_buffer_size() >= self.high_bytes:"),
+           "self.get_write_buffer_size() > self.high_bytes:",
+           "self.get_write_buffer_size() >= self.high_bytes:"),
     Mutant("the low mark is off by one", "core/dispatcher.py",
            "connection.get_write_buffer_size() <= connection.low_bytes:",
            "connection.get_write_buffer_size() < connection.low_bytes:"),
     Mutant("the pause is told again while it lasts", "core/connection.py",
-           "        if not self.writing_paused:\n            self.writing_paused = True", "        if True:\n            self.writing_paused = True"),
+           "        if not self.writing_paused:\n            self.writing_paused = True",
+           "        if True:\n            self.writing_paused = True"),
     Mutant("resume_writing is called after connection_lost", "core/dispatcher.py",
            "        if connection.state is CLOSED or connection.state is LOST:\n            return  # whatever",
            "        if connection.state is CLOSED:\n            return  # whatever"),
-    Mutant("the hard mark is not looked at", "core/connection.py", "        if waiting > hard:", "        if False:"),
-    Mutant("the budget of a send is not looked at", "core/dispatcher.py", "            budget -= count\n", ""),
+    Mutant("the hard mark is not looked at", "core/connection.py",
+           "        if waiting > hard:",
+           "        if False:"),
+    Mutant("the budget of a send is not looked at", "core/dispatcher.py",
+           "            budget -= count\n",
+           ""),
     Mutant("what resume_writing wrote is sent at once, for ever", "core/dispatcher.py",
            "            connection.ask_for_attention()\n            return\n        connection.attended = False",
            "            self.settle(connection)\n            return\n        connection.attended = False"),
     Mutant("WRITE stays on when all is sent", "core/connection.py",
            "        if self.unsent or self.backlog is not None:\n            wanted |= WRITABLE",
-           "        if self.interest & WRITABLE or self.unsent or self.backlog is not None:\n            wanted |= WRITABLE"),
-    Mutant("WRITE is not asked for", "core/connection.py", "            wanted |= WRITABLE | BROKEN", "            wanted |= BROKEN"),
+           "        if self.interest & WRITABLE or self.unsent or self.backlog is not None:\n"
+           "            wanted |= WRITABLE"),
+    Mutant("WRITE is not asked for", "core/connection.py",
+           "            wanted |= WRITABLE | BROKEN",
+           "            wanted |= BROKEN"),
     Mutant("a write to another connection is not flushed", "core/connection.py",
-           "            self.queued = True\n            self.attention.append(self)", "            self.queued = True"),
+           "            self.queued = True\n            self.attention.append(self)",
+           "            self.queued = True"),
     # Reading.
     Mutant("READ is not switched off when reading is paused", "core/connection.py",
-           "(state.delivers and not self.reading_paused):", "state.delivers:"),
+           "(state.delivers and not self.reading_paused):",
+           "state.delivers:"),
     Mutant("READ is not switched on when reading is resumed", "core/connection.py",
-           "        self.known = 0  # the next pause is another one: a FIN that came behind unread data may then be first\n        self.touch()",
-           "        self.known = 0"),
+           " may then be first\n        self.touch()",
+           " may then be first\n"),
     Mutant("data is delivered though it was paused in this batch", "core/dispatcher.py",
-           "connection.state.discards or connection.is_reading()  #", "connection.state.discards or connection.state.delivers  #"),
+           "connection.state.discards or connection.is_reading()  #",
+           "connection.state.discards or connection.state.delivers  #"),
     Mutant("EAGAIN from recv is taken for a reset", "core/dispatcher.py",
-           "        if not isinstance(exc, BlockingIOError):\n", "        if True:\n"),
+           "        if not isinstance(exc, BlockingIOError):\n",
+           "        if True:\n"),
     Mutant("a reset is not noticed while reading is paused", "core/dispatcher.py",
            "        if error:\n            connection.end(CloseReason.RESET, OSError(error",
            "        if not error < 200:\n            connection.end(CloseReason.RESET, OSError(error"),
     Mutant("a known hang-up is asked for again and again", "core/connection.py",
-           "(PEER_FIN | BROKEN) & ~self.known", "PEER_FIN | BROKEN"),
+           "(PEER_FIN | BROKEN) & ~self.known",
+           "PEER_FIN | BROKEN"),
     Mutant("an end that was not seen counts as seen", "core/dispatcher.py",
-           "            return  # not seen yet", "            pass  # not seen yet"),
+           "            return  # not seen yet",
+           "            pass  # not seen yet"),
     Mutant("EOF is lost when data came before it", "core/dispatcher.py",
            "        if not data:\n            self._receive_eof(connection)\n",
-           "        if not data:\n            if connection.heard_at == NEVER:\n                self._receive_eof(connection)\n"),
+           "        if not data:\n"
+           "            if connection.heard_at == NEVER:\n"
+           "                self._receive_eof(connection)\n"),
     Mutant("input is read after close and delivered", "core/states.py",
-           'CLOSING = ("closing", "discarded",', 'CLOSING = ("closing", "delivered",'),
+           'CLOSING = ("closing", "discarded",',
+           'CLOSING = ("closing", "delivered",'),
     # Ending.
     Mutant("the FIN is answered before output is flushed", "core/dispatcher.py",
            "            elif connection.state is FLUSHING:\n                connection.end",
            "        if True:\n            if connection.state is FLUSHING:\n                connection.end"),
     Mutant("our FIN overtakes what is written", "core/dispatcher.py",
            "        if not connection.has_output():\n            if connection.state is HALF_CLOSED_LOCAL",
-           "        if connection.state is HALF_CLOSED_LOCAL:\n            self._send_fin(connection)\n"
-           "        if not connection.has_output():\n            if connection.state is HALF_CLOSED_LOCAL"),
+           "        if connection.state is HALF_CLOSED_LOCAL:\n"
+           "            self._send_fin(connection)\n"
+           "        if not connection.has_output():\n"
+           "            if connection.state is HALF_CLOSED_LOCAL"),
     Mutant("close does not linger", "core/dispatcher.py",
            "                set_state(connection, LINGERING)\n",
            "                connection.end(connection.close_reason or CloseReason.CLOSED, connection.error)\n"),
     Mutant("connection_lost is called twice", "core/dispatcher.py",
            "                    connection.protocol.connection_lost(connection.error)\n            except",
            "                    connection.protocol.connection_lost(connection.error)\n"
-           "                    connection.protocol.connection_lost(connection.error)\n            except"),
+           "                    connection.protocol.connection_lost(connection.error)\n"
+           "            except"),
     Mutant("connection_lost is called by abort itself", "core/connection.py",
            "        self.end(CloseReason.ABORTED, None)\n",
            "        self.end(CloseReason.ABORTED, None)\n        self.protocol.connection_lost(None)\n"),
     Mutant("the error is not told", "core/connection.py",
-           "        self.error = error\n        set_state(self, CLOSED)\n", "        set_state(self, CLOSED)\n"),
+           "        self.error = error\n        set_state(self, CLOSED)\n",
+           "        set_state(self, CLOSED)\n"),
     Mutant("the last reason overwrites the first", "core/connection.py",
-           "        if self.state is CLOSED or self.state is LOST:\n            return\n        self.close_reason = reason",
-           "        if self.state is CLOSED or self.state is LOST:\n            self.close_reason = reason\n            return\n"
+           "        if self.state is CLOSED or self.state is LOST:\n"
+           "            return\n"
+           "        self.close_reason = reason",
+           "        if self.state is CLOSED or self.state is LOST:\n"
+           "            self.close_reason = reason\n"
+           "            return\n"
            "        self.close_reason = reason"),
     Mutant("a connection that was cut off ends with a FIN", "core/dispatcher.py",
-           "        if connection.has_output() or connection.close_reason in", "        if connection.close_reason in"),
+           "        if connection.has_output() or connection.close_reason in",
+           "        if connection.close_reason in"),
     Mutant("sockets are closed where they break", "core/dispatcher.py",
-           "        connection.drop_buffers()\n        self.doomed", "        connection.socket.close()\n        connection.drop_buffers()\n        self.doomed"),
-    Mutant("sockets are never closed", "core/dispatcher.py", "        connection.socket.close()\n        logger", "        logger"),
+           "        connection.drop_buffers()\n        self.doomed",
+           "        connection.socket.close()\n        connection.drop_buffers()\n        self.doomed"),
+    Mutant("sockets are never closed", "core/dispatcher.py",
+           "        connection.socket.close()\n        logger",
+           "        logger"),
     Mutant("only one connection is reaped in a turn, and forgotten ones stay", "core/dispatcher.py",
-           "        count = len(self.doomed)\n", "        count = min(1, len(self.doomed))\n        while len(self.doomed) > 1:\n            self.doomed.pop()\n"),
+           "        count = len(self.doomed)\n",
+           "        count = min(1, len(self.doomed))\n"
+           "        while len(self.doomed) > 1:\n"
+           "            self.doomed.pop()\n"),
     Mutant("a place is not given back", "core/dispatcher.py",
-           "            self.admission.leave(connection.admitted_from)\n", "            pass\n"),
+           "            self.admission.leave(connection.admitted_from)\n",
+           "            pass\n"),
     # Events.
     Mutant("a stale event is not guarded against", "core/loop.py",
-           "                except KeyError:\n                    continue", "                except KeyError:\n                    raise AssertionError(fd) from None"),
+           "                except KeyError:\n                    continue",
+           "                except KeyError:\n                    raise AssertionError(fd) from None"),
     Mutant("what has ended stays on the kernel's list", "core/poller.py",
-           "        self.handlers.pop(fd, None)\n        self._watch(fd, interest, 0)", "        self.handlers.pop(fd, None)"),
+           "        self.handlers.pop(fd, None)\n        self._watch(fd, interest, 0)",
+           "        self.handlers.pop(fd, None)"),
     Mutant("the interest is not brought into line", "core/dispatcher.py",
-           "            self.poller.modify(connection.fd, connection.interest, wanted)\n", ""),
+           "            self.poller.modify(connection.fd, connection.interest, wanted)\n",
+           ""),
     Mutant("SystemExit in resume_writing leaves a connection to itself", "core/dispatcher.py",
-           "                connection.ask_for_attention()\n                raise", "                raise"),
+           "                connection.ask_for_attention()\n                raise",
+           "                raise"),
     Mutant("the exception of a callback ends nothing", "core/connection.py",
-           "        self.end(CloseReason.HANDLER_ERROR, exc)\n", "        pass\n"),
+           "        self.end(CloseReason.HANDLER_ERROR, exc)\n",
+           "        pass\n"),
     # Accepting.
     Mutant("one newcomer who has left stops the batch and the listener", "core/acceptor.py",
-           "                if exc.errno in ACCEPT_SKIP_ERRNOS:\n                    continue", "                if exc.errno in ACCEPT_SKIP_ERRNOS:\n                    raise"),
+           "                if exc.errno in ACCEPT_SKIP_ERRNOS:\n                    continue",
+           "                if exc.errno in ACCEPT_SKIP_ERRNOS:\n                    raise"),
     Mutant("a listener without descriptors does not rest", "core/acceptor.py",
-           "        listener.resting = True\n", "        listener.resting = False\n"),
+           "        listener.resting = True\n",
+           "        listener.resting = False\n"),
     Mutant("a listener rests for ever", "core/acceptor.py",
-           "            self._timers.call_at(self._timers.now + REST_SECONDS, self.wake_resting)\n", "            pass\n"),
+           "            self._timers.call_at(self._timers.now + REST_SECONDS, self.wake_resting)\n",
+           "            pass\n"),
     Mutant("one more than may be is let in", "core/admission.py",
-           "self.inside >= limits.max_connections", "self.inside > limits.max_connections"),
-    Mutant("the accept budget is not looked at", "core/acceptor.py", "range(limits.accepts_per_iteration)", "range(1000)"),
+           "self.inside >= limits.max_connections",
+           "self.inside > limits.max_connections"),
+    Mutant("the accept budget is not looked at", "core/acceptor.py",
+           "range(limits.accepts_per_iteration)",
+           "range(1000)"),
     # Time.
-    Mutant("timers fire early", "core/timers.py", "<= self.now and when < math.inf", "<= self.now + 0.01 and when < math.inf"),
+    Mutant("timers fire early", "core/timers.py",
+           "<= self.now and when < math.inf",
+           "<= self.now + 0.01 and when < math.inf"),
     Mutant("a timer that was called off fires", "core/timers.py",
-           "            self._callback, self._args = None, ()  # lets go", "            pass  # lets go"),
-    Mutant("the wait ignores the timers", "core/loop.py", "min(timeout, timers.next_when() - before, LONGEST", "min(timeout, LONGEST"),
-    Mutant("the loop sleeps on queued calls", "core/loop.py", "        if self._ready or dispatcher.attention", "        if dispatcher.attention"),
+           "            self._callback, self._args = None, ()  # lets go",
+           "            pass  # lets go"),
+    Mutant("the wait ignores the timers", "core/loop.py",
+           "min(timeout, timers.next_when() - before, LONGEST",
+           "min(timeout, LONGEST"),
+    Mutant("the loop sleeps on queued calls", "core/loop.py",
+           "        if self._ready or dispatcher.attention",
+           "        if dispatcher.attention"),
     Mutant("call_soon runs what is queued meanwhile", "core/loop.py",
-           "        for _ in range(len(self._ready)):", "        while self._ready:"),
+           "        for _ in range(len(self._ready)):",
+           "        while self._ready:"),
     Mutant("the idle deadline counts from the opening", "core/deadlines.py",
-           "max(heard, progress) + limits.idle_seconds", "connection.since + limits.idle_seconds"),
+           "max(heard, progress) + limits.idle_seconds",
+           "connection.since + limits.idle_seconds"),
     Mutant("a stalled write has no deadline", "core/deadlines.py",
-           "    if connection.has_output() and progress", "    if False and progress"),
+           "    if connection.has_output() and progress",
+           "    if False and progress"),
     Mutant("a deadline that comes nearer is not seen", "core/deadlines.py",
-           "(armed is not None and armed.when <= when):", "armed is not None:"),
+           "(armed is not None and armed.when <= when):",
+           "armed is not None:"),
     Mutant("of the connections of one tick only the first is looked at", "core/deadlines.py",
-           "            self._look(connection)\n", "            self._look(connection)\n            break\n"),
+           "            self._look(connection)\n",
+           "            self._look(connection)\n            break\n"),
     # Memory.
     Mutant("what was dropped stays counted", "core/connection.py",
-           "        self.reactor.counters.buffered_bytes -= self.buffered_bytes()\n", ""),
+           "        self.reactor.counters.buffered_bytes -= self.buffered_bytes()\n",
+           ""),
     Mutant("the smallest is ended when memory is short", "core/dispatcher.py",
-           "key=Connection.buffered_bytes, reverse=True", "key=Connection.buffered_bytes, reverse=False"),
+           "key=Connection.buffered_bytes, reverse=True",
+           "key=Connection.buffered_bytes, reverse=False"),
     Mutant("all buffers together have no limit", "core/dispatcher.py",
-           "            self._relieve_memory()\n", "            pass\n"),
+           "            self._relieve_memory()\n",
+           "            pass\n"),
 )  # fmt: skip
 
 
@@ -224,6 +291,8 @@ def mutated(mutant: Mutant) -> str:
 def hunt(mutant: Mutant, seeds: range) -> Caught:
     """Go through `seeds` until a law is broken. ValueError when the mutant does not fit its file any more."""
     mutated(mutant)
+    collecting = gc.isenabled()
+    gc.disable()  # see `summary.survey`
     name = f"{PACKAGE.name}_mutant"
     finder = _Finder(name, mutant)
     sys.meta_path.insert(0, finder)
@@ -236,7 +305,7 @@ def hunt(mutant: Mutant, seeds: range) -> Caught:
         return Caught(mutant, 0, len(seeds), "every law held")
     finally:
         sys.meta_path.remove(finder)
+        if collecting:
+            gc.enable()
         for module in [module for module in sys.modules if module == name or module.startswith(name + ".")]:
             del sys.modules[module]
-
-

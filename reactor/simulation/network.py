@@ -5,10 +5,10 @@ a FIN that comes together with data. On a real network such moments come once in
 Here a schedule decides when each thing happens, a seed decides the schedule, and waiting is moving a number.
 
 What is modelled is what a program can see of Linux's TCP (tcp(7), and the sources of `tcp_poll`, `tcp_recvmsg`,
-`tcp_reset` and `tcp_close`): bounded buffers of either side and the window between them; FIN in its place in the stream;
-RST past everything that was not delivered; errors that are told once and then become end of file or EPIPE; a close
-with unread input that resets; data for somebody who has closed, which is answered by a reset; the bits of epoll,
-in which writable means that a third of the buffer is free. `kernel` holds it to the real one, step by step.
+`tcp_reset` and `tcp_close`): bounded buffers of either side and the window between them; FIN in its place in the
+stream; RST past everything that was not delivered; errors that are told once and then become end of file or EPIPE; a
+close with unread input that resets; data for somebody who has closed, which is answered by a reset; the bits of
+epoll, in which writable means that a third of the buffer is free. `kernel` holds it to the real one, step by step.
 
 Where it is simpler than Linux, on purpose:
 

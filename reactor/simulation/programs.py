@@ -1,8 +1,8 @@
 """The programs that are served: from the well-behaved to those that do everything at the worst moment.
 
 A server framework has two unknowns, the network and the program on top. Both have to be drawn. Each class here is a
-habit that some program has: to answer and leave, to close others, to raise, to write more than anyone reads. The last one,
-`Chaos`, has all habits at once.
+habit that some program has: to answer and leave, to close others, to raise, to write more than anyone reads. The last
+one, `Chaos`, has all habits at once.
 
 A program draws from a source of its own, seeded by the scenario and by the peer that it serves. So when a peer is
 left out of a scenario to make it smaller, the programs of the other peers still do what they did.
@@ -193,8 +193,6 @@ class Killer(Program):
         self._kill()
 
     def _kill(self) -> None:
-        if self.draw() < 0.1:
-            self.world.stop_listening()
         for other in self.others():
             if self.draw() < 0.3:
                 other.write(self.data(self.size))
@@ -202,6 +200,16 @@ class Killer(Program):
             elif self.draw() < 0.1:
                 other.pause_reading()
                 self.world.later(0.5, other.resume_reading)
+
+
+class Doorkeeper(Echo):
+    """Lets nobody in any more once somebody has spoken, perhaps in the very batch in which others knock (E7)."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.world.stop_listening()
+        super().data_received(data)
 
 
 class BigReplier(Program):
@@ -341,7 +349,7 @@ class Relay(Program):
         if self.other is not None:
             self.other.other = self
         else:
-            self.world.dial_out(lambda: Relay(self.world, self), self._failed)
+            self.world.upstreams.dial(lambda: Relay(self.world, self), self._failed)
 
     def _failed(self, exc: OSError) -> None:
         self.connection.close()
@@ -372,5 +380,5 @@ class Relay(Program):
 
 PROGRAMS: tuple[Any, ...] = (
     Echo, PoliteEcho, Chat, EarlyCloser, HalfCloser, LateReplier, Raiser, Killer, BigReplier, Source, Timed, Pauser,
-    Pauser, Requeuer, Lines, Relay,
+    Pauser, Requeuer, Lines, Relay, Doorkeeper,
 )  # fmt: skip

@@ -1,8 +1,9 @@
 """Calls that a program asks the loop to make, and whether they are made as promised.
 
 `call_later` promises: never early, in the order of the times, ties in the order of the asking, and not later than the
-loop's next turn after the time. `call_soon` promises: in the order of the asking, in the next turn of its phase, so not in
-the one that is going on, for else who asks again and again would have the loop to itself. All of it is checked here.
+loop's next turn after the time. `call_soon` promises: in the order of the asking, in the next turn of its phase, so
+not in the one that is going on, for else who asks again and again would have the loop to itself. All of it is checked
+here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ class Promises:
         self._sequence = 0
         self._times: dict[int, tuple[float, int]] = {}  # of timers, by number: when, and in which phase it was armed
         self._soon: dict[bool, deque[tuple[int, int]]] = {False: deque(), True: deque()}  # by whether threads asked
-        self._last = (-math.inf, 0, 0)  # the phase, time and number of the timer that came last
+        self._last: tuple[float, float, int] = (
+            -math.inf,
+            0.0,
+            0,
+        )  # the phase, time and number of the timer that came last
 
     def later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> tuple[int, Handle]:
         """Ask for a call after `seconds`."""

@@ -1,8 +1,9 @@
 """A scenario that fails, made small.
 
 A failure that was drawn has four peers with five steps each, and nine tenths of them have nothing to do with it. To
-understand it, one leaves out what can be left out: a peer, a step, a limit, a fault, half of a number. If the same law is
-still broken without it, it stays out, and the search begins again with what is left, until nothing can be left out.
+understand it, one leaves out what can be left out: a peer, a step, a limit, a fault, half of a number. If the same
+law is still broken without it, it stays out, and the search begins again with what is left, until nothing can be left
+out.
 
 Every program draws from a source of its own, by the port of its peer. So that leaving out a peer does not give the
 others a new number, a peer is not removed from its place: it is told never to come.
@@ -69,7 +70,7 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
     for name, value in Faults()._asdict().items():
         if getattr(scenario.faults, name) != value:
             yield scenario._replace(faults=scenario.faults._replace(**{name: value}))
-    for index, (name, _) in enumerate(scenario.limits):
+    for name, _ in scenario.limits:
         if not (name.startswith("output_") and not name.startswith("output_hard")):  # these two go with the third
             gone = [name, "output_low_bytes", "output_high_bytes"] if name == "output_hard_bytes" else [name]
             yield scenario._replace(limits=tuple(pair for pair in scenario.limits if pair[0] not in gone))

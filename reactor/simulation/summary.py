@@ -59,8 +59,12 @@ class Summary:
         yield f"connections  {self.connections:,}: " + _counts(self.reasons)
         yield f"bytes        {self.bytes_in:,} in, {self.bytes_out:,} out"
         yield "faults       " + _counts(self.faults)
-        missing = [f"{a} -> {b}" for a, following in STEPS.items() for b in sorted(following) if (a, b) not in self.steps]
-        yield f"states       {len(self.steps)} of {STEP_COUNT} steps" + (f"; never: {', '.join(missing)}" if missing else "")
+        missing = [
+            f"{a} -> {b}" for a, following in STEPS.items() for b in sorted(following) if (a, b) not in self.steps
+        ]
+        yield f"states       {len(self.steps)} of {STEP_COUNT} steps" + (
+            f"; never: {', '.join(missing)}" if missing else ""
+        )
         yield f"digest       {self.digest:08x}"
 
 
@@ -69,7 +73,9 @@ def fingerprint(outcome: Outcome) -> bytes:
     return repr((*outcome[:6], sorted(outcome.faults.items()), sorted(outcome.reasons.items()))).encode()
 
 
-def survey(seeds: Iterable[int], tell: Callable[[Summary], object] = lambda summary: None) -> tuple[Summary, int | None]:
+def survey(
+    seeds: Iterable[int], tell: Callable[[Summary], object] = lambda summary: None
+) -> tuple[Summary, int | None]:
     """Go through `seeds`; the totals, and the first seed that breaks a law or None. `tell` is told now and then."""
     summary = Summary()
     collecting = gc.isenabled()
@@ -107,13 +113,18 @@ def explain_seed(seed: int) -> Iterator[str]:
 
 def _report(scenario: Scenario, outcome: Outcome) -> Iterator[str]:
     kind = "epoll" if scenario.epoll else "selector"
-    yield f"seed {scenario.seed}: {scenario.program}, size {scenario.size}, over {kind}, blocks of {scenario.block} bytes"
+    yield f"seed {scenario.seed}: {scenario.program}, size {scenario.size}, over {kind}, blocks of {scenario.block}"
     yield "limits  " + pformat(dict(scenario.limits), width=110, compact=True).replace("\n", "\n        ")
-    faults = {name: value for name, value in scenario.faults._asdict().items() if value != scenario.faults._field_defaults[name]}
+    faults = {
+        name: value
+        for name, value in scenario.faults._asdict().items()
+        if value != scenario.faults._field_defaults[name]
+    }
     yield f"faults  {faults}" + (f"; closed at {scenario.close_at}" if scenario.close_at else "")
     for index, plan in enumerate(scenario.peers):
         if not absent(plan):
-            yield f"peer {index}  at {plan.start} from host {plan.host}, latency {plan.latency}, rooms {plan.rooms}, reads " + (
+            where = f"from host {plan.host}, latency {plan.latency}, rooms {plan.rooms}"
+            yield f"peer {index}  at {plan.start} {where}, reads " + (
                 f"{plan.pace_bytes} each {plan.pace_seconds} s" if plan.pace_seconds else "all") + ":"  # fmt: skip
             yield "        " + ", ".join(" ".join(map(str, step)) for step in plan.steps)
     for answer, plan in scenario.upstreams:

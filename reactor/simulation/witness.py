@@ -37,7 +37,7 @@ class WatchedConnection(Connection):
             self._step(_state_slot.__get__(self), state)
         _state_slot.__set__(self, state)
 
-    state = property(_state_slot.__get__, _set_state)  # type: ignore[assignment]
+    state = property(_state_slot.__get__, _set_state)
 
     def _step(self, before: State, after: State) -> None:
         world: World = self.reactor.world  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ class WatchedConnection(Connection):
             if after.name == "CLOSED":
                 witness.deadlines_before = deadlines(witness)
                 check_end(witness, world.loop_time)
-            witness.since = world.loop_time
+            witness.since, witness.state = world.loop_time, after.name
 
     # What a program asks for.
 
@@ -112,9 +112,9 @@ class Witness(Protocol):
     """The protocol between the reactor and the program of one connection."""
 
     __slots__ = (
-        "world", "program", "connection", "endpoint", "accepted", "delivered", "life", "paused", "since", "heard_at",
-        "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised", "end_read", "errors",
-        "deadlines_before",
+        "world", "program", "connection", "endpoint", "accepted", "delivered", "life", "paused", "state", "since",
+        "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised",
+        "end_read", "errors", "deadlines_before",
     )  # fmt: skip
 
     connection: WatchedConnection
@@ -127,6 +127,7 @@ class Witness(Protocol):
         self.delivered = 0  # how many bytes the program was given
         self.life = "new"  # then "made", "eof" and "lost"
         self.paused = False
+        self.state = "NEW"  # the name of it
         self.since = world.loop_time  # when it came into its state
         self.heard_at = NEVER
         self.progress_at = NEVER
@@ -162,7 +163,8 @@ class Witness(Protocol):
         require(data, 4, "{} was given no data", self.connection)
         sent = self.endpoint.peer.owner.sent
         require(sent.startswith(data, self.delivered), 5, "{} was given {!r} at {}, where the peer sent {!r}",
-                self.connection, data[:40], self.delivered, bytes(sent[self.delivered : self.delivered + 40]))  # fmt: skip
+                self.connection, data[:40], self.delivered,
+                bytes(sent[self.delivered : self.delivered + 40]))  # fmt: skip
         self.delivered += len(data)
         self._call("data_received", data)
 
@@ -171,7 +173,9 @@ class Witness(Protocol):
         sent = len(self.endpoint.peer.owner.sent)
         ended = self.end_read and self.endpoint.fin_received
         require(ended, 4, "{} was told an end that was not there", self.connection)
-        require(self.delivered == sent, 5, "{} was told the end after {} bytes of {}", self.connection, self.delivered, sent)
+        require(
+            self.delivered == sent, 5, "{} was told the end after {} bytes of {}", self.connection, self.delivered, sent
+        )
         self.life = "eof"
         keep: bool | None = self._call("eof_received")
         if not keep:
@@ -228,5 +232,5 @@ class Witness(Protocol):
         if not data:
             self.end_read = True
             self.heard_at = self.world.loop_time
-        elif self.connection.state.name in DELIVERING:
+        elif self.state in DELIVERING:
             self.heard_at = self.world.loop_time

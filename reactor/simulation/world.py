@@ -1,18 +1,17 @@
 """One scenario, lived through: the real reactor, on a network that is not there, under the eyes of the laws.
 
-The reactor, its dispatcher and its connections are those of `core`, unmodified. `WatchedReactor` adds one thing: after
-every phase of an iteration it lets the world look. What may not be at that moment is said in `laws`; what has happened so
-far is known to the witnesses.
+The reactor, its dispatcher and its connections are those of `core`, unmodified. `WatchedReactor` adds one thing:
+after every phase of an iteration it lets the world look. What may not be at that moment is said in `laws`; what has
+happened so far is known to the witnesses.
 
-A scenario ends when nothing will ever happen again, or when it says that the reactor is to be closed. Then the
-books are balanced: every connection was told of its end, every descriptor was given back, every byte that was
-accepted was delivered or has a reason, every exception was logged once, and peers that were polite were served to the end.
+A scenario ends when nothing will ever happen again, or when it says that the reactor is to be closed. Then the books
+are balanced: every connection was told of its end, every descriptor was given back, every byte that was accepted was
+delivered or has a reason, every exception was logged once, and peers that were polite were served to the end.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,17 +22,16 @@ from ..core import dispatcher as dispatcher_module
 from ..core.limits import Limits
 from ..core.loop import Reactor
 from ..core.protocol import Protocol
-from ..net import connector
-from ..net.addresses import Endpoint as Address
 from .books import Books, counted_log
 from .demultiplexers import FOREVER_SECONDS, WAIT_GRAIN_SECONDS, make_poller
 from .laws import LawBroken, check_deadlines, check_not_forgotten, check_settled, require
 from .network import Door, Endpoint, Network
-from .peers import Peer, PeerPlan
+from .peers import Peer
 from .programs import Mishap
 from .promises import Promises
 from .scenarios import ALL_PROGRAMS, Scenario, make
 from .sockets import Descriptors, FakeSocket
+from .upstreams import Upstreams
 from .witness import WatchedConnection, Witness
 
 IDLE_TURNS = 12  # a loop that turns so often with nothing to show for it turns for nothing
@@ -116,17 +114,22 @@ class World:
         self.witnesses: list[Witness] = []
         self.steps: set[tuple[str, str]] = set()
         self.mishaps = self.loop_mishaps = 0  # what programs raised; and of that, what the loop was told
-        self.peers = [Peer(self.network, index, plan, self.books.peer_reads) for index, plan in enumerate(scenario.peers)]
+        self.peers = [
+            Peer(self.network, index, plan, self.books.peer_reads) for index, plan in enumerate(scenario.peers)
+        ]
         self._draw = random.Random(scenario.seed + 1).random
         self._depth = self._callbacks = 0
         self._idle_turns, self._last = 0, (0.0, 0)
         self._memory_was_over = False
         self._stirred = self._places = -1
         self._dawdled = 0.0
-        self._dials = 0
+        self.upstreams = Upstreams(self)
         self.ending = False
         self.reactor = WatchedReactor(
-            limits=self.limits, selector=self.poller, clock=self.network.clock, socket_factory=self._make_socket
+            limits=self.limits,
+            selector=self.poller,
+            clock=self.network.clock,
+            socket_factory=self.upstreams.make_socket,
         )
         self.reactor.world = self
         for name in ("flush", "reap"):
@@ -179,7 +182,6 @@ class World:
         self.reactor._closed = True
         self.reactor._waker.abandon()
 
-
     def _connect(self, peer: Peer) -> None:
         rooms = peer.plan.rooms
         server = Endpoint(self.network, f"server end {peer.index}", rooms[2], rooms[3], peer.plan.latency)
@@ -191,9 +193,10 @@ class World:
         if self.scenario.program == "Raiser" and self._draw() < 0.1:
             self.mishaps += 1
             raise Mishap("the factory")
-        return self._witness(ALL_PROGRAMS[self.scenario.program](self))
+        return self.witness_of(ALL_PROGRAMS[self.scenario.program](self))
 
-    def _witness(self, program: Any) -> Witness:
+    def witness_of(self, program: Any) -> Witness:
+        """Who stands between it and the reactor."""
         witness = Witness(self, program)
         self.witnesses.append(witness)
         return witness
@@ -262,8 +265,9 @@ class World:
         counters, admission = self.reactor.counters, self.reactor.dispatcher.admission
         require(counters.open == len(self.live), 10, "{} are open, and {} are counted", len(self.live), counters.open)
         inside = [witness for witness in self.live if witness.connection.admitted_from is not None]
-        require(admission.inside == len(inside) <= self.limits.max_connections, 6, "{} are inside, {} are counted, {} may be",
-                len(inside), admission.inside, self.limits.max_connections)  # fmt: skip
+        require(admission.inside == len(inside) <= self.limits.max_connections, 6,
+                "{} are inside, {} are counted, {} may be", len(inside), admission.inside,
+                self.limits.max_connections)  # fmt: skip
         hosts = [witness.connection.admitted_from for witness in inside]
         most = max(map(hosts.count, hosts), default=0)
         require(most <= self.limits.max_connections_per_peer, 6, "{} are inside from one address", most)
@@ -305,7 +309,9 @@ class World:
         self.network.stirred += 1
         self._callbacks += 1
         require(self._callbacks < MOST_CALLBACKS, 8, "a phase does not come to an end")
-        require(not self._depth or callback == "pause_writing", 8, "{} is called inside another callback (W7)", callback)
+        require(
+            not self._depth or callback == "pause_writing", 8, "{} is called inside another callback (W7)", callback
+        )
         self._depth += 1
         if self.network.note is not None:
             self.network.note(callback, "of", witness.program.__class__.__name__ if witness else "a timer",
@@ -357,51 +363,16 @@ class World:
         self.reactor.acceptor.stop_listening(self.listener)
 
 
-    def dial_out(self, make_program: Callable[[], Any], failed: Callable[[OSError], object]) -> None:
-        """Open a connection to the next of the scenario's upstreams."""
-        if self.phase != "close" and self.scenario.upstreams:
-            address = Address(int(FakeSocket.family), ("10.1.0.1", 50000 + self._dials))
-            connector.connect(self.reactor, lambda: self._witness(make_program()), [address], failed)
-
-    def _make_socket(self, family: int, kind: int) -> Any:
-        sock = FakeSocket(self.table)
-        sock.dial = self._dial
-        return sock
-
-    def _dial(self, sock: FakeSocket, address: Any) -> int:
-        answer, plan = self.scenario.upstreams[self._dials % len(self.scenario.upstreams)]
-        self._dials += 1
-        if answer == "unreachable":
-            return errno.ENETUNREACH
-        sock.connecting = True
-        sock.endpoint = Endpoint(self.network, f"dialled end {self._dials}", plan.rooms[2], plan.rooms[3], plan.latency)
-        sock.endpoint.address = ("10.0.0.0", 60000 + self._dials)
-        if answer != "silent":
-            self.network.later(plan.start, self._answer, sock, answer, plan)
-        return errno.EINPROGRESS
-
-    def _answer(self, sock: FakeSocket, answer: str, plan: PeerPlan) -> None:
-        if sock.number < 0:
-            return  # given up meanwhile
-        sock.connecting = False
-        if answer == "refuse":
-            sock.endpoint.reset_arrives(errno.ECONNREFUSED)
-            return
-        peer = Peer(self.network, 100 + self._dials, plan, self.books.peer_reads)
-        self.peers.append(peer)
-        peer.endpoint.peer, sock.endpoint.peer = sock.endpoint, peer.endpoint
-        peer.started(0)
-
-
 @contextlib.contextmanager
 def _watched_core(block: int) -> Iterator[None]:
     """Have the dispatcher make watched connections, and the buffers blocks of that many bytes."""
-    before = dispatcher_module.Connection, buffers_module.BLOCK_BYTES
-    dispatcher_module.Connection, buffers_module.BLOCK_BYTES = WatchedConnection, block  # type: ignore[misc]
+    dispatcher: Any = dispatcher_module
+    before = dispatcher.Connection, buffers_module.BLOCK_BYTES
+    dispatcher.Connection, buffers_module.BLOCK_BYTES = WatchedConnection, block
     try:
         yield
     finally:
-        dispatcher_module.Connection, buffers_module.BLOCK_BYTES = before  # type: ignore[misc]
+        dispatcher.Connection, buffers_module.BLOCK_BYTES = before
 
 
 def simulate(seed: int, tracing: bool = False) -> Outcome:

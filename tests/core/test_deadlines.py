@@ -315,3 +315,11 @@ def test_every_number_of_seconds_that_the_limits_allow_can_be_lived_under(second
         stub.pass_time(1000)
         stub.finish()
     assert connection.state is (State.LOST if seconds == 0 else State.CLOSING)
+
+
+@pytest.mark.parametrize("when", [math.nextafter(tenths / 10, math.inf) for tenths in (9, 18, 35, 10010, 10015)])
+def test_a_tick_is_never_before_the_deadline_however_the_division_is_rounded(when):
+    clock = FakeClock()
+    timers = Timers(clock)
+    Deadlines(timers, lambda connection: None).arm(make_connection(State.OPEN, LIMITS), when)
+    assert when <= timers.next_when() <= when + TICK_SECONDS * 1.001

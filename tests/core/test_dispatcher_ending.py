@@ -54,6 +54,18 @@ def test_input_is_read_and_thrown_away_while_the_reply_is_still_being_sent(stub)
     assert connection.state is State.CLOSING
 
 
+def test_a_large_rest_is_thrown_away_in_large_pieces(stub):
+    connection = stubbed(stub, receives=[bytes(1 << 20), b""])
+    connection.close()
+    stub.finish()
+    turns = 0
+    while connection.state is not State.LOST:
+        readable(stub, connection)
+        turns += 1
+    assert turns <= (1 << 20) / connection.limits.receive_bytes + 2
+    assert connection.close_reason is CloseReason.CLOSED
+
+
 def test_the_peers_fin_while_we_flush_ends_it_when_all_is_sent_and_is_not_told(stub):
     connection = stubbed(stub, receives=[b""], sends=[BlockingIOError(), BlockingIOError()])
     connection.write(b"reply")

@@ -58,8 +58,8 @@ PROGRAMS = {
     "sized": "For each line, which is a number, so many bytes of `REPLY`, repeated from its start at each MiB; heeds no"
     " pause.",
     "tandem": "Two connections, of which each callback writes blocks into the other one and then into its own, while"
-    " they are not paused: 200 blocks of 64 KiB of their number each way, from the first byte on. 'd' is answered with the depth to which"
-    " these callbacks were nested, and a newline.",
+    " they are not paused: 200 blocks of 64 KiB of their number each way, from the first byte on. 'd' is answered with"
+    " the depth to which these callbacks were nested, and a newline.",
     "polite_reply": "`REPLY` from the first byte on, in pieces of 64 KiB, none while its writing is paused; then closes."
     " It goes on when the client has ended its side.",
     "never_done": "Says 'program: eof' when the client has ended its side, and answers nothing, ever; 'program: lost'"
@@ -78,7 +78,8 @@ PROGRAMS = {
     " All else is sent back.",
     "pause": "'p' is answered by 'p', and nothing more is read from that connection until 'r' comes on another, which"
     " is answered by 'r'. Whatever comes apart from these is sent back.",
-    "wake": "At each byte a thread wakes the loop 10,000 times; when all calls were made, the byte is sent back.",
+    "wake": "At each byte eight threads have the loop make 10,000 calls. For 'w' each of them waits until a call was made"
+    " before it asks for the next. When all were made, the byte is sent back.",
     "timers": "At each byte arms and cancels 20,000 timers. Answers with the nanoseconds of processor time since the"
     " last such answer, and a newline.",
     "timer_order": "At the first byte a line of JSON: what came of timers at NaN, infinity, in the past, and at"

@@ -81,7 +81,7 @@ def injected(pid: int, folder: pathlib.Path, *injections: str, trace: str) -> It
 
 
 def one_byte_library(folder: pathlib.Path) -> str:
-    """The path of a library that, loaded by LD_PRELOAD, lets each recv and send on a TCP socket move one byte."""
+    """The path of a library for LD_PRELOAD: each call on a TCP socket that ONE_BYTE names, recv or send, moves one."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no C compiler, and the kernel moves one byte only when there is no more")

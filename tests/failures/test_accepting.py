@@ -231,7 +231,7 @@ A6_CLIENTS = 50
 
 
 def test_a6_closed_between_connect_and_accept(serve):
-    with serve("reply_10mb", backlog=2 * A6_CLIENTS) as server, connect(server.address) as reader:
+    with serve("reply_10mb", backlog=2 * A6_CLIENTS, drain_seconds=3600) as server, connect(server.address) as reader:
         reader.sendall(b"\n")  # its reply keeps the server alive for a while after the listener is gone
         receive(reader, 1)
         server.send_signal(signal.SIGSTOP)

@@ -262,6 +262,7 @@ def test_e7_an_event_of_one_who_was_ended_never_reaches_whoever_got_its_number(s
     with serve("deeds") as server:
         for old_event in ["data", "reset"] * 10:
             first, second = Caller(server), Caller(server)
+            first.ask("ready?")
             with frozen(server):  # the events come in the order in which they happen here
                 first.say(f"data_received abort {second.number}")
                 newcomer = connect(server.address)

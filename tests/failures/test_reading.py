@@ -225,21 +225,26 @@ def echo_in_pieces(client, data):
 
 
 @pytest.mark.parametrize("error", ["EINTR", "EAGAIN"])
-def test_r6_system_calls_fail_for_now(serve, tmp_path, error):
-    injections = [f"{RECEIVES}:error={error}:when=2+3", f"{SENDS}:error={error}:when=3+4"]
+@pytest.mark.parametrize("when", ["2+3", "1..9"])  # now and then, and nine times in a row
+def test_r6_system_calls_fail_for_now(serve, tmp_path, error, when):
+    calls = [RECEIVES, SENDS]
     if error == "EINTR":  # epoll_wait(2) knows no EAGAIN
-        injections.append(f"{POLLS}:error=EINTR:when=2+3")
+        calls.append(POLLS)
     data = patterned(R6_BYTES)
     with serve("echo") as server, connect(server.address) as client:
-        with injected(server.pid, tmp_path, *injections, trace=f"{RECEIVES},{SENDS},{POLLS}") as tracing:
+        injections = [f"{names}:error={error}:when={when}" for names in calls]
+        with injected(server.pid, tmp_path, *injections, trace=",".join(calls)) as tracing:
             assert echo_in_pieces(client, data) == data + data
-        assert sum(error in call for call in tracing.calls()) >= R6_PIECES // 4
+        assert sum(error in call for call in tracing.calls()) >= 9 * len(calls)
 
 
-def test_r6_system_calls_move_one_byte(serve, tmp_path):
+@pytest.mark.parametrize("calls", ["recv", "send", "recv send"])
+def test_r6_system_calls_move_one_byte(serve, tmp_path, calls):
     data = patterned(R6_BYTES // 100)
-    with serve("echo", environment={"LD_PRELOAD": one_byte_library(tmp_path)}) as server:
+    with serve("echo", environment={"LD_PRELOAD": one_byte_library(tmp_path), "ONE_BYTE": calls}) as server:
         with connect(server.address) as client:
             assert echo_in_pieces(client, data) == data + data
         if (told := server.statistics()) is not None:
-            assert told["receives"] == told["bytes_received"] == 2 * len(data), "the library is not in between"
+            for call in calls.split():
+                times, count = {"recv": ("receives", "bytes_received"), "send": ("sends", "bytes_sent")}[call]
+                assert told[times] == told[count] == 2 * len(data), "the library is not in between"

@@ -84,6 +84,7 @@ def test_w4_ten_thousand_writes_after_a_reset_are_dropped_without_a_word(serve, 
             wait_until(lambda: server.descriptors() < descriptors, "the reset to be noticed")
             writer.sendall(b"w")
         else:
+            wait_until(server.is_idle, "the end of what it had to do for either")
             with frozen(server):
                 writer.sendall(b"w")
                 reset(kept)

@@ -10,6 +10,7 @@ import pytest
 from reactor import CloseReason, Limits, Reactor, State, connect
 from reactor.core.poller import WRITABLE
 from reactor.net import addresses
+from reactor.net.connector import MOST_LOOK_UPS
 from reactor.net.addresses import Endpoint
 from tests import rig
 from tests.rig import Recorder, adopt, leave, turn_until, turn_until_idle
@@ -192,6 +193,34 @@ def test_a_name_is_looked_up_on_a_thread_of_its_own(reactor, outcome, monkeypatc
     assert "some.name" in outcome.error.strerror
     assert asked[0] is not threading.main_thread()
     asked[0].join()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_number_needs_no_look_up_and_no_thread(reactor, outcome, monkeypatch, host):
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: pytest.fail("a number was looked up"))
+    before = threading.active_count()
+    connector = connect(reactor, outcome.make, f"{host}:9", outcome.errors.append)
+    assert threading.active_count() == before
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    connector.cancel()
+
+
+def test_a_resolver_that_hangs_collects_only_so_many_threads(reactor, outcome, monkeypatch):
+    answer = threading.Event()
+
+    def getaddrinfo(*_, **__):
+        answer.wait(rig.DEADLINE_SECONDS)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
+    others = [Outcome() for _ in range(MOST_LOOK_UPS)]
+    for each in others:
+        connect(reactor, each.make, "some.name:80", each.errors.append)
+    connect(reactor, outcome.make, "some.name:80", outcome.errors.append)
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    assert outcome.error.errno == errno.EAGAIN and not any(each.any for each in others)
+    answer.set()
+    turn_until(reactor, lambda: all(each.any for each in others), "their answers")
 
 
 @pytest.mark.parametrize("exception", [UnicodeError("label too long"), ValueError("embedded null byte"), MemoryError()])

@@ -15,7 +15,16 @@ def run(monkeypatch, capsys, *arguments):
 def test_many_seeds_end_with_a_summary(monkeypatch, capsys):
     status, text = run(monkeypatch, capsys, "--seeds", "60", "--first", "100")
     assert status == 0
-    for word in ("scenarios    60", "iterations", "connections", "bytes", "faults", "states", "digest", "every law held"):
+    for word in (
+        "scenarios    60",
+        "iterations",
+        "connections",
+        "bytes",
+        "faults",
+        "states",
+        "digest",
+        "every law held",
+    ):
         assert word in text
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from reactor.simulation.mutants import MUTANTS, Mutant, hunt, mutated
 
-MOST_SEEDS = 3000
+MOST_SEEDS = 2000
 LEAST_MUTANTS = 25
 
 
@@ -31,7 +31,9 @@ def test_the_simulation_notices_that(mutant, found):
 
 def test_there_are_enough_of_them_and_no_two_are_the_same():
     assert len(MUTANTS) >= LEAST_MUTANTS
-    assert len({mutant.name for mutant in MUTANTS}) == len({(mutant.file, mutant.old, mutant.new) for mutant in MUTANTS})
+    assert len({mutant.name for mutant in MUTANTS}) == len(
+        {(mutant.file, mutant.old, mutant.new) for mutant in MUTANTS}
+    )
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
 

@@ -1,4 +1,4 @@
-"""The laws hold, in some thousand scenarios; and the simulation is what it says: seeded, broad, and gone without a trace."""
+"""The laws hold in some thousand scenarios; and the simulation is what it says: seeded, broad, gone without a trace."""
 
 import logging
 import os
@@ -36,8 +36,9 @@ def test_all_of_them_together_have_been_everywhere():
     assert len(totals.steps) == STEP_COUNT
     unknown_here = {CloseReason.DRAIN_TIMEOUT.value}  # a drain belongs to `Server`, which is no part of this
     assert set(totals.reasons) == {reason.value for reason in CloseReason} - unknown_here
-    assert {"EAGAIN", "EMFILE", "accept: newcomer", "accept: want", "setsockopt", "short recv", "short send", "spurious"} \
-        == set(totals.faults)  # fmt: skip
+    assert set(totals.faults) == {
+        "EAGAIN", "EMFILE", "accept: newcomer", "accept: want", "setsockopt", "short recv", "short send", "spurious",
+    }  # fmt: skip
 
 
 def test_every_program_and_both_demultiplexers_are_drawn():
@@ -45,7 +46,8 @@ def test_every_program_and_both_demultiplexers_are_drawn():
     assert {scenario.program for scenario in scenarios} == set(ALL_PROGRAMS)
     assert {scenario.epoll for scenario in scenarios} == {True, False}
     assert {step[0] for scenario in scenarios for plan in scenario.peers for step in plan.steps} >= {
-        "send", "trickle", "wait", "expect", "stop", "read", "fin", "end", "close", "reset", "cut", "drop", "dead", "vanish",
+        "send", "trickle", "wait", "expect", "stop", "read", "fin", "end", "close", "reset", "cut", "drop", "dead",
+        "vanish",
     }  # fmt: skip
     for name in Faults._fields:
         assert len({getattr(scenario.faults, name) for scenario in scenarios}) > 1, name

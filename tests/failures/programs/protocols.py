@@ -17,6 +17,7 @@ REPLY = random.Random(1).randbytes(10 * MIB)  # no two places alike, and the sam
 CHUNK = random.Random(2).randbytes(64 * KIB)
 FLOOD_BYTES = 1 << 30
 WAKES = 10_000
+WAKING_THREADS = 8
 TIMERS = 20_000
 
 
@@ -346,15 +347,22 @@ class Pause(Echo):
 class Wake(Program):
     def data_received(self, data):
         loop = loop_of(self.connection)
-        for number in data:
+        for letter in data:
             self.left = WAKES
-            threading.Thread(target=self.wake, args=[loop, bytes([number])]).start()
+            patient = letter == ord("w")
+            for _ in range(WAKING_THREADS):
+                threading.Thread(target=self.wake, args=[loop, bytes([letter]), patient]).start()
 
-    def wake(self, loop, answer):
-        for _ in range(WAKES):
-            loop.call_soon_threadsafe(self.called, answer)
+    def wake(self, loop, answer, patient):
+        called = threading.Event()
+        for _ in range(WAKES // WAKING_THREADS):
+            loop.call_soon_threadsafe(self.call, answer, called)
+            if patient:
+                called.wait()
+                called.clear()
 
-    def called(self, answer):
+    def call(self, answer, called):
+        called.set()
         self.left -= 1
         if not self.left:
             self.connection.write(answer)
@@ -368,8 +376,8 @@ class Timers(Program):
     def data_received(self, data):
         loop = loop_of(self.connection)
         for _ in data:
-            for _ in range(TIMERS):
-                loop.call_later(3600.0, self.never).cancel()
+            for timer in [loop.call_later(3600.0, self.never) for _ in range(TIMERS)]:
+                timer.cancel()
             now = time.thread_time_ns()
             self.connection.write(b"%d\n" % (now - self.before))
             self.before = now

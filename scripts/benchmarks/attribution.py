@@ -1,0 +1,125 @@
+"""Where an echo's instructions go, by Python function of our data path.
+
+Three ways to find out were at hand. To measure the path in growing pieces (the poll alone, with the receive, with the
+callback, ...) takes a second copy of it, cut into pieces, and the copy is out of date with the first change of the
+original. To run Python's own profiler under valgrind counts the profiler, and slows some functions more than
+others. The third is taken: a hook for each call of a Python function (PEP 523), in C, that has callgrind write down
+and set back its counters. It needs no change of the program, follows each change of it, and sees all there is: the
+parts add up to the whole.
+
+Not quite for nothing: with a hook Python calls Python by way of C, the same few hundred instructions for each call.
+How many follows from the whole, which is also counted without the hook (`instructions`): what the parts have too much,
+divided by the number of calls. That much is taken off for each call, so that the table adds up to what was measured
+undisturbed; and it is printed with it.
+
+An instruction belongs to the Python function that was innermost, C functions included; for the C functions that make
+system calls, how much of it was theirs stands beside it. What a function's local variables cost to be freed counts
+with its caller, since CPython frees them after the return.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .contenders import BIND, SERVERS, Contender
+from .generator import Tools, loading
+from .instructions import CONNECTIONS, FEW
+from .processes import MeasurementError, running
+from .rows import MESSAGE_BYTES
+
+MARKER = "Echo.data_received"  # called once for each echo
+ECHOES = 150  # recorded; more would be the same again
+HERE = pathlib.Path(__file__).resolve().parent
+# The C functions behind the methods that make system calls, by the names they have in CPython's sources.
+SYSTEM = {
+    "sock_recv": "recv", "sock_recv_into": "recv_into", "sock_send": "send", "sock_sendmsg": "sendmsg",
+    "select_epoll_poll": "epoll.poll", "select_epoll_modify": "epoll.modify",
+    "time_monotonic": "monotonic",
+}  # fmt: skip
+
+
+@dataclass
+class Part:
+    """What one Python function costs in one echo."""
+
+    name: str
+    calls: float = 0.0
+    instructions: float = 0.0
+    system: dict[str, float] = field(default_factory=dict)  # of these, in C functions of that name
+
+
+def parts(contender: Contender, python: str, tools: Tools, undisturbed: float) -> tuple[list[Part], float]:
+    """The functions of `contender`, which is ours, by cost; and what the hook added to each call."""
+    record = _recorded(contender, python, tools)
+    with record.open() as lines:
+        found = attribute(lines, ECHOES)
+    calls = sum(part.calls for part in found)
+    overhead = (sum(part.instructions for part in found) - undisturbed) / calls
+    for part in found:
+        part.instructions -= overhead * part.calls
+    return sorted(found, key=lambda part: -part.instructions), overhead
+
+
+def missing(tools: Tools, python: str) -> str:
+    """What is wanting for a profile, or nothing."""
+    if tools.compiler is None:
+        return "it needs a C compiler"
+    headers = [pathlib.Path("/usr/include/valgrind/callgrind.h"), pathlib.Path(_include(python)) / "Python.h"]
+    absent = [str(header) for header in headers if not header.exists()]
+    return f"it needs {' and '.join(absent)} (Debian, Ubuntu: valgrind, python3-dev)" if absent else ""
+
+
+def _include(python: str) -> str:
+    question = "import sysconfig; print(sysconfig.get_path('include'))"
+    return subprocess.run([python, "-c", question], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _recorded(contender: Contender, python: str, tools: Tools) -> pathlib.Path:
+    folder, record = tools.path("attribution"), tools.path("attribution.callgrind")
+    folder.mkdir(exist_ok=True)
+    record.unlink(missing_ok=True)
+    tools.built(HERE / "attribution.c", "-shared", "-fPIC", f"-I{_include(python)}", name="attribution/attribution.so")
+    valgrind = ["valgrind", "--tool=callgrind", "--combine-dumps=yes", f"--callgrind-out-file={record}"]
+    server = [python, str(SERVERS / "attributed.py"), str(folder), MARKER, str(FEW), str(ECHOES), "serve", "echo", *BIND]
+    # Writing the record blocks the loop, of course: nobody is to notice, or that costs more than the echoes.
+    command = [*valgrind, *server, "--blocked-seconds", "inf"]
+    with running(command, contender.name, contender.root, PYTHONHASHSEED="0") as process:
+        with loading(tools.load_command(), process.port) as load:
+            load.connect(CONNECTIONS)
+            load.echo(FEW + ECHOES + 2 * CONNECTIONS, MESSAGE_BYTES)
+            process.end()
+    return record
+
+
+def attribute(lines: Iterator[str], echoes: int) -> list[Part]:
+    """Read a callgrind record whose parts were triggered by `attribution.c`; every number is for one echo."""
+    found: dict[str, Part] = {}
+    names: dict[str, str] = {}  # callgrind writes a name once, and its number from then on
+    part: Part | None = None
+    called = ""  # the C function whose inclusive cost the next line is
+    for line in lines:
+        if line.startswith("desc: Trigger:"):
+            trigger = re.match(r"desc: Trigger: Client Request: (.+)", line)
+            name = trigger[1].strip() if trigger else ""
+            part = found.setdefault(name.rstrip(">"), Part(name.rstrip(">"))) if name else None
+            if part and not name.endswith(">"):
+                part.calls += 1 / echoes
+        elif line.startswith("summary:") and part:
+            part.instructions += int(line.split()[1]) / echoes
+        elif line.startswith(("fn=", "cfn=")):
+            _, number, name = re.split(r"[()]", line, maxsplit=2)
+            if name.strip():
+                names[number] = name.strip()
+            function = SYSTEM.get(names[number], "") if line.startswith("cfn=") else ""
+        elif line.startswith("calls="):
+            called = function
+        elif called and part:
+            part.system[called] = part.system.get(called, 0.0) + int(line.split()[-1]) / echoes
+            called = ""
+    if not found:
+        raise MeasurementError(f"callgrind recorded no part of {echoes} echoes: is {MARKER} still called?")
+    return list(found.values())

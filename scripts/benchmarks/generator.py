@@ -1,0 +1,131 @@
+"""The load, started and told what to do: `load.c` where there is a C compiler, else `load.py`.
+
+Each order is one line, each answer one line of JSON; see the top of `load.c`. The compiled program lives in a temporary
+folder for as long as the bench runs: nothing is built beforehand, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from .processes import LOAD_CORE, MeasurementError, pin
+
+HERE = pathlib.Path(__file__).resolve().parent
+EXIT_SECONDS = 10.0
+
+
+class Tools:
+    """The programs that can be built here: a context, at whose end they are gone."""
+
+    def __init__(self, compiler: str | None) -> None:
+        self.compiler = compiler
+        self._folder = tempfile.TemporaryDirectory(prefix="reactor-bench-")
+
+    def path(self, name: str) -> pathlib.Path:
+        """A file of that name in the temporary folder."""
+        return pathlib.Path(self._folder.name) / name
+
+    def built(self, source: pathlib.Path, *options: str, name: str = "") -> str | None:
+        """The program made of `source`, or None where there is no compiler."""
+        if self.compiler is None:
+            return None
+        program = self.path(name or source.stem)
+        if not program.exists():
+            command = [self.compiler, "-O2", *options, "-o", str(program), str(source)]
+            result = subprocess.run(command, capture_output=True, text=True)
+            if result.returncode:
+                raise MeasurementError(f"{source.name} does not compile: {result.stderr.strip().splitlines()[0]}")
+        return str(program)
+
+    def load_command(self) -> list[str]:
+        """How the load is started, without the port."""
+        compiled = self.built(HERE / "load.c")
+        return [compiled] if compiled else [sys.executable, str(HERE / "load.py")]
+
+    def __enter__(self) -> Tools:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+
+def find_compiler() -> str | None:
+    """`gcc`, or what else compiles C here."""
+    return shutil.which("gcc") or shutil.which("cc")
+
+
+class Load:
+    """One running load program."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def connect(self, connections: int) -> None:
+        """Have so many connections open, each accepted by the server (up to the last few)."""
+        self._order(f"connect {connections}")
+
+    def echo(self, count: int, size: int, line: int = 0) -> dict[str, float]:
+        """`count` messages of `size` bytes over all connections; seconds, and latency percentiles in µs."""
+        return self._order(f"echo {count} {size} {line}")
+
+    def churn(self, count: int, size: int, at_once: int) -> dict[str, float]:
+        """`count` times connect, echo, close; the same answer."""
+        return self._order(f"churn {count} {size} {at_once}")
+
+    def start_firehose(self, size: int) -> None:
+        """Write blocks of `size` bytes without end on one more connection, until `stop_firehose`."""
+        self._tell(f"firehose {size}")
+
+    def stop_firehose(self) -> dict[str, float]:
+        """How many seconds it went, and how many bytes came back."""
+        return self._order("")
+
+    def _order(self, line: str) -> dict[str, Any]:
+        self._tell(line)
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise MeasurementError("the load ended without a word")
+        told: dict[str, Any] = json.loads(answer)
+        if "error" in told:
+            raise MeasurementError(f"the load says: {told['error']}")
+        return told
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # its last word is still to be read
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+
+
+@contextlib.contextmanager
+def loading(command: list[str], port: int, *, humble: bool = False) -> Iterator[Load]:
+    """Run the load against `port`, on its core, until the block ends.
+
+    A `humble` one takes only what the others on that core leave (SCHED_IDLE, sched(7)): the firehose, which would
+    otherwise hold up the clients beside it before the server has any part in it.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*command, str(port)], stdin=pipe, stdout=pipe, text=True) as process:
+        pin(process.pid, LOAD_CORE)
+        if humble:
+            os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+        try:
+            yield Load(process)
+        finally:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            try:
+                process.wait(EXIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()

@@ -1,0 +1,76 @@
+"""What `reactor` is to reach, and whether it does: the goals as data, held against the figures of a run.
+
+A goal compares ours with one other contender in the same rounds, or stands for itself. Where the other was not measured, the
+goal is neither met nor missed, and the table says what is wanting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import rounds
+from .rounds import Results
+
+OURS = "reactor"
+EVERY_OTHER = "every other"
+YARDSTICKS = ("floor", "limit")  # no servers one would run: not among those that "every other" means
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Ours in `row` is at most `most`: times the figure of `reference`, or of the row's own unit without one.
+
+    With a `call`, of that system call alone.
+    """
+
+    row: str
+    most: float
+    reference: str = ""
+    call: str = ""
+
+
+GOALS = [
+    Goal("echo", 1.05, "uvloop Protocol"),
+    Goal("echo", 0.75, "asyncio Protocol"),
+    Goal("echo", 0.50, "asyncio streams"),
+    Goal("echo", 1.30, "limit (C, epoll)"),
+    Goal("calls", 2.1),
+    Goal("growth", 1.25),
+    Goal("memory", 850),
+    Goal("64KiB", 1.0, "uvloop Protocol"),
+    Goal("1MiB", 1.0, "uvloop Protocol"),
+    Goal("lines", 0.50, "asyncio streams"),
+    Goal("line calls", 1.005, call="send"),
+    Goal("churn", 1.0, "uvloop Protocol"),
+    Goal("firehose", 3.0),
+    Goal("firehose", 1.0, EVERY_OTHER),
+]
+
+
+def check(results: Results) -> Iterator[tuple[Goal, float | None, str]]:
+    """Each goal with what was measured, and "met", "missed", or what is wanting."""
+    for goal in GOALS:
+        if not rounds.samples(results, goal.row, OURS):
+            yield goal, None, "not measured"
+            continue
+        measured = _measured(results, goal)
+        if measured is None:
+            yield goal, None, f"{goal.reference} not measured"
+        else:
+            yield goal, measured, "met" if measured <= goal.most else "missed"
+
+
+def _measured(results: Results, goal: Goal) -> float | None:
+    if goal.call:
+        (sample,) = rounds.samples(results, goal.row, OURS).values()
+        return float(sample["details"]["by_name"].get(goal.call, 0.0))
+    if goal.reference == EVERY_OTHER:
+        others = [name for name in results["contenders"] if name.split()[0] not in (OURS, *YARDSTICKS)]
+        figures = [rounds.ratio(results, goal.row, OURS, other) for other in others]
+        return max((figure.median for figure in figures if figure), default=None)
+    if goal.reference:
+        figure = rounds.ratio(results, goal.row, OURS, goal.reference)
+    else:
+        figure = rounds.value(results, goal.row, OURS)
+    return figure.median if figure else None

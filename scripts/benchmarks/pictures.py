@@ -1,0 +1,194 @@
+"""Figures as pictures, for the README: SVG that is legible on a light page and on a dark one.
+
+GitHub shows a README on white or on near black, as its reader likes. One picture serves both if its ground is
+transparent, its text a grey in the middle between the two, and its colours of medium lightness. The colours are those of
+M. Okabe and K. Ito, which people who confuse red and green can tell apart, and colour never speaks alone: bars carry
+their names and numbers, lines have markers of their own and are named where they end, quiet is hollow and loud is filled.
+
+Three pictures, each for one question: where does an echo's time go (and how much of it is the kernel's, which nobody can
+save)? What do more connections cost? How long do others wait beside one who never stops?
+
+The same figures make the same bytes, so that a picture changes in the repository only when a figure does.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+
+from matplotlib import pyplot  # noqa: E402  # the backend is chosen by now
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure as Picture  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
+
+from . import rounds  # noqa: E402
+from .contenders import BASE  # noqa: E402
+from .goals import OURS  # noqa: E402
+from .rounds import Results  # noqa: E402
+
+TEXT = "#7f7f7f"  # 4.0 : 1 on white, 4.7 : 1 on GitHub's dark page
+KERNEL = "#9a9a9a"
+ORANGE, BLUE = "#d55e00", "#3a87c8"  # ours, everybody else
+STYLE = {
+    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.size": 10,
+    "svg.fonttype": "none",  # text as text: it can be selected and read out
+    "svg.hashsalt": "reactor",  # the same ids each time
+    "text.color": TEXT, "axes.labelcolor": TEXT, "axes.edgecolor": TEXT, "xtick.color": TEXT, "ytick.color": TEXT,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11, "axes.titlelocation": "left",
+    "legend.frameon": False, "legend.labelcolor": TEXT, "grid.color": TEXT, "grid.alpha": 0.25,
+}  # fmt: skip
+# Who is drawn as a line, and how: more than these would be a thicket.
+LINES = {
+    OURS: (ORANGE, "o"),
+    BASE: ("#3a87c8", "s"),
+    "asyncio streams": ("#56a8d8", "D"),
+    "uvloop Protocol": ("#c46a9f", "^"),
+    "threads": ("#8c7a2e", "v"),
+    "trio": ("#7a6fd0", "P"),
+    "floor (Python, bare epoll)": ("#1f9e77", "X"),
+    "limit (C, epoll)": (TEXT, "d"),
+}
+PERCENTILES = {"p50": "o", "p99": "D", "p99.9": "s"}
+LEAST_GAP = 0.052  # of the picture's height, between two names at the ends of lines
+WIDTH_INCHES = 8.0
+
+
+def draw(results: Results, folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Draw whatever `results` has figures for; the files made in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, row, make in (
+        ("cpu_per_echo", "echo", _cpu_per_echo),
+        ("connections", "growth", _connections),
+        ("latency", "firehose", _latency),
+    ):
+        measured = [who for who in results["contenders"] if rounds.samples(results, row, who)]
+        if measured:
+            path = folder / f"{name}.svg"
+            with pyplot.rc_context(STYLE):
+                picture = make(results, measured)
+                picture.savefig(path, transparent=True, metadata={"Date": None}, bbox_inches="tight")
+                pyplot.close(picture)
+            yield path
+
+
+def _cpu_per_echo(results: Results, measured: list[str]) -> Picture:
+    """A bar for each server, the shortest first; its grey part is the kernel's."""
+    figures = {who: rounds.value(results, "echo", who) for who in measured}
+    medians = {who: figure.median for who, figure in figures.items() if figure}
+    order = sorted(medians, key=lambda who: -medians[who])
+    picture, axes = _canvas(0.32 * len(order) + 1.0)
+    for place, who in enumerate(order):
+        kernel = medians[who] * (rounds.median_of(results, "echo", who, "kernel_share") or 0.0)
+        axes.barh(place, kernel, color=KERNEL, height=0.68)
+        axes.barh(place, medians[who] - kernel, left=kernel, color=ORANGE if who == OURS else BLUE, height=0.68)
+        axes.text(medians[who], place, f" {medians[who]:.1f}", va="center", weight="bold" if who == OURS else "normal")
+    _name_rows(axes, order)
+    axes.set_xlabel(_caption(results, "CPU time per echo, µs"))
+    axes.set_title(results["rows"]["echo"]["title"])
+    parts = [Patch(color=KERNEL), Patch(color=ORANGE), Patch(color=BLUE)]
+    axes.legend(parts, ["in the kernel", "in reactor", "in other servers"], loc="upper right")
+    return picture
+
+
+def _connections(results: Results, measured: list[str]) -> Picture:
+    """CPU per echo over the number of busy connections, a line for each server."""
+    picture, axes = _canvas(4.6)
+    ends: list[tuple[float, str]] = []
+    for who in (name for name in LINES if name in measured):
+        points = _medians(sample["details"]["microseconds"] for sample in rounds.samples(results, "growth", who).values())
+        colour, marker = LINES[who]
+        width = 2.6 if who == OURS else 1.5
+        axes.plot([int(step) for step in points], list(points.values()), color=colour, marker=marker, linewidth=width)
+        ends.append((list(points.values())[-1], who))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.grid(True, axis="y")
+    steps = [int(step) for step in points]
+    axes.set_xticks(steps, [f"{step:,}" for step in steps])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    _plain_numbers(axes)
+    _name_ends(axes, ends, steps[-1])
+    axes.set_title("CPU per echo by number of busy connections, 64 bytes")
+    axes.set_ylabel("µs (logarithmic)")
+    axes.set_xlabel(_caption(results, "connections"))
+    return picture
+
+
+def _latency(results: Results, measured: list[str]) -> Picture:
+    """Percentiles of the ping-pong clients: hollow when quiet, filled beside the firehose."""
+    details = {who: [sample["details"] for sample in rounds.samples(results, "firehose", who).values()] for who in measured}
+    quiet, beside = ({who: _medians(d[when] for d in details[who]) for who in measured} for when in ("quiet", "beside"))
+    order = sorted(measured, key=lambda who: -beside[who]["p99"])
+    picture, axes = _canvas(0.42 * len(order) + 1.3)
+    for place, who in enumerate(order):
+        colour = ORANGE if who == OURS else BLUE
+        for figures, height, face in ((quiet[who], place + 0.17, "none"), (beside[who], place - 0.17, colour)):
+            values = [figures[name] for name in PERCENTILES]
+            axes.plot(values, [height] * len(values), color=colour, linewidth=1, alpha=0.6)
+            for value, marker in zip(values, PERCENTILES.values(), strict=True):
+                axes.plot(value, height, marker=marker, color=colour, markerfacecolor=face, markersize=6, linestyle="")
+    axes.set_xscale("log")
+    axes.grid(True, axis="x")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    _name_rows(axes, order)
+    axes.set_xlabel(_caption(results, "µs from sending to the last byte back (logarithmic)"))
+    axes.set_title("Waiting of 50 ping-pong clients, alone and beside one firehose")
+    shapes = [Line2D([], [], color=TEXT, marker=mark, linestyle="", markerfacecolor="none") for mark in PERCENTILES.values()]
+    filled = Line2D([], [], color=TEXT, marker="o", linestyle="", label="beside the firehose")
+    hollow = Line2D([], [], color=TEXT, marker="o", linestyle="", markerfacecolor="none", label="alone")
+    names = [*PERCENTILES, "alone", "beside the firehose"]
+    axes.legend([*shapes, hollow, filled], names, loc="lower left", bbox_to_anchor=(0, 1.07), ncols=5, columnspacing=1.2, borderpad=0)
+    axes.title.set_position((0, 1))
+    return picture
+
+
+def _canvas(height_inches: float) -> tuple[Picture, Axes]:
+    picture, axes = pyplot.subplots(figsize=(WIDTH_INCHES, height_inches))
+    return picture, axes
+
+
+def _name_rows(axes: Axes, order: list[str]) -> None:
+    axes.set_yticks(range(len(order)), order)
+    axes.tick_params(axis="y", length=0)
+    for label, who in zip(axes.get_yticklabels(), order, strict=True):
+        if who == OURS:
+            label.set(color=ORANGE, weight="bold")
+
+
+def _name_ends(axes: Axes, ends: list[tuple[float, str]], last: float) -> None:
+    """The name of each line beside its end, moved up where the one below would touch it."""
+    to_share = axes.transAxes.inverted().transform
+    lowest = float("-inf")
+    for value, who in sorted(ends):
+        height = float(to_share(axes.transData.transform((last, value)))[1])
+        height = lowest = max(height, lowest + LEAST_GAP)
+        weight = "bold" if who == OURS else "normal"
+        axes.text(1.02, height, f"{who}  {value:.1f}", transform=axes.transAxes, va="center", color=LINES[who][0], weight=weight)
+
+
+def _plain_numbers(axes: Axes) -> None:
+    low, high = axes.get_ylim()
+    axes.set_yticks([tick for tick in (5, 10, 20, 50, 100, 200, 500, 1_000) if low <= tick <= high])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _medians(details: Any) -> dict[str, float]:
+    """The median of each entry over all rounds."""
+    details = list(details)
+    return {name: statistics.median(each[name] for each in details) for name in details[0]}
+
+
+def _caption(results: Results, words: str) -> str:
+    machine = results.get("machine", {})
+    made = f"Python {machine.get('python')}, {machine.get('processor')}; medians of {results['rounds']} rounds"
+    return f"{words}\n{made}"

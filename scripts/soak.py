@@ -1,0 +1,326 @@
+"""Leave a server running among honest and hostile clients, and see whether it is afterwards what it was before.
+
+A test takes a second, and in a second nothing leaks that anyone could see: a few bytes kept of each connection, a
+descriptor forgotten in one way of ending, a loop that now and then no longer sleeps. Of these a server dies after a
+week. So here `python -m reactor serve echo` runs for minutes, under short limits and many ends, in rounds of *load*:
+
+    honest      clients that send on a schedule and check every byte (`scripts/run_clients.py`)
+    hostile     slow readers, slowloris, clients that vanish in mid-message; and for a part of the time a firehose
+    churn       clients that come and go in every way there is, and a burst of more than are admitted
+
+and a *pause*, in which nobody is connected. Load excuses nearly everything and a pause nothing, so there it is judged:
+
+    memory        VmRSS. The first round is warm-up; of the other pauses the median of the last third may be above that
+                  of the first by 5 % or 1 MiB, whichever is more: in 10 minutes some 20 bytes a connection are too much
+    descriptors   as many in each pause as before the first client
+    idle CPU      under 5 % of a core in each pause
+    accounts      accepted == closed, by reason, + open, in each sample; nobody open in a pause; and as many accepted as
+                  the clients know of, give or take those about to come again when a round ended
+
+Also: never more than `max_connections`; each limit that had the time has acted; no honest client had an error; no
+traceback in the log; and SIGTERM, with idle clients connected, ends it with status 0.
+
+The cost: a quarter of a core, and a core and a half while the firehose runs. Linux alone, for /proc.
+
+Exit status: 0 if all of that holds, 1 if not, with the same tables; 2 for options that cannot be used; 130 after
+Ctrl-C, with the tables up to then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+# The package, these scripts and the tests' way to run a server are used as they lie here.
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.clients import descriptors  # noqa: E402  # importable only from here on
+from scripts.clients.churn import Churn  # noqa: E402
+from scripts.soak_verdict import Findings, Pause, Sample, judge, render  # noqa: E402
+from tests.support import ServerProcess, connect, exchange, receive_all, serving  # noqa: E402
+
+CLIENTS = ROOT / "scripts" / "run_clients.py"
+ROUND_SECONDS = 20.0
+FEWEST_ROUNDS = 3  # one to warm up, and two to compare
+SAMPLE_SECONDS = 3.0
+PAUSE_SECONDS = 3.0
+SHORTEST_PAUSE_SECONDS = 0.5  # of 50 clock ticks; 5 % are two of them
+SHORTEST_LOAD_SECONDS = 0.5
+SETTLING_SECONDS = 20.0  # for the last connection to end, more than any deadline below
+ENDING_SECONDS = 2.0  # that a server whose output has ended may still be there
+CLIENT_SECONDS = 20  # that an honest client waits for a byte: a whole house of silent ones may be before it
+CLIENTS_EXTRA_SECONDS = 60.0  # that the clients may take longer than their schedule
+MOST_MINUTES = 7 * 24 * 60
+INTERRUPTED = 130  # what shells report of a program that ended by SIGINT: 128 + 2
+
+LIMITS: dict[str, float] = {
+    "max_connections": 300,
+    "max_connections_per_peer": 300,  # all come from one address
+    "first_byte_seconds": 3,
+    "idle_seconds": 4.5,  # below the 5 s between two bytes of a slowloris
+    "write_stall_seconds": 3,
+    "close_seconds": 3,
+    "linger_seconds": 1,
+    "output_hard_bytes": 4 << 20,
+    "memory_bytes": 32 << 20,
+}
+# The end that each of these leads to under this load, if the load of a round lasts so much longer.
+ACTING = {
+    "first_byte_timeout": "first_byte_seconds",
+    "idle_timeout": "idle_seconds",
+    "write_stalled": "write_stall_seconds",
+}
+ACTING_EXTRA_SECONDS = 3.0
+
+STEADY = {"connections": 60, "size": 256, "rate": 600, "slow-readers": 5, "slowloris": 10, "vanish": 10}
+FLOOD = {"connections": 20, "size": 4096, "rate": 200, "firehose": 1}
+FLOOD_SHARE = 0.2  # of the load's time: a firehose keeps a core and a half busy
+CHURN_PER_SECOND = 100.0
+BURST = 400
+IDLE_CLIENTS = 20  # connected when SIGTERM comes
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the time is divided."""
+
+    rounds: int
+    load_seconds: float
+    pause_seconds: float
+
+    @classmethod
+    def of(cls, minutes: float) -> Plan:
+        """Rounds of some `ROUND_SECONDS`, or as many as are needed to compare; a short run is of short rounds."""
+        rounds = max(FEWEST_ROUNDS, round(minutes * 60 / ROUND_SECONDS))
+        each = minutes * 60 / rounds
+        pause = min(PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, each / 5))
+        return cls(rounds, max(SHORTEST_LOAD_SECONDS, each - pause), pause)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what `arguments` (default: those of the process) say; the exit status."""
+    options = _parse(arguments)
+    try:
+        from tabulate import tabulate
+
+        os.stat("/proc/self/status")
+        descriptors.make_room(2 * BURST)  # for us and, since they inherit it, for all that we start
+    except (ImportError, OSError, ValueError) as exc:
+        sys.stderr.write(f"soak: {_why_not(exc)}\n")
+        return 2
+    findings = Findings(max_connections=int(LIMITS["max_connections"]))
+    plan = Plan.of(options.minutes)
+    interrupted = False
+    try:
+        soak(options.app, plan, findings)
+    except AssertionError as exc:  # it never listened, and its last line says why
+        sys.stderr.write(f"soak: cannot serve {options.app}: {str(exc).strip().splitlines()[-1]}\n")
+        return 2
+    except KeyboardInterrupt:
+        interrupted = True
+    checks = judge(findings)
+    print(render(findings, checks, tabulate))
+    if options.json:
+        figures = dataclasses.asdict(findings) | {"checks": [dataclasses.asdict(check) for check in checks]}
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if interrupted:
+        sys.stderr.write("soak: interrupted; these are the figures up to then\n")
+        return INTERRUPTED
+    return 0 if all(check.holds for check in checks) else 1
+
+
+def _why_not(exc: Exception) -> str:
+    if isinstance(exc, ImportError):
+        return "the tables need the package tabulate: use `make soak`, or `pip install tabulate`"
+    if isinstance(exc, FileNotFoundError):
+        return "memory and descriptors of a process are read from /proc, which this system does not have"
+    return str(exc)
+
+
+# The run.
+
+
+def soak(app: str, plan: Plan, findings: Findings) -> None:
+    """Run `app` through all rounds of `plan` and to its end, and write what is seen into `findings`."""
+    findings.reasons_expected = [
+        reason for reason, limit in ACTING.items() if plan.load_seconds > LIMITS[limit] + ACTING_EXTRA_SECONDS
+    ]
+    began = time.monotonic()
+    with serving(app, *(f"--{_option(name)}={value}" for name, value in LIMITS.items()), cwd=ROOT) as server:
+        try:
+            _run_rounds(server, plan, findings)
+            findings.exit_status = _end(server)
+        except (AssertionError, OSError) as exc:  # it is gone, or says nothing any more
+            findings.failure = _what_failed(server, exc)
+        finally:
+            findings.seconds = time.monotonic() - began
+            findings.note_log(server.stderr.text)
+
+
+def _what_failed(server: ServerProcess, exc: Exception) -> str:
+    with contextlib.suppress(subprocess.TimeoutExpired):  # its output may end a moment before itself
+        return f"the server ended with status {server.process.wait(ENDING_SECONDS)} in the middle"
+    return f"the server is there, but {str(exc).partition(chr(10))[0] or type(exc).__name__}"
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _run_rounds(server: ServerProcess, plan: Plan, findings: Findings) -> None:
+    findings.start = _sample(server)
+    for number in range(1, plan.rounds + 1):
+        _load(server, plan, findings)
+        findings.pauses.append(_pause(server, plan.pause_seconds))
+        _show_progress(number, plan, findings)
+
+
+def _sample(server: ServerProcess) -> Sample:
+    return Sample(server.statistics(), server.resident_bytes(), server.descriptors())
+
+
+def _show_progress(number: int, plan: Plan, findings: Findings) -> None:
+    pause = findings.pauses[-1]
+    sys.stderr.write(
+        f"round {number} of {plan.rounds}: {pause.statistics['accepted']:,} connections so far, then in the pause"
+        f" {pause.resident_bytes / 2**20:.1f} MiB, {pause.descriptors} descriptors,"
+        f" {pause.cpu_share:.1%} of a core; {sum(findings.honest_errors.values())} errors of honest clients\n"
+    )
+
+
+# Load.
+
+
+def _load(server: ServerProcess, plan: Plan, findings: Findings) -> None:
+    # Who comes after the burst waits until its members are ended, twice over: in a short round there is no time for it.
+    burst = BURST if plan.load_seconds / 2 > 2 * LIMITS["first_byte_seconds"] else 0
+    churn = Churn(server.address, per_second=CHURN_PER_SECOND, seconds=plan.load_seconds, burst=burst)
+    flood_seconds = max(SHORTEST_LOAD_SECONDS, plan.load_seconds * FLOOD_SHARE)
+    churn.start()
+    try:
+        with _clients(server, FLOOD, flood_seconds) as flood, _clients(server, STEADY, plan.load_seconds) as steady:
+            for clients in (flood, steady):
+                _count(_await(clients, server, plan, findings), findings)
+    finally:
+        churn.finish()
+        findings.connected += churn.connected
+        findings.honest_clients += churn.asked
+        findings.note_errors(churn.errors)
+
+
+@contextlib.contextmanager
+def _clients(server: ServerProcess, load: dict[str, int], seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """Clients that do `load` for so many seconds; killed if they are still there when the block ends."""
+    host, port = server.address
+    messages = max(1, round(load["rate"] * seconds / load["connections"]))
+    words = {"host": host, "port": port, "messages": messages, "timeout": CLIENT_SECONDS, **load}
+    command = [sys.executable, str(CLIENTS), "--json", *(f"--{name}={value}" for name, value in words.items())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as clients:
+        try:
+            yield clients
+        finally:
+            clients.kill()
+            clients.wait()  # after Ctrl-C the block itself would not
+
+
+def _await(clients: subprocess.Popen[str], server: ServerProcess, plan: Plan, findings: Findings) -> dict[str, Any]:
+    """The report of `clients`, once they are done; until then the server is looked at every now and then."""
+    deadline = time.monotonic() + plan.load_seconds + CLIENTS_EXTRA_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            output, complaints = clients.communicate(timeout=min(SAMPLE_SECONDS, plan.load_seconds / 3))
+        except subprocess.TimeoutExpired:
+            findings.samples.append(_sample(server))
+            continue
+        if clients.returncode not in (0, 1):  # 1: somebody was not served, which the report says too
+            raise OSError(f"the clients ended with status {clients.returncode}: {complaints.strip()[-200:]}")
+        report: dict[str, Any] = json.loads(output)
+        return report
+    raise OSError(f"the clients were not done {CLIENTS_EXTRA_SECONDS:g} s after their time")
+
+
+def _count(report: dict[str, Any], findings: Findings) -> None:
+    hostile = report["hostile"]
+    findings.connected += report["connected"] + sum(tally["connected"] for tally in hostile.values())
+    findings.connected_at_most_more += STEADY["vanish"] if "vanish" in hostile else 0
+    findings.honest_clients += report["connections"]
+    findings.honest_messages += report["messages"]
+    findings.note_errors(report["errors"])
+
+
+# Pause.
+
+
+def _pause(server: ServerProcess, seconds: float) -> Pause:
+    """Wait until nobody is connected, and look at the server that has nothing to do."""
+    deadline = time.monotonic() + SETTLING_SECONDS
+    while server.statistics()["open"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    ticks, began = server.cpu_ticks(), time.monotonic()
+    time.sleep(seconds)
+    cpu_seconds = (server.cpu_ticks() - ticks) / os.sysconf("SC_CLK_TCK")
+    cpu_share = cpu_seconds / (time.monotonic() - began)
+    return Pause(**vars(_sample(server)), cpu_share=cpu_share)
+
+
+def _end(server: ServerProcess) -> int:
+    """SIGTERM while clients are connected that want nothing: the exit status, once each of them has seen its end."""
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(connect(server.address)) for _ in range(IDLE_CLIENTS)]
+        for client in idle:
+            exchange(client, b"hello")
+        server.send_signal(signal.SIGTERM)
+        for client in idle:
+            receive_all(client)
+            client.close()
+        return server.wait()
+
+
+# The options.
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage that argparse would print before it."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(
+        prog="soak",
+        description="Leave an echo server running among honest and hostile clients, and see what becomes of it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--minutes", type=_minutes, default=10.0, metavar="N", help="how long, or a part of one (10)")
+    parser.add_argument("--app", default="echo", help="as in `reactor serve APP`; anything that echoes (echo)")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all that was seen into FILE")
+    return parser.parse_args(arguments)
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= MOST_MINUTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0, up to {MOST_MINUTES}")
+    return value
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before the run or after it
+        sys.exit(INTERRUPTED)
