@@ -86,6 +86,7 @@ class UvloopAdapter(RivalAdapter):
     has = frozenset({"backlog", "output_low_bytes", "output_high_bytes", "blocked_seconds"})
     switched_on = "`set_write_buffer_limits`; debug mode for slow callbacks"
     class_names = True
+    never_meets = dict.fromkeys(("EAGAIN", "EINTR"), "it receives by read(2), as it reads everything else")
 
     def script(self, program: str) -> str:
         return "uvloop_interrupts.py" if program == "interrupts" else "uvloop_server.py"
@@ -158,11 +159,13 @@ class GeventAdapter(RivalAdapter):
         return super().start(program, bind, **settings)
 
 
+BLOCKING = "its sockets block"
 NO_LOOP = "it has no loop: a thread for each connection"
 
 
 class SocketserverAdapter(RivalAdapter):
     name = "socketserver"
+    never_meets = {"EAGAIN": BLOCKING}
     has = HANDLERS_BOUND
     switched_on = "`request_queue_size`, the sockets' timeouts, `readline(limit)`, `daemon_threads`"
     lacks = (
@@ -188,11 +191,13 @@ class LadderStep(LadderAdapter):
 
 class FirstStep(LadderStep):
     name = "ladder1"
+    never_meets = {"EAGAIN": BLOCKING}
     step = "1_blocking.py"
 
 
 class SecondStep(LadderStep):
     name = "ladder2"
+    never_meets = {"EAGAIN": BLOCKING}
     step = "2_threads.py"
 
 

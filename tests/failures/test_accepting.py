@@ -68,7 +68,7 @@ def assert_calm_and_serving(server, inside):
     """For three seconds: those inside are served, the processor rests, and the log is not flooded."""
     lines, used, began = server.stderr.count(""), server.processor_seconds(), time.monotonic()
     while time.monotonic() < began + A1_HOLD_SECONDS:
-        assert exchange(inside, b"x") == b"x"
+        assert exchange(inside, b"x") == b"x", "who is inside is not served any more"
         time.sleep(A1_HOLD_SECONDS / 100)
     passed = time.monotonic() - began
     assert server.processor_seconds() - used < IDLE_SHARE * passed, "it is spinning"

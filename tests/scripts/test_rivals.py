@@ -125,6 +125,14 @@ def test_a_run_that_takes_too_long_is_ended_with_all_that_it_started(monkeypatch
     wait_until(lambda: not status.exists() or ") Z " in status.read_text(), "the end of what it had started")
 
 
+def test_a_server_that_is_not_installed_is_left_out_with_a_word(monkeypatch, capfd):
+    monkeypatch.setattr(rivals.ADAPTERS["curio"].__class__, "distribution", "no-such-distribution")
+    results = {"servers": {}}
+    rivals.ask("curio", None, results)
+    assert results == {"servers": {}}
+    assert "curio is not there for Python" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [(["--only", "apache"], "invalid choice: 'apache'"), (["--rows", "first"], "'first' is no row")],
