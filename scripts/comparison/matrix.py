@@ -15,6 +15,7 @@ SEEN_CHARACTERS = 110
 NOT_APPLICABLE = re.compile(r"not applicable to \w+: (.*)", re.DOTALL)
 PLAIN_WORDS = [  # what exceptions say that were not made for a reader; and no paths of the machine that it ran on
     (re.compile(r"^subprocess\.TimeoutExpired: .* after ([\d.]+?)(\.0)? seconds.*"), r"it did not end within \1 s"),
+    (re.compile(r"^'listening on \(\.\+\)\$' .*"), "it does not start"),
     (re.compile(r"; what came:.*"), ""),
     (re.compile(r"^TimeoutError: timed out$"), "no answer, and no end"),
     (re.compile(r"^ConnectionResetError: .*"), "reset by the server"),

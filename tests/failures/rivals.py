@@ -95,7 +95,7 @@ class UvloopAdapter(RivalAdapter):
 class TwistedAdapter(RivalAdapter):
     name = "twisted"
     distribution = "twisted"
-    has = frozenset({"backlog", "frame_bytes", "frame_seconds", "max_connections"})
+    has = frozenset({"backlog", "frame_bytes", "frame_seconds", "max_connections", "when_full"})
     switched_on = (
         "`IHalfCloseableProtocol`, push producers, `LineReceiver.MAX_LENGTH`, `TimeoutMixin`,"
         " `LimitTotalConnectionsFactory`, `wantPID` for UNIX sockets"

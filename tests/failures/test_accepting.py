@@ -111,7 +111,7 @@ def test_a2_accept_fails_for_want_of_memory_or_descriptors(serve, tmp_path):
                 tracing.wait_for(error)
                 time.sleep(A2_HOLD_SECONDS)
                 assert exchange(inside, b"x") == b"x"
-                assert len(tracing.calls()) <= A2_MOST_TRIES, "it does not back off"
+                assert len(tracing.calls()) <= A2_MOST_TRIES, f"it does not back off: {len(tracing.calls())} tries"
                 assert not answered([newcomer])
             with newcomer:
                 assert receive(newcomer, 3) == b"new"
@@ -128,7 +128,7 @@ def test_a3_accept_fails_for_one_connection(serve, tmp_path):
                 with connect(server.address) as client:
                     assert exchange(client, b"x") == b"x"
                     _, next_call, *_ = tracing.wait_for(error, 2)
-            assert re.match(r"accept4?\(.+= \d+", next_call), f"{next_call} came next, not the next connection"
+            assert re.match(r"accept4?\(.+= \d+", next_call), f"{next_call.partition(chr(40))[0]} came next, not an accept"
 
 
 # A4. A storm of newcomers, beside one who is inside and wants answers.
@@ -180,6 +180,13 @@ def assert_all_served(clients):
             assert exchange(client, b"x") == b"x"
 
 
+def is_let_in(address):
+    """Whether a newcomer is served; refused is one who meets an end, of either kind."""
+    with contextlib.suppress(*REFUSALS), connect(address) as newcomer:
+        return exchange(newcomer, b"x") == b"x"
+    return False
+
+
 def test_a5_full_and_newcomers_wait(serve):
     with serve("echo", max_connections=A5_PLACES, when_full="queue") as server:
         with connected(A5_PLACES, server.address) as inside, connected(A5_NEWCOMERS, server.address) as waiting:
@@ -203,9 +210,7 @@ def test_a5_full_and_newcomers_are_refused(serve):
         with connected(A5_PLACES, server.address) as inside:
             assert_all_served(inside)
             for _ in range(A5_NEWCOMERS):
-                with pytest.raises(REFUSALS), connect(server.address) as newcomer:
-                    exchange(newcomer, b"x")
-                    raise AssertionError("it was let in")
+                assert not is_let_in(server.address), "more are served than there are places"
             assert_all_served(inside)
             inside.pop().close()
             wait_until(lambda: server.descriptors() < server.descriptors_at_start + A5_PLACES, "a place to come free")
@@ -265,7 +270,7 @@ def test_a7_a_live_server_is_left_alone(serve, tmp_path):
         with serve("echo", f"unix:{path}", listens=False) as second:
             wait_until(lambda: second.process.poll() is not None or "listening" in second.stderr.text, "what it does")
             assert second.process.poll() not in (None, 0), "it took the path of a live server"
-            second.stderr.wait_for(rf"(?i){re.escape(path)}.*address (already )?in use")
+            second.stderr.wait_for(rf"(?i){re.escape(path)}.*(in use|lock)")
         with connect_unix(path) as client:
             assert exchange(client, b"x") == b"x"
 

@@ -83,7 +83,7 @@ def test_l2_sigterm_behind_signals_that_fill_the_wake_up_pipe(serve):
         client.sendall(b"b")  # from now on nobody empties the pipe
         flood_with_signals(server)
         server.send_signal(signal.SIGTERM)
-        assert receive_all(client) == b"b"
+        assert receive_all(client) == b"b", "the answer is lost"
         assert server.wait() == 0, server.stderr.text[-2000:]
 
 

@@ -3,7 +3,8 @@
 It is a push producer, registered with its transport, which is how Twisted says `pause_writing`; it implements
 `IHalfCloseableProtocol`, without which Twisted ends both directions when the peer ends one; lines are split by
 `LineReceiver`, whose `MAX_LENGTH` is on, and a line has a deadline by `TimeoutMixin`; how many connections there may
-be is `LimitTotalConnectionsFactory`; a UNIX socket has its lock file (`wantPID`).
+be is `LimitTotalConnectionsFactory`; a UNIX socket has its lock file (`wantPID`). `LimitConnectionsByPeer` is left off: in
+Twisted 26.10 it subscripts an address, which addresses have long ceased to allow, and so refuses everyone.
 """
 
 import signal
@@ -67,6 +68,7 @@ class Bridge(Protocol):
 
     def __init__(self, program):
         self.program = program
+        self.paused = False  # a producer is paused again by each write; PEP 3156 says it once
 
     def connectionMade(self):
         self.connection = Connection(self.transport)
@@ -88,10 +90,14 @@ class Bridge(Protocol):
         self.program.connection_lost(None if clean else reason.value)
 
     def pauseProducing(self):
-        self.program.pause_writing()
+        if not self.paused:
+            self.paused = True
+            self.program.pause_writing()
 
     def resumeProducing(self):
-        self.program.resume_writing()
+        if self.paused:
+            self.paused = False
+            self.program.resume_writing()
 
     def stopProducing(self):
         pass
@@ -140,11 +146,12 @@ class Programs(Factory):
 
 
 def limited(factory, settings):
-    if "max_connections" not in settings:
-        return factory
-    limit = LimitTotalConnectionsFactory()
-    limit.wrappedFactory, limit.connectionLimit, limit.noisy = factory, settings["max_connections"], False
-    return limit
+    if "max_connections" in settings:
+        limit = LimitTotalConnectionsFactory()
+        limit.protocol = lambda: factory.buildProtocol(None)
+        limit.connectionLimit = settings["max_connections"]
+        return limit
+    return factory
 
 
 def listen(factory, bind, settings):
