@@ -162,7 +162,7 @@ class Adapter:
     has_statistics = False
     runs_without: frozenset[str] = frozenset()  # settings that it has no equal of, and is run without
     unix_sockets = True
-    never_meets: dict[str, str] = {}  # errors that its system calls cannot meet, or that cannot be given to them, and why
+    never_meets: dict[str, str] = {}  # errors that cannot be put into its system calls, and why
     switched_on = ""  # what a server documents against these troubles, apart from settings, and is run with
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:

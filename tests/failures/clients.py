@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Iterator
 
+from tests.failures.adapter import Server
 from tests.support import DEADLINE_SECONDS, ServerProcess, wait_until
 
 SMALL_BUFFER_BYTES = 4096  # asked for; the kernel doubles it, and the server's own side then grows little too
@@ -34,12 +35,13 @@ def is_cut_off(client: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def is_ended(client: socket.socket, server: ServerProcess, descriptors: int) -> bool:
-    """Whether the connection is over for one of them: the client sees it, or the server has fewer than `descriptors`.
+def is_ended(client: socket.socket, server: Server) -> bool:
+    """Whether the connection, the only one, is over for one of them: the client sees it, or the server has closed it.
 
-    A server that closes without a reset may have ended it long before its FIN gets past what is not read.
+    A server that closes without a reset may have ended it long before its FIN gets past what is not read. The client
+    must have been let in before.
     """
-    return is_cut_off(client) or server.descriptors() < descriptors
+    return is_cut_off(client) or server.descriptors() <= server.descriptors_at_start
 
 
 @contextlib.contextmanager

@@ -122,6 +122,7 @@ class TornadoAdapter(RivalAdapter):
 
 class TrioAdapter(RivalAdapter):
     name = "trio"
+    unix_sockets = False
     distribution = "trio"
     has = HANDLERS_BOUND
     switched_on = "`fail_after`, `except Exception` in each handler; a line's limit by hand"
@@ -148,8 +149,8 @@ class CurioAdapter(RivalAdapter):
 class GeventAdapter(RivalAdapter):
     name = "gevent"
     distribution = "gevent"
-    has = HANDLERS_BOUND | {"max_connections", "when_full", "drain_seconds", "blocked_seconds"}
-    switched_on = "`Pool`, `gevent.Timeout`, `readline(limit)`, `stop(timeout)`, the monitoring thread"
+    has = HANDLERS_BOUND | {"max_connections", "when_full", "blocked_seconds"}
+    switched_on = "`Pool`, `gevent.Timeout`, `readline(limit)`, the monitoring thread"
     lacks = HANDLERS_LACK | SENDS_THAT_WAIT | {"interrupts": "its hub belongs to the thread, and is not run by a call"}
     both_families = False
 
@@ -160,12 +161,13 @@ class GeventAdapter(RivalAdapter):
 
 
 BLOCKING = "its sockets block"
+ON_THREADS = "its connections are on threads of their own, and the test sees the calls of the first"
 NO_LOOP = "it has no loop: a thread for each connection"
 
 
 class SocketserverAdapter(RivalAdapter):
     name = "socketserver"
-    never_meets = {"EAGAIN": BLOCKING}
+    never_meets = {"EAGAIN": BLOCKING, "EINTR": ON_THREADS}
     has = HANDLERS_BOUND
     switched_on = "`request_queue_size`, the sockets' timeouts, `readline(limit)`, `daemon_threads`"
     lacks = (
@@ -197,7 +199,7 @@ class FirstStep(LadderStep):
 
 class SecondStep(LadderStep):
     name = "ladder2"
-    never_meets = {"EAGAIN": BLOCKING}
+    never_meets = {"EAGAIN": BLOCKING, "EINTR": ON_THREADS}
     step = "2_threads.py"
 
 

@@ -33,7 +33,7 @@ def test_e1_who_has_said_all_still_gets_ten_mebibytes_and_an_end(serve):
     for program in AFTER_ALL_IS_SAID:
         with serve(program) as server:
             with ask_and_end(server, program) as client:
-                assert receive_all(client) == REPLY, program
+                assert receive_all(client) == REPLY, f"{program}: the reply is not whole"
             server.expect_closed(peer_closed=1)
 
 
@@ -53,7 +53,7 @@ def test_e2_who_takes_two_seconds_to_begin_reading_gets_it_too_and_nobody_spins(
             assert server.processor_seconds() - used[program] < IDLE_SHARE * waited, f"{program} was busy"
         for program, client in clients.items():
             with client:
-                assert receive_all(client) == REPLY, program
+                assert receive_all(client) == REPLY, f"{program}: the reply is not whole"
 
 
 def send_in_pieces(client, size):
@@ -97,8 +97,7 @@ def test_e4_a_peer_that_never_reads_does_not_keep_a_closed_connection(serve):
         with deaf(server.address) as client:
             client.sendall(b"x")
             client.recv(1, socket.MSG_PEEK)
-            descriptors = server.descriptors()
-            wait_until(lambda: is_ended(client, server, descriptors), "the end of one who does not read")
+            wait_until(lambda: is_ended(client, server), "the end of one who does not read")
         server.expect_closed(close_timeout=1)
 
 
@@ -248,7 +247,8 @@ def test_e6_the_loop_can_be_closed_from_inside_any_callback(serve, callback):
         for client in (inside, caller):
             client.hang_up()
         for number, names in lives(server).items():
-            assert names.count("connection_lost") == 1 and names[-1] == "connection_lost", f"connection {number} was told {names}"
+            ended_once = names.count("connection_lost") == 1 and names[-1] == "connection_lost"
+            assert ended_once, f"connection {number} was told {names}"
         assert "Traceback" not in server.stderr.text
 
 

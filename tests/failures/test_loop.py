@@ -148,7 +148,7 @@ def test_l5_fork_in_a_callback(serve):
 # L6. A callback blocks, everyone waits, and nobody knows for whom.
 
 
-CALLBACKS_THAT_BLOCK = r"Block\.data_received|in block\b|\.connected\(\)"  # the protocol's, or a handler and its caller
+CALLBACKS_THAT_BLOCK = r"Block\.data_received|in block\b|\.connected\(\)|handle_stream\(\)"  # the protocol's, or a handler and its caller
 
 
 def test_l6_a_callback_that_blocks_is_reported(serve):

@@ -9,12 +9,12 @@ import signal
 import sys
 
 import gevent
-from gevent import event
+from gevent import event, socket
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
 from tests.failures.programs.handlers import HANDLERS, TooLate, TooLong, run
-from tests.failures.programs.serving import address, arguments, tell, unix_listener
+from tests.failures.programs.serving import address, arguments, tell
 
 POOL_SIZE = 10_000  # as in its documentation
 
@@ -85,6 +85,16 @@ def handler(program, settings):
     return connected
 
 
+def unix_listener(path, backlog):
+    """As in its example of a server on a UNIX socket, which removes whatever is at the path."""
+    if os.path.exists(path):
+        os.remove(path)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(backlog)
+    return listener
+
+
 def serve(program, bind, settings):
     backlog = settings.get("backlog", 256)
     listener = unix_listener(bind[5:], backlog) if bind.startswith("unix:") else address(bind)
@@ -98,7 +108,7 @@ def serve(program, bind, settings):
     gevent.signal_handler(signal.SIGUSR1, logging.info, "SIGUSR1")
     tell(server.socket.getsockname())
     over.wait()
-    server.stop(timeout=settings.get("drain_seconds"))
+    server.stop()  # its timeout is for the idle ones too, so it is left at its second
 
 
 logging.basicConfig(level=logging.INFO)

@@ -239,13 +239,12 @@ async def raise_by_request(stream):
     at_end = ""
     try:
         while data := await stream.receive():
+            for letter in data.decode():
+                next_raises_in = letter if letter in "mf" else next_raises_in  # before the answer: threads overtake
             await stream.send(data)
             for letter in data.decode():
-                if letter in "mf":
-                    next_raises_in = letter
-                elif letter in "el":
-                    at_end += letter
-                elif letter == "r":
+                at_end += letter if letter in "el" else ""
+                if letter == "r":
                     await stream.send(REPLY)
                 if letter in "dpr":
                     raise ByRequest(letter)

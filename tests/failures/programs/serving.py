@@ -5,7 +5,6 @@ Each is called as `NAME_server.py PROGRAM BIND SETTINGS`: a program of `adapter.
 """
 
 import json
-import socket
 import sys
 
 
@@ -39,11 +38,3 @@ def describe(name):
 def tell(*names):
     """Say that it listens, and where."""
     print("listening on", ", ".join(map(describe, names)), file=sys.stderr, flush=True)
-
-
-def unix_listener(path, backlog):
-    """A listening UNIX socket, for servers that take one ready made."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(backlog)
-    return listener

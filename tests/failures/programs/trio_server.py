@@ -9,7 +9,7 @@ import sys
 import trio
 
 from tests.failures.programs.handlers import HANDLERS, TooLate, TooLong
-from tests.failures.programs.serving import arguments, host_and_port, tell, unix_listener
+from tests.failures.programs.serving import arguments, host_and_port, tell
 
 
 class Loop:
@@ -96,12 +96,8 @@ def handler(program, settings):
 
 
 async def listen(bind, settings):
-    backlog = settings.get("backlog")
-    if bind.startswith("unix:"):
-        sock = trio.socket.from_stdlib_socket(unix_listener(bind[5:], backlog or 128))
-        return [trio.SocketListener(sock)]
     host, port = host_and_port(bind)
-    return await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+    return await trio.open_tcp_listeners(port, host=host, backlog=settings.get("backlog"))
 
 
 async def main(program, bind, settings):

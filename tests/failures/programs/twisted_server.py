@@ -3,8 +3,8 @@
 It is a push producer, registered with its transport, which is how Twisted says `pause_writing`; it implements
 `IHalfCloseableProtocol`, without which Twisted ends both directions when the peer ends one; lines are split by
 `LineReceiver`, whose `MAX_LENGTH` is on, and a line has a deadline by `TimeoutMixin`; how many connections there may
-be is `LimitTotalConnectionsFactory`; a UNIX socket has its lock file (`wantPID`). `LimitConnectionsByPeer` is left off: in
-Twisted 26.10 it subscripts an address, which addresses have long ceased to allow, and so refuses everyone.
+be is `LimitTotalConnectionsFactory`; a UNIX socket has its lock file (`wantPID`). `LimitConnectionsByPeer` is left
+off: in Twisted 26.10 it subscripts an address, which addresses have long ceased to allow, and so refuses everyone.
 """
 
 import signal
