@@ -109,7 +109,7 @@ bench-pictures:
 
 test:
 	@$(python) scripts/environment.py test
-	@exec .venv/bin/python -m pytest $(ARGS)
+	@exec .venv/bin/python scripts/run_tests.py $(ARGS)
 
 sim:
 	@exec $(python) scripts/sim.py $(if $(SEED),--seed $(call quote,$(SEED)),--seeds $(call quote,$(SEEDS))) $(ARGS)

@@ -4,10 +4,11 @@
     bench.py instructions   user-space instructions per echo, by valgrind                  (make bench-instructions)
     bench.py pictures       saved figures of `rounds` as SVG                                 (make bench-pictures)
 
-It needs Linux: what a server uses is read from its /proc. Where a C compiler, strace, valgrind or a rival is missing, what
-needs it is left out and the output says so. See scripts/benchmarks/__init__.py for how it is made.
+It needs Linux: what a server uses is read from its /proc. Where a C compiler, strace, valgrind or a rival is
+missing, what needs it is left out and the output says so. See scripts/benchmarks/__init__.py for how it is made.
 
-Exit status: 0; 1 when --check fails or nothing could be measured; 2 for options that cannot be used; 130 after Ctrl-C.
+Exit status: 0; 1 when --check fails or nothing could be measured; 2 for options that cannot be used; 130 after
+Ctrl-C.
 """
 
 from __future__ import annotations
@@ -25,7 +26,17 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 try:
-    from scripts.benchmarks import attribution, contenders, generator, instructions, processes, report, rounds, rows
+    from scripts.benchmarks import (
+        attribution,
+        contenders,
+        generator,
+        goals,
+        instructions,
+        processes,
+        report,
+        rounds,
+        rows,
+    )
     from scripts.benchmarks.contenders import Contender
     from scripts.benchmarks.generator import Tools
 except ImportError as missing:
@@ -80,13 +91,17 @@ def _contenders(options: argparse.Namespace, tools: Tools) -> tuple[list[Contend
     found = contenders.standard() + contenders.limit(tools)
     if options.rivals:
         found += contenders.rivals()
-    found += [contenders.other_ours(root.resolve()) for root in options.against]
+    found += _others(options)
     if options.servers:
         if unknown := [part for part in options.servers if not any(part in who.name for who in found)]:
             sys.exit(f"bench: no server is called {unknown[0]!r}; there are {', '.join(who.name for who in found)}")
         found = [who for who in found if any(part in who.name for part in options.servers)]
     absent = [who for who in found if who.package and contenders.version(who.package) is None]
     return [who for who in found if who not in absent], [f"{who.name} is not installed: left out" for who in absent]
+
+
+def _others(options: argparse.Namespace) -> list[Contender]:
+    return [contenders.other_ours(root.resolve()) for root in options.against]
 
 
 # The instructions.
@@ -117,7 +132,7 @@ def _instructions(options: argparse.Namespace, tools: Tools) -> int:
 
 def _counted_contenders(options: argparse.Namespace, tools: Tools) -> list[Contender]:
     """Ours and asyncio's; for more than a check also the floor, the limit, and uvloop where it is installed."""
-    names = [instructions.OURS, contenders.BASE]
+    names = [goals.OURS, contenders.BASE]
     found = contenders.standard() + contenders.rivals()[:1]
     if not options.check:
         names += ["floor (Python, bare epoll)", "uvloop Protocol"]
@@ -127,14 +142,15 @@ def _counted_contenders(options: argparse.Namespace, tools: Tools) -> list[Conte
     for who in absent:
         if who.name in names:
             print(f"{who.name} is not installed for {options.python}: left out\n")
-    return [contenders.with_python(who, options.python) for who in found if who.name in names and who not in absent]
+    found = [who for who in found if who.name in names and who not in absent] + _others(options)
+    return [contenders.with_python(who, options.python) for who in found]
 
 
 def _profile(options: argparse.Namespace, tools: Tools, counts: dict[str, float]) -> str:
     if reason := attribution.missing(tools, options.python):
         return f"no profile: {reason}"
     ours = contenders.standard()[0]
-    found, overhead = attribution.parts(ours, options.python, tools, counts[instructions.OURS])
+    found, overhead = attribution.parts(ours, options.python, tools, counts[goals.OURS])
     return report.profile(found, overhead)
 
 
@@ -149,14 +165,14 @@ def _check(measured: float, most: float) -> int:
 
 def _pictures(options: argparse.Namespace, tools: Tools) -> int:
     try:
-        from scripts.benchmarks import pictures
+        from scripts.benchmarks import drawing
     except ImportError as exc:
         sys.exit(f"bench: {exc}; run it by `make bench-pictures`")
     try:
         results = json.loads(options.results.read_text())
     except (OSError, ValueError) as exc:
         sys.exit(f"bench: no figures in {options.results} ({exc}); `make bench` or `make bench-rivals` makes them")
-    for path in pictures.draw(results, options.folder):
+    for path in drawing.draw(results, options.folder):
         print(path)
     return 0
 
@@ -175,18 +191,22 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command.add_argument("--servers", type=_list, default=[], metavar="A,B", help="only those whose names contain one")
     command.add_argument("--rows", type=_row_keys, default=[], metavar="A,B", help=f"only these: {keys}")
     command.add_argument("--scale", type=_scale, default=1.0, metavar="X", help="times the number of messages (1)")
-    command.add_argument("--against", type=_checkout, default=[], action="append", metavar="DIRECTORY",
-                         help="also ours as it lies in another checkout")  # fmt: skip
-    command.add_argument("--output", type=pathlib.Path, default=RESULTS, metavar="FILE", help="where to save (%(default)s)")
+    command.add_argument("--output", type=pathlib.Path, default=RESULTS, metavar="FILE",
+                         help="where to save (%(default)s)")  # fmt: skip
 
     command = _command(commands, "instructions", _instructions, "count user-space instructions per echo")
     command.add_argument("--python", type=_program, default=sys.executable, help="the interpreter to count with")
     command.add_argument("--check", type=_scale, metavar="RATIO", help="fail if ours / asyncio's Protocol is above it")
     command.add_argument("--profile", action="store_true", help="also ours by function")
 
+    for command in commands.choices.values():
+        command.add_argument("--against", type=_checkout, default=[], action="append", metavar="DIRECTORY",
+                             help="also ours as it lies in another checkout")  # fmt: skip
+
     command = _command(commands, "pictures", _pictures, "draw saved figures as SVG")
     folder = pathlib.Path(__file__).resolve().parent / "benchmarks" / "pictures"
-    command.add_argument("results", type=pathlib.Path, nargs="?", default=RESULTS, help="what `rounds` saved (%(default)s)")
+    command.add_argument("results", type=pathlib.Path, nargs="?", default=RESULTS, metavar="FILE",
+                         help="what `rounds` saved (%(default)s)")  # fmt: skip
     command.add_argument("--folder", type=pathlib.Path, default=folder, help="where to (%(default)s)")
     return parser.parse_args(arguments)
 

@@ -16,7 +16,8 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TARGETS_THAT_NEED_PYTHON = ["run-server", "run-clients", "ladder", "test", "sim", "rivals", "lint"]
+BENCH_TARGETS = ["bench", "bench-rivals", "bench-instructions", "bench-pictures"]
+TARGETS_THAT_NEED_PYTHON = [*BENCH_TARGETS, "run-server", "run-clients", "ladder", "test", "sim", "rivals", "lint"]
 DEADLINE_SECONDS = 30
 
 
@@ -122,13 +123,21 @@ def test_run_clients_passes_every_variable_to_the_load_generator():
 
 
 def test_test_passes_args_to_pytest():
-    assert command_of("test", "ARGS=-k 'this or that' -x")[-4:] == ["pytest", "-k", "this or that", "-x"]
+    assert command_of("test", "ARGS=-k 'this or that' -x")[-4:] == ["scripts/run_tests.py", "-k", "this or that", "-x"]
 
 
 def test_sim_goes_through_seeds_or_shows_one():
     assert command_of("sim")[-3:] == ["scripts/sim.py", "--seeds", "10000"]
     assert command_of("sim", "SEEDS=7", "ARGS=--first 3")[-5:] == ["scripts/sim.py", "--seeds", "7", "--first", "3"]
     assert command_of("sim", "SEED=5")[-3:] == ["scripts/sim.py", "--seed", "5"]
+
+
+def test_the_bench_is_given_its_rounds_and_whatever_else_is_asked_for():
+    command = command_of("bench-rivals", "ROUNDS=7", "ARGS=--rows 'line calls,echo'")
+    assert command[2:] == ["scripts/bench.py", "rounds", "--rivals", "--rounds", "7", "--rows", "line calls,echo"]
+    command = command_of("bench-instructions", "ARGS=--check 0.6")
+    assert command[2:] == ["scripts/bench.py", "instructions", "--check", "0.6"]
+    assert command_of("bench-pictures")[2:] == ["scripts/bench.py", "pictures"]
 
 
 def test_a_host_or_port_in_the_environment_is_not_ours_to_use():

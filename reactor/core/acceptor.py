@@ -136,7 +136,12 @@ class Acceptor:
     def _watch(self, listener: Listener) -> None:
         wanted = listener.wanted_interest()
         if wanted != listener.interest:
-            self._poller.modify(listener.fd, listener.interest, wanted)
+            try:
+                self._poller.modify(listener.fd, listener.interest, wanted)
+            except OSError as exc:  # the kernel has no room for it now
+                self._log_accept_error(listener, exc)
+                self._rest(listener)
+                return
             listener.interest = wanted
 
     def listeners(self) -> list[Listener]:

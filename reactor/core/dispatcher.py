@@ -32,6 +32,7 @@ from .admission import Admission
 from .connection import Connection
 from .deadlines import NEVER, Deadlines, next_deadline
 from .limits import Limits
+from .memory import MemoryBudget
 from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from .protocol import Protocol
 from .states import (
@@ -73,7 +74,7 @@ class Dispatcher:
         self.doomed: deque[Connection] = deque()  # CLOSED: to be reaped
         self.deadlines = Deadlines(self.timers, self._look_at_deadline)
         self._handler = self.dispatch  # made once: a bound method is an object of 64 bytes
-        self._memory_warned = False
+        self.memory = MemoryBudget(self.counters, reactor.limits.memory_bytes)
 
     # Coming in.
 
@@ -310,7 +311,11 @@ class Dispatcher:
             return
         wanted = connection.wanted_interest()
         if wanted != connection.interest:
-            self.poller.modify(connection.fd, connection.interest, wanted)
+            try:
+                self.poller.modify(connection.fd, connection.interest, wanted)
+            except OSError as exc:  # the kernel has no room for it: it cannot be served, all others can (law 9)
+                connection.end(CloseReason.RESET, exc)
+                return
             connection.interest = wanted
         if connection.state is not connection.settled_state:
             connection.settled_state = connection.state
@@ -342,37 +347,16 @@ class Dispatcher:
             connection = self.attention.popleft()
             connection.queued = False
             self.settle(connection)
-        if self.counters.buffered_bytes > self.limits.memory_bytes:
-            self._relieve_memory()
-        else:
-            self._memory_warned = False
-
-    def _relieve_memory(self) -> None:
-        """All buffers together are too many, each perhaps within its own bounds (W5).
-
-        First everyone who has output waiting is asked to pause. If that was not enough by the next iteration, or
-        all were asked before, those who keep the most are ended, the largest first, until the rest fits.
-        """
-        connections = self.connections()
-        if not self._memory_warned:
-            self._memory_warned = True
-            writing = [each for each in connections if each.state.writes and each.has_output()]
-            unpaused = [each for each in writing if not each.writing_paused]
-            for connection in unpaused:
-                connection.pause()
-            if unpaused:
-                return  # they want attention now, so the next iteration comes at once, even if nothing happens
-        for connection in sorted(connections, key=Connection.buffered_bytes, reverse=True):
-            if self.counters.buffered_bytes <= self.limits.memory_bytes:
-                return
-            size = connection.buffered_bytes()
-            error = ConnectionAbortedError(f"its {size} bytes were the most when memory_bytes was spent")
-            connection.end(CloseReason.MEMORY, error)
-            self.settle(connection)
+        self.memory.enforce(self.connections, self.settle)
 
     # Ending.
 
     def _look_at_deadline(self, connection: Connection) -> None:
+        if connection.attended:
+            # A timer of this same phase has written to it or closed it. From when that counts is known once it is
+            # settled, which is soon; judged by the times of before, it would be ended as if nothing had happened.
+            connection.touch()
+            return
         when, reason = next_deadline(connection)
         if when <= self.timers.now:
             connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
@@ -422,7 +406,7 @@ class Dispatcher:
         """
         count = len(self.doomed)
         for _ in range(count):
-            connection = self.doomed.popleft()
+            connection = self.doomed[0]
             try:
                 if connection.protocol is not None:
                     connection.protocol.connection_lost(connection.error)
@@ -431,6 +415,8 @@ class Dispatcher:
                 logger.exception("connection_lost raised in %s", connection)
             finally:
                 self._bury(connection)
+                if self.doomed:  # else we are a fork's child: it was on the list so that `abandon` would find it (L5)
+                    self.doomed.popleft()
         return count > 0
 
     def _bury(self, connection: Connection) -> None:

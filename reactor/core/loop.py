@@ -104,6 +104,9 @@ class Reactor:
             self.dispatcher.flush()
             if self.dispatcher.reap():
                 self.acceptor.wake_resting()  # a descriptor has come free, and a place (A1, A5)
+        except Exception:
+            self.check_open()  # a callback forked, and we are the child, whose loop has nothing left to work with (L5)
+            raise
         finally:
             self._iterating = False
             if self._closing and not self._running:
@@ -306,8 +309,11 @@ class Reactor:
         """In a child made by fork: give up the copies of the parent's descriptors, and refuse all use (L5)."""
         self._closed = True
         self._signals.close()
-        for _, source in list(self.poller.handlers.values()):
+        for connection in self.dispatcher.connections():
+            connection.fd = -1  # not registered any more, so whatever touches it leaves the poller alone
+        for source in (*(source for _, source in self.poller.handlers.values()), *self.dispatcher.doomed):
             source.socket.close()
+        self.timers.clear()
         self._ready.clear()
         self._foreign.clear()
         self.at_close.clear()

@@ -71,12 +71,13 @@ class Timers:
     `now` is the time of the current iteration, read once for all who need no better.
     """
 
-    __slots__ = ("clock", "now", "_heap", "_sequence", "_cancelled")
+    __slots__ = ("clock", "now", "_heap", "_due", "_sequence", "_cancelled")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.now = clock()
         self._heap: list[tuple[float, int, Handle]] = []
+        self._due: deque[tuple[float, int, Handle]] = deque()  # off the heap, and being called
         self._sequence = 0
         self._cancelled = 0
 
@@ -120,21 +121,27 @@ class Timers:
         """
         if self.next_when() > self.now:
             return 0
-        due, errors = self._take_due(), 0
+        self._take_due()
+        due, errors = self._due, 0
         try:
             while due:
                 errors += not due.popleft()[2].run()
         finally:  # SystemExit left a callback: the rest is still owed
-            for entry in due:
+            while due:
+                entry = due.popleft()
                 if not entry[2].cancelled():
                     entry[2]._timers = self
                     heapq.heappush(self._heap, entry)
         return errors
 
-    def _take_due(self) -> deque[tuple[float, int, Handle]]:
-        due: deque[tuple[float, int, Handle]] = deque()
+    def _take_due(self) -> None:
         while (when := self.next_when()) <= self.now and when < math.inf:
             entry = heapq.heappop(self._heap)
             entry[2]._timers = None  # no longer in the heap: cancelling it must not be counted
-            due.append(entry)
-        return due
+            self._due.append(entry)
+
+    def clear(self) -> None:
+        """Forget all calls, those of a `run_due` that is under way among them: a fork's child makes none (L5)."""
+        self._heap.clear()
+        self._due.clear()
+        self._cancelled = 0

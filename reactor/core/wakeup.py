@@ -142,17 +142,19 @@ class Signals:
         try:
             yield
         finally:
-            self._deferring = False
-            if signal.SIGINT not in self._calls:  # else `add` was called meanwhile, and it is to stay
+            if self._deferring and signal.SIGINT not in self._calls:  # else `add` was called meanwhile: it is to stay
                 self._give_back(signal.SIGINT)
+            self._deferring = False
             interrupted, self.interrupted = self.interrupted, False
         if interrupted:  # asked for only now that no other can be noted: none is lost
             raise KeyboardInterrupt
 
     def close(self) -> None:
-        """Give all signals back."""
-        for number in list(self._calls):
-            self.remove(number)
+        """Give all signals back; in a fork's child, also the one that is being deferred (L5)."""
+        self._calls.clear()
+        self._deferring = False
+        for number in list(self._before):
+            self._give_back(number)
 
     def _arrive(self, number: int, _frame: FrameType | None) -> None:
         self._arrived.append(number)

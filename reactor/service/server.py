@@ -114,7 +114,7 @@ class Server:
 
         Signals are handled when this is the main thread. The server cannot be run again. Errors as `listen`.
         """
-        watchdog = None
+        watchdog, process = None, os.getpid()
         try:
             self.handle_signals()
             self.listen()
@@ -122,14 +122,18 @@ class Server:
                 watchdog = Watchdog(self.reactor)
             self.reactor.run()
         finally:
-            if watchdog is not None:
-                watchdog.stop()
-            self._cut += sum(connection.state is not LINGERING for connection in self._connections())
-            self._stop_listening()
-            self.reactor.close()
+            if os.getpid() == process:  # a fork's child may leave by SystemExit, and must take nothing with it (L5)
+                self._finish(watchdog)
         counters = self.reactor.counters
         logger.info("stopped: %d connections served, %d cut", counters.accepted, self._cut)
         return self._cut
+
+    def _finish(self, watchdog: Watchdog | None) -> None:
+        if watchdog is not None:
+            watchdog.stop()
+        self._cut += sum(connection.state is not LINGERING for connection in self._connections())
+        self._stop_listening()
+        self.reactor.close()
 
     def handle_signals(self) -> None:
         """Take SIGINT and SIGTERM to mean a drain, and SIGUSR1 to log the statistics, if this is the main thread.

@@ -89,7 +89,7 @@ def deadlines(witness: Witness) -> dict[str, float]:
     if witness.connection.frame_since != NEVER:
         found["frame_timeout"] = witness.connection.frame_since + limits.frame_seconds
     if witness.waiting() > 0:
-        found["write_stalled"] = witness.progress_at + limits.write_stall_seconds
+        found["write_stalled"] = max(witness.progress_at, witness.waits_since) + limits.write_stall_seconds
     return found
 
 

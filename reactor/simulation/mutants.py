@@ -179,8 +179,8 @@ MUTANTS = (
            "        self.handlers.pop(fd, None)\n        self._watch(fd, interest, 0)",
            "        self.handlers.pop(fd, None)"),
     Mutant("the interest is not brought into line", "core/dispatcher.py",
-           "            self.poller.modify(connection.fd, connection.interest, wanted)\n",
-           ""),
+           "                self.poller.modify(connection.fd, connection.interest, wanted)\n",
+           "                pass\n"),
     Mutant("SystemExit in resume_writing leaves a connection to itself", "core/dispatcher.py",
            "                connection.ask_for_attention()\n                raise",
            "                raise"),
@@ -231,16 +231,19 @@ MUTANTS = (
     Mutant("of the connections of one tick only the first is looked at", "core/deadlines.py",
            "            self._look(connection)\n",
            "            self._look(connection)\n            break\n"),
+    Mutant("a deadline is judged before what was just asked for is settled", "core/dispatcher.py",
+           "        if connection.attended:\n            # A timer of this",
+           "        if False:\n            # A timer of this"),
     # Memory.
     Mutant("what was dropped stays counted", "core/connection.py",
            "        self.reactor.counters.buffered_bytes -= self.buffered_bytes()\n",
            ""),
-    Mutant("the smallest is ended when memory is short", "core/dispatcher.py",
+    Mutant("the smallest is ended when memory is short", "core/memory.py",
            "key=Connection.buffered_bytes, reverse=True",
            "key=Connection.buffered_bytes, reverse=False"),
     Mutant("all buffers together have no limit", "core/dispatcher.py",
-           "            self._relieve_memory()\n",
-           "            pass\n"),
+           "        self.memory.enforce(self.connections, self.settle)\n",
+           ""),
 )  # fmt: skip
 
 

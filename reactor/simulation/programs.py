@@ -251,18 +251,21 @@ class Source(Program):
 
 
 class Timed(Program):
-    """Ends by a timer that it calls off when it is not needed."""
+    """Ends by a timer that it calls off when it is not needed; and takes so long that several come due at once."""
 
     __slots__ = ("handles",)
 
     def connection_made(self, connection: Connection) -> None:
         super().connection_made(connection)
         ending = connection.close if self.draw() < 0.7 else connection.abort
-        self.handles = [self.world.later(self.draw() * 5, ending)]
+        # In tenths of a second, as the ticks of deadlines are: so that some of both fall together.
+        self.handles = [self.world.later(self.pick(1, 50) / 10, ending)]
 
     def data_received(self, data: bytes) -> None:
         self.connection.write(data)
-        self.handles.append(self.world.later(self.draw(), self.connection.write, self.data(3)))
+        if self.draw() < 0.2:
+            self.world.dawdle(self.draw() * 2)
+        self.handles.append(self.world.later(self.pick(1, 20) / 10, self.connection.write, self.data(3)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         for handle in self.handles:

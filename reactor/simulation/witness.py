@@ -69,6 +69,8 @@ class WatchedConnection(Connection):
             require(self.state.name == "CLOSED", 6, "{} keeps {} bytes and more, and {} are allowed", self,
                     witness.waiting(), hard)  # fmt: skip
             return
+        if not witness.waiting():
+            witness.waits_since = self.reactor.world.loop_time  # type: ignore[attr-defined]
         witness.accepted += data
         if self.reactor.world.network.note is not None:  # type: ignore[attr-defined]
             self.reactor.world.network.note(f"descriptor {self.fd}", "writes", len(data))  # type: ignore[attr-defined]
@@ -114,7 +116,7 @@ class Witness(Protocol):
     __slots__ = (
         "world", "program", "connection", "endpoint", "accepted", "delivered", "life", "paused", "state", "since",
         "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised",
-        "end_read", "errors", "deadlines_before",
+        "end_read", "errors", "deadlines_before", "waits_since",
     )  # fmt: skip
 
     connection: WatchedConnection
@@ -131,6 +133,7 @@ class Witness(Protocol):
         self.since = world.loop_time  # when it came into its state
         self.heard_at = NEVER
         self.progress_at = NEVER
+        self.waits_since = NEVER  # when output was written and none was waiting
         self.stalled = False  # the last send left something
         self.asked_close = self.asked_abort = self.asked_eof = False
         self.finished = False  # closed for a reason that comes with an error

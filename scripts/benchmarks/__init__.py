@@ -11,7 +11,7 @@ In reading order:
     report, goals   from figures to tables
     instructions    `valgrind`: user-space instructions per echo, which no noise can touch
     attribution     the same, by function of our data path
-    pictures        from saved figures to SVG
+    drawing         from saved figures to SVG
 
 `scripts/bench.py` is the command line.
 """

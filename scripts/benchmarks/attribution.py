@@ -1,16 +1,16 @@
 """Where an echo's instructions go, by Python function of our data path.
 
-Three ways to find out were at hand. To measure the path in growing pieces (the poll alone, with the receive, with the
-callback, ...) takes a second copy of it, cut into pieces, and the copy is out of date with the first change of the
-original. To run Python's own profiler under valgrind counts the profiler, and slows some functions more than
+Three ways to find out were at hand. To measure the path in growing pieces (the poll alone, with the receive, with
+the callback, ...) takes a second copy of it, cut into pieces, and the copy is out of date with the first change of
+the original. To run Python's own profiler under valgrind counts the profiler, and slows some functions more than
 others. The third is taken: a hook for each call of a Python function (PEP 523), in C, that has callgrind write down
 and set back its counters. It needs no change of the program, follows each change of it, and sees all there is: the
 parts add up to the whole.
 
 Not quite for nothing: with a hook Python calls Python by way of C, the same few hundred instructions for each call.
-How many follows from the whole, which is also counted without the hook (`instructions`): what the parts have too much,
-divided by the number of calls. That much is taken off for each call, so that the table adds up to what was measured
-undisturbed; and it is printed with it.
+How many follows from the whole, which is also counted without the hook (`instructions`): what the parts have too
+much, divided by the number of calls. That much is taken off for each call, so that the table adds up to what was
+measured undisturbed; and it is printed with it.
 
 An instruction belongs to the Python function that was innermost, C functions included; for the C functions that make
 system calls, how much of it was theirs stands beside it. What a function's local variables cost to be freed counts
@@ -27,9 +27,8 @@ from dataclasses import dataclass, field
 
 from .contenders import BIND, SERVERS, Contender
 from .generator import Tools, loading
-from .instructions import CONNECTIONS, FEW
+from .instructions import CONNECTIONS, FEW, send_volleys
 from .processes import MeasurementError, running
-from .rows import MESSAGE_BYTES
 
 MARKER = "Echo.data_received"  # called once for each echo
 ECHOES = 150  # recorded; more would be the same again
@@ -84,13 +83,14 @@ def _recorded(contender: Contender, python: str, tools: Tools) -> pathlib.Path:
     record.unlink(missing_ok=True)
     tools.built(HERE / "attribution.c", "-shared", "-fPIC", f"-I{_include(python)}", name="attribution/attribution.so")
     valgrind = ["valgrind", "--tool=callgrind", "--combine-dumps=yes", f"--callgrind-out-file={record}"]
-    server = [python, str(SERVERS / "attributed.py"), str(folder), MARKER, str(FEW), str(ECHOES), "serve", "echo", *BIND]
+    window = [str(folder), MARKER, str(FEW), str(ECHOES)]
+    server = [python, str(SERVERS / "attributed.py"), *window, "serve", "echo", *BIND]
     # Writing the record blocks the loop, of course: nobody is to notice, or that costs more than the echoes.
     command = [*valgrind, *server, "--blocked-seconds", "inf"]
     with running(command, contender.name, contender.root, PYTHONHASHSEED="0") as process:
         with loading(tools.load_command(), process.port) as load:
             load.connect(CONNECTIONS)
-            load.echo(FEW + ECHOES + 2 * CONNECTIONS, MESSAGE_BYTES)
+            send_volleys(process, load, FEW + ECHOES + 2 * CONNECTIONS)
             process.end()
     return record
 

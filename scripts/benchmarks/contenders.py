@@ -1,12 +1,13 @@
 """Who is measured, and how each is started.
 
-`reactor` stands against three kinds of others: what comes with Python (asyncio by callbacks and by coroutines, a thread for
-each client), what is installed in its place (the rivals of the extra `rivals`), and what nobody can beat: the least
-there can be in Python (`floor`), and in C (`limit`).
+`reactor` stands against three kinds of others: what comes with Python (asyncio by callbacks and by coroutines, a
+thread for each client), what is installed in its place (the rivals of the extra `rivals`), and what nobody can beat:
+the least there can be in Python (`floor`), and in C (`limit`).
 
-Each serves two programs. `echo` sends back what comes, as it comes. `lines` answers line by line, as a program with a
-protocol of its own would: there a server that sends once for many small answers wins, and one that sends for each loses.
-Ours is started as its users start it, by `python -m reactor serve`: limits, deadlines, counters, watchdog and all.
+Each serves two programs. `echo` sends back what comes, as it comes. `lines` answers line by line, as a program with
+a protocol of its own would: there a server that sends once for many small answers wins, and one that sends for each
+loses. Ours is started as its users start it, by `python -m reactor serve`: limits, deadlines, counters, watchdog and
+all.
 """
 
 from __future__ import annotations

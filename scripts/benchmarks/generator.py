@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .processes import LOAD_CORE, MeasurementError, pin
@@ -77,13 +77,19 @@ class Load:
         """`count` messages of `size` bytes over all connections; seconds, and latency percentiles in µs."""
         return self._order(f"echo {count} {size} {line}")
 
+    def volley(self, size: int, between: Callable[[], object]) -> None:
+        """A message of `size` bytes on each connection, then `between()`, then all of them back."""
+        self._order(f"send {size}")
+        between()
+        self._order("collect")
+
     def churn(self, count: int, size: int, at_once: int) -> dict[str, float]:
         """`count` times connect, echo, close; the same answer."""
         return self._order(f"churn {count} {size} {at_once}")
 
     def start_firehose(self, size: int) -> None:
-        """Write blocks of `size` bytes without end on one more connection, until `stop_firehose`."""
-        self._tell(f"firehose {size}")
+        """Write blocks of `size` bytes without end on one more connection; returns when the first came back."""
+        self._order(f"firehose {size}")
 
     def stop_firehose(self) -> dict[str, float]:
         """How many seconds it went, and how many bytes came back."""

@@ -1,7 +1,7 @@
 """What `reactor` is to reach, and whether it does: the goals as data, held against the figures of a run.
 
-A goal compares ours with one other contender in the same rounds, or stands for itself. Where the other was not measured, the
-goal is neither met nor missed, and the table says what is wanting.
+A goal compares ours with one other contender in the same rounds, or stands for itself. Where the other was not
+measured, the goal is neither met nor missed, and the table says what is wanting.
 """
 
 from __future__ import annotations

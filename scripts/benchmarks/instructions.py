@@ -4,8 +4,9 @@ Time on a shared machine drifts by more than most optimisations gain. The number
 program on the same input executes the same ones, whoever else is running. `valgrind --tool=callgrind` counts them.
 A start of Python takes three hundred million, so one run says little; two that differ only in the number of echoes do.
 
-Two things are left that vary. How many messages one look at the kernel finds (a few dozen instructions per echo,
-either way), and hashes, whose seed is therefore fixed.
+Two things would still vary. Hashes, so their seed is fixed. And how many messages one look at the kernel finds, which
+depends on who else is running: so the server is stopped while a message is sent on each connection, and let go when all
+are there. Each turn of its loop then finds as many as there are connections, which is what a busy server finds too.
 
 What it is blind to: the kernel's part, and that instructions are not equally dear: a cache miss counts as one. So time
 has the last word (`make bench`), and this has all the words before.
@@ -19,9 +20,9 @@ import re
 import shutil
 
 from .contenders import BASE, Contender
-from .generator import Tools, loading
+from .generator import Load, Tools, loading
 from .goals import OURS
-from .processes import MeasurementError, running
+from .processes import MeasurementError, ServerProcess, running
 from .rows import MESSAGE_BYTES
 
 CONNECTIONS = 50
@@ -44,9 +45,16 @@ def _executed(contender: Contender, tools: Tools, echoes: int) -> int:
     with running(command, contender.name, contender.root, PYTHONHASHSEED="0") as server:
         with loading(tools.load_command(), server.port) as load:
             load.connect(CONNECTIONS)
-            load.echo(echoes, MESSAGE_BYTES)
+            send_volleys(server, load, echoes)
             server.end()  # while all are connected: what it would still do at their end is a matter of luck
     return collected(server.said(), contender.name)
+
+
+def send_volleys(server: ServerProcess, load: Load, echoes: int) -> None:
+    """So many echoes, all that the connections allow in each turn of the server's loop."""
+    for _ in range(echoes // CONNECTIONS):
+        server.stop()
+        load.volley(MESSAGE_BYTES, server.go_on)
 
 
 def collected(said: str, name: str) -> int:

@@ -11,9 +11,12 @@
  *     connect N             have N connections open
  *     echo COUNT SIZE LINE  COUNT messages of SIZE bytes in all, each connection sending its next when the last
  *                           is back whole; with LINE > 0 a message is lines, of LINE bytes with their newline
+ *     send SIZE             a message of SIZE bytes on each connection, and then
+ *     collect               wait until all of them are back
  *     churn COUNT SIZE AT   COUNT times connect, one echo, close; AT of them at the same time
  *     firehose SIZE         one more connection, writing blocks of SIZE bytes and reading them back without end,
- *                           until there is a next line on standard input
+ *                           until there is a next line on standard input; answered twice: when the first bytes
+ *                           are back, and when it has stopped
  *
  * Anything wrong (a byte, a length, an end, no progress for 30 seconds) is answered {"error": "..."} and is the end.
  * `load.py` understands the same commands, for machines without a C compiler.
@@ -217,6 +220,30 @@ static void echo(size_t count)
     free(latencies);
 }
 
+/* The two halves of a volley: between them, whoever measures may let go of a server that was stopped. */
+static void send_volley(void)
+{
+    for (size_t i = 0; i < open_count; i++)
+        begin(&clients[i]);
+    printf("{\"sent\": %zu}\n", open_count);
+}
+
+static void collect(void)
+{
+    struct epoll_event events[EVENTS];
+    size_t done = 0;
+    while (done < open_count) {
+        int number = ready(events);
+        for (int i = 0; i < number; i++) {
+            struct client *client = events[i].data.ptr;
+            if (client->watched & EPOLLOUT)
+                send_more(client);
+            done += (events[i].events & ~(uint32_t)EPOLLOUT) && receive(client);
+        }
+    }
+    printf("{\"received\": %zu}\n", done);
+}
+
 static void open_client(struct client *client)
 {
     client->fd = connected_socket();
@@ -303,6 +330,8 @@ static void firehose(size_t size)
                 fail("the firehose was cut off");
             if (count > 0 && memcmp(scratch, pattern + at, (size_t)count))
                 fail("other bytes came back than were sent");
+            if (count > 0 && !received)
+                printf("{\"flowing\": true}\n");
             received += count > 0 ? (uint64_t)count : 0;
         }
     }
@@ -327,6 +356,11 @@ int main(int argc, char **argv)
         } else if (sscanf(line, "echo %lu %lu %lu", &count, &size, &last) == 3 && count && size) {
             make_pattern(size, last);
             echo(count);
+        } else if (sscanf(line, "send %lu", &size) == 1 && size) {
+            make_pattern(size, 0);
+            send_volley();
+        } else if (strcmp(line, "collect\n") == 0) {
+            collect();
         } else if (sscanf(line, "churn %lu %lu %lu", &count, &size, &last) == 3 && count && size && last) {
             make_pattern(size, 0);
             churn(count, last);

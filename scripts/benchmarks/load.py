@@ -22,6 +22,8 @@ SHIFTS = 251  # as in load.c
 CONNECTS_PER_CHECK = 32
 RECEIVE_BYTES = 1 << 18
 
+ORDERS = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # unbuffered: `firehose` asks whether there is more
+
 Report = dict[str, Any]
 
 
@@ -79,12 +81,33 @@ class Load:
 
     def echo(self, count: int, size: int, line: int) -> Report:
         """`count` messages in all, on every connection the next when the last is back."""
+        self._give_messages(size, line)
+        waiting = iter(list(self._clients.values()))
+        return self._run(self._clients, count, lambda: next(waiting, None), lambda client: client)
+
+    def send(self, size: int) -> Report:
+        """A message on each connection: the first half of a volley."""
+        self._give_messages(size, 0)
+        for client in self._clients.values():
+            self._begin(client)
+        return {"sent": len(self._clients)}
+
+    def collect(self) -> Report:
+        """Wait until all of them are back: the second half."""
+        done = 0
+        while done < len(self._clients):
+            for fd, events in self._ready():
+                client = self._clients[fd]
+                if client.watched & select.EPOLLOUT:
+                    self._send(client)
+                done += events != select.EPOLLOUT and client.receive()
+        return {"received": done}
+
+    def _give_messages(self, size: int, line: int) -> None:
         pattern = _pattern(size, line)
         for number, client in enumerate(self._clients.values()):
             shift = 0 if line else number % SHIFTS
             client.message = pattern[shift : shift + size]
-        waiting = iter(list(self._clients.values()))
-        return self._run(self._clients, count, lambda: next(waiting, None), lambda client: client)
 
     def churn(self, count: int, size: int, at_once: int) -> Report:
         """`count` times connect, one echo, close; `at_once` of them at the same time."""
@@ -111,8 +134,8 @@ class Load:
         block, received, sent, start = _pattern(size, 0)[:size], 0, 0, time.monotonic()
         hose = Client(self._address)
         while True:
-            readable, writable, _ = select.select([sys.stdin, hose.socket], [hose.socket], [], PATIENCE_SECONDS)
-            if sys.stdin in readable:
+            readable, writable, _ = select.select([ORDERS, hose.socket], [hose.socket], [], PATIENCE_SECONDS)
+            if ORDERS in readable:
                 break
             if not readable and not writable:
                 raise Wrong(f"the firehose stood still for {PATIENCE_SECONDS:g} s")
@@ -123,6 +146,8 @@ class Load:
                 data = hose.socket.recv(size - at)
                 if not data or data != block[at : at + len(data)]:
                     raise Wrong("other bytes came back than were sent" if data else "the firehose was cut off")
+                if not received:
+                    print(json.dumps({"flowing": True}), flush=True)
                 received += len(data)
         hose.socket.close()
         return {"seconds": time.monotonic() - start, "bytes": received}
@@ -199,10 +224,13 @@ def _report(seconds: float, latencies: list[float]) -> Report:
 
 def main() -> None:
     load = Load(("127.0.0.1", int(sys.argv[1])))
-    commands = {name: getattr(load, name) for name in ("connect", "echo", "churn", "firehose")}
-    while words := sys.stdin.readline().split() or sys.stdin.readline().split():
+    commands = {name: getattr(load, name) for name in ("connect", "echo", "send", "collect", "churn", "firehose")}
+    while line := ORDERS.readline():
+        if not line.strip():
+            continue  # what has stopped a firehose
         try:
-            answer = commands[words[0]](*map(int, words[1:]))
+            command, *numbers = line.decode().split()
+            answer = commands[command](*map(int, numbers))
         except (Wrong, OSError) as exc:
             print(json.dumps({"error": str(exc)}), flush=True)
             sys.exit(1)

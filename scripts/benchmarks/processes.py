@@ -1,13 +1,13 @@
 """A server in a process of its own, on a core of its own, and what the kernel says it used.
 
-A server is asked nothing about itself: what it costs is what the kernel accounts to its process. Two ways to get that
-wrong. Counting in clock ticks (10 ms): a window must then be long, or the figure is a rounding error. And reading
-one thread: a server with a thread for each client does its work in the others, some of which have ended by then. The
-process's own CPU clock (clock_getcpuclockid(3)) has neither fault: nanoseconds, for all threads, dead ones too. It does
-not tell user time from the kernel's; for that share alone, the ticks of /proc/PID/stat are read.
+A server is asked nothing about itself: what it costs is what the kernel accounts to its process. Two ways to get
+that wrong. Counting in clock ticks (10 ms): a window must then be long, or the figure is a rounding error. And
+reading one thread: a server with a thread for each client does its work in the others, some of which have ended by
+then. The process's own CPU clock (clock_getcpuclockid(3)) has neither fault: nanoseconds, for all threads, dead ones
+too. It does not tell user time from the kernel's; for that share alone, the ticks of /proc/PID/stat are read.
 
-Server and load run on different cores, and stay there: a server that shares its core with the load is measured
-with the load's cache misses, and one that moves, with its own. On a machine with one core they must share it; the bench
+Server and load run on different cores, and stay there: a server that shares its core with the load is measured with
+the load's cache misses, and one that moves, with its own. On a machine with one core they must share it; the bench
 says so.
 """
 
@@ -20,6 +20,7 @@ import pathlib
 import queue
 import re
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -32,6 +33,8 @@ from typing import Any, TextIO
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LISTENING_SECONDS = 60.0  # until it has said where it listens: a start under valgrind takes ten
 EXIT_SECONDS = 60.0
+REST_SECONDS = 0.5  # for a server to have nothing left to do, once all replies are here
+LOOK_SECONDS = 0.012  # between two looks at its clock: more than a clock tick
 SPARE_DESCRIPTORS = 100  # of a process, beside its connections
 
 _CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
@@ -85,14 +88,18 @@ class ServerProcess:
                     self.port = int(found[1])
                     return
         except queue.Empty:
-            raise MeasurementError(f"{self.name} does not listen after {LISTENING_SECONDS:g} s; it said {said!r}") from None
+            late = f"{self.name} does not listen after {LISTENING_SECONDS:g} s; it said {said!r}"
+            raise MeasurementError(late) from None
         raise MeasurementError(f"{self.name} ended before it listened; it said {said!r}")
 
     def usage(self) -> Usage:
-        """The CPU time that all its threads have used, dead ones too."""
+        """The CPU time that all its threads have used, dead ones too, up to its coming to rest.
+
+        Of a process that is running just now the kernel tells what it had used at the last clock tick.
+        """
+        cpu = _at_rest(_cpu_clock(self.pid))
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         tick = 1 / os.sysconf("SC_CLK_TCK")
-        cpu = time.clock_gettime(_cpu_clock(self.pid))
         return Usage(cpu, int(fields[11]) * tick, int(fields[12]) * tick, _waited_seconds(self.pid))
 
     def resident_bytes(self) -> int:
@@ -101,6 +108,18 @@ class ServerProcess:
         found = re.search(r"^Rss:\s+(\d+) kB$", text, re.MULTILINE)
         assert found, text
         return int(found[1]) * 1024
+
+    def stop(self) -> None:
+        """Have it stand still, whatever it is doing, until `go_on`; returns when it does."""
+        os.kill(self.pid, signal.SIGSTOP)
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            self.process.returncode = os.waitstatus_to_exitcode(status)
+            raise MeasurementError(f"{self.name} has ended, with status {self.process.returncode}")
+
+    def go_on(self) -> None:
+        """Let it run again."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def end(self, patience_seconds: float = EXIT_SECONDS) -> None:
         """SIGTERM, then SIGKILL if that does not end it; returns when all that it said is here."""
@@ -119,6 +138,15 @@ class ServerProcess:
         while not self._said.empty():
             lines.append(self._said.get())
         return "".join(lines)
+
+
+def _at_rest(clock: int) -> float:
+    """What the clock shows once it stands still; or after a while, for a server that never rests."""
+    before, deadline = -1.0, time.monotonic() + REST_SECONDS
+    while (now := time.clock_gettime(clock)) != before and time.monotonic() < deadline:
+        before = now
+        time.sleep(LOOK_SECONDS)
+    return now
 
 
 def _cpu_clock(pid: int) -> int:

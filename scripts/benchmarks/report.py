@@ -1,7 +1,8 @@
 """From figures to tables that a person reads, in Markdown, so that they can be shown as they are.
 
-First the whole in one table, each figure relative to asyncio's Protocol; then row by row with the absolute figures and the
-spreads; then the goals; then whatever makes a figure worth less, because a figure without its doubts is an advertisement.
+First the whole in one table, each figure relative to asyncio's Protocol; then row by row with the absolute figures
+and the spreads; then the goals; then whatever makes a figure worth less, because a figure without its doubts is an
+advertisement.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ def text(results: Results) -> str:
 
 
 def _head(results: Results) -> str:
-    machine = results.get("machine", {})
+    machine = {"processor": "?", "cores": "?", "system": "?", "python": "?", **results.get("machine", {})}
     versions = ", ".join(f"{name} {version}" for name, version in results.get("versions", {}).items())
     lines = [
-        f"{machine.get('processor')}, {machine.get('cores')} cores, {machine.get('system')}; Python {machine.get('python')}",
-        f"{results['rounds']} interleaved rounds; load in {results.get('load')}; `{results.get('command')}`",
+        "{processor}, {cores} cores, {system}; Python {python}".format(**machine),
+        f"interleaved rounds: {results['rounds']}; load in {results.get('load')}; `{results.get('command')}`",
     ]
     return "\n".join(lines + ([versions] if versions else []))
 
@@ -64,9 +65,8 @@ def _row(results: Results, key: str) -> str:
             cells["its spread"] = _spread(ratio, 2) if ratio else "-"
         kernel = rounds.median_of(results, key, name, "kernel_share")
         busy = rounds.median_of(results, key, name, "busy")
-        if kernel is not None:
-            cells["kernel"] = f"{kernel:.0%}"
         if busy is not None:
+            cells["kernel"] = "-" if kernel is None else f"{kernel:.0%}"
             cells["busy"] = f"{busy:.0%}"
         lines.append(cells | _more(results, key, name))
     return f"{row['title']}:\n\n{table(lines)}" if lines else ""
@@ -112,8 +112,7 @@ def notes(results: Results) -> Iterator[str]:
         yield "server and load shared the only core: figures are on the high side"
     if results["most_connections"] < 9_000:
         yield f"the descriptor limit allows {results['most_connections']:,} connections, not 9,000: raise `ulimit -Hn`"
-    for note in results.get("notes", []):
-        yield note
+    yield from results.get("notes", [])
     for key in results["rows"]:
         yield from _doubts(results, key)
     reasons: dict[tuple[str, str, str], int] = {}
@@ -147,7 +146,8 @@ def profile(parts: list[Part], overhead: float) -> str:
     lines.append({"function": "all others", "calls / echo": "", "instructions / echo": f"{rest:,.0f}"})
     total = sum(part.instructions for part in parts)
     lines.append({"function": "all", "calls / echo": "", "instructions / echo": f"{total:,.0f}"})
-    return f"Ours by function ({overhead:,.0f} instructions taken off for each call, which the hook adds):\n\n{table(lines)}"
+    taken_off = f"{overhead:,.0f} instructions taken off for each call, which the hook adds"
+    return f"Ours by function ({taken_off}):\n\n{table(lines)}"
 
 
 def _spread(figure: Figure, digits: int | None = None) -> str:
@@ -168,4 +168,4 @@ def table(rows: list[dict[str, str]]) -> str:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[row.get(column, "") for column in columns] for row in rows]
     align = ["left", *["right"] * (len(columns) - 1)]
-    return tabulate(cells, headers=columns, tablefmt="github", colalign=align, disable_numparse=True)
+    return str(tabulate(cells, headers=columns, tablefmt="github", colalign=align, disable_numparse=True))

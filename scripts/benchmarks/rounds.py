@@ -1,10 +1,10 @@
 """In which order it is measured, and how one figure is made of many.
 
-A shared machine drifts: the clock goes down, a neighbour wakes up, and whoever was measured in those seconds loses. No
-number of repetitions helps when all of A's come before all of B's. So the contenders take turns, A B C, A B C: each
-row of a round puts them side by side within seconds, and what is compared is A with B *in the same round*. The figure is
-the median of these ratios, which a few disturbed rounds cannot move, with the lowest and the highest beside it: a
-difference smaller than that spread is none.
+A shared machine drifts: the clock goes down, a neighbour wakes up, and whoever was measured in those seconds loses.
+No number of repetitions helps when all of A's come before all of B's. So the contenders take turns, A B C, A B C:
+each row of a round puts them side by side within seconds, and what is compared is A with B *in the same round*. The
+figure is the median of these ratios, which a few disturbed rounds cannot move, with the lowest and the highest
+beside it: a difference smaller than that spread is none.
 
 Each measurement is a fresh process: no server has another row's memory to carry or another row's caches to enjoy.
 """

@@ -1,9 +1,9 @@
 """What is measured: each row of the table is a function from one server to one figure.
 
 A row gets a server process that nobody has talked to yet, warms it up (an interpreter that specialises its code as
-it runs is slow at first, and so are caches), and only then looks at what the server uses for a fixed number of messages.
-CPU time per message, not messages per second: the second depends on the load's own speed, the first does not,
-and its inverse is what one core can do.
+it runs is slow at first, and so are caches), and only then looks at what the server uses for a fixed number of
+messages. CPU time per message, not messages per second: the second depends on the load's own speed, the first does
+not, and its inverse is what one core can do.
 
 It depends on the load in one way. A server that has to wait for its clients wakes up for a few messages where a busy
 one takes fifty at once, so `busy`, the share of the time that it was working, stands beside each figure; where it
@@ -25,6 +25,7 @@ from .processes import MeasurementError, ServerProcess, allow_descriptors, runni
 KIB, MIB = 1 << 10, 1 << 20
 WARM_UP_SHARE = 0.2  # of the messages that are then measured
 LEAST_WARM_UP = 200
+LEAST_TICKS_SECONDS = 0.1  # of user and kernel time, for their ratio to mean anything: they come in ticks of 10 ms
 MESSAGE_BYTES = 64
 FEW, MANY = 100, 9_000  # connections
 STEPS = (10, FEW, 1_000, 3_000, MANY)  # connections at which the growth is looked at, for the picture
@@ -80,7 +81,7 @@ def _cpu_per_message(server: ServerProcess, count: int, run: Callable[[int], dic
     told = run(count)
     used = server.usage() - before
     ticks, seconds = used.user + used.kernel, told["seconds"]
-    kernel_share = used.kernel / ticks if ticks else None
+    kernel_share = used.kernel / ticks if ticks >= LEAST_TICKS_SECONDS else None
     busy = min(1.0, (used.cpu + used.waited) / seconds)
     return Sample(used.cpu / count * 1e6, kernel_share, busy, used.waited / seconds)
 
@@ -179,8 +180,8 @@ def _calls(setting: Setting, *, program: str, run: Callable[[Load, int], object]
         load.connect(FEW)
         run(load, count)
 
-    counts = setting.count(2_000), setting.count(10_000)
-    calls = system_calls.per_message(setting.contender, program, setting.tools, counts, at_many)
+    few = setting.count(2_000)
+    calls = system_calls.per_message(setting.contender, program, setting.tools, (few, 5 * few), at_many)
     often = {name: round(number, 4) for name, number in calls.items() if abs(number) >= SELDOM}
     return Sample(sum(calls.values()), details={"by_name": often})
 

@@ -1,10 +1,10 @@
 """System calls per echo, by `strace -c -f` (strace(1)): counts, which no noise can touch.
 
-A start of Python makes thousands of calls, so one run says little. Two runs that differ only in the number of echoes do:
-what the second has more, divided by how many echoes it has more, is what one echo costs.
+A start of Python makes thousands of calls, so one run says little. Two runs that differ only in the number of echoes
+do: what the second has more, divided by how many echoes it has more, is what one echo costs.
 
-With -D it is strace that runs in the background, and the server is our own child as it is everywhere else: the signals
-that end it and the CPU it is pinned to are its own.
+With -D it is strace that runs in the background, and the server is our own child as it is everywhere else: the
+signals that end it and the CPU it is pinned to are its own.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # runs from the repository as it lies there
 
-from reactor import Protocol, Server  # noqa: E402  # importable from here on
+from reactor import Protocol, Server  # importable from here on
 
 
 class Echo(Protocol):

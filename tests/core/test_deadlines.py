@@ -323,3 +323,14 @@ def test_a_tick_is_never_before_the_deadline_however_the_division_is_rounded(whe
     timers = Timers(clock)
     Deadlines(timers, lambda connection: None).arm(make_connection(State.OPEN, LIMITS), when)
     assert when <= timers.next_when() <= when + TICK_SECONDS * 1.001
+
+
+@pytest.mark.parametrize("ask", [lambda connection: connection.write(b"x"), lambda connection: connection.close()])
+def test_who_was_written_to_or_closed_by_a_timer_of_the_same_moment_is_not_judged_by_the_times_of_before(stub, ask):
+    limits = Limits(first_byte_seconds=60, write_stall_seconds=1, close_seconds=1)
+    connection = stubbed(stub, limits=limits)
+    stub.timers.call_at(stub.timers.now + 59.9, ask, connection)
+    stub.pass_time(60)  # at once, as after a long callback: both are due
+    assert connection.state is not State.CLOSED
+    stub.finish()
+    assert connection.state in (State.OPEN, State.LINGERING)

@@ -36,7 +36,7 @@ from tests.support import ROOT, ServerProcess, wait_until
 PROGRAMS_FOLDER = pathlib.Path(__file__).with_name("programs")
 LIMIT_NAMES = frozenset(field.name for field in dataclasses.fields(Limits))
 
-IDLE_SECONDS = 0.25  # over so long the processor time of a server with nothing to do is measured
+IDLE_SECONDS = 0.15  # over so long the processor time of a server with nothing to do is measured
 IDLE_SHARE = 0.05
 IDLE_TRIES = 4  # what it still had to do may fall into the first
 
@@ -60,8 +60,8 @@ PROGRAMS = {
     "tandem": "Two connections, of which each callback writes blocks into the other one and then into its own, while"
     " they are not paused: 200 blocks of 64 KiB of their number each way, from the first byte on. 'd' is answered with"
     " the depth to which these callbacks were nested, and a newline.",
-    "polite_reply": "`REPLY` from the first byte on, in pieces of 64 KiB, none while its writing is paused; then closes."
-    " It goes on when the client has ended its side.",
+    "polite_reply": "`REPLY` from the first byte on, in pieces of 64 KiB, none while its writing is paused; then"
+    " closes. It goes on when the client has ended its side.",
     "never_done": "Says 'program: eof' when the client has ended its side, and answers nothing, ever; 'program: lost'"
     " when the connection is.",
     "deeds": "Its number and a newline to whoever comes. A line 'CALLBACK DEED TARGET' has the next such callback of"
@@ -78,8 +78,8 @@ PROGRAMS = {
     " All else is sent back.",
     "pause": "'p' is answered by 'p', and nothing more is read from that connection until 'r' comes on another, which"
     " is answered by 'r'. Whatever comes apart from these is sent back.",
-    "wake": "At each byte eight threads have the loop make 10,000 calls. For 'w' each of them waits until a call was made"
-    " before it asks for the next. When all were made, the byte is sent back.",
+    "wake": "At each byte eight threads have the loop make 10,000 calls. For 'w' each of them waits until a call was"
+    " made before it asks for the next. When all were made, the byte is sent back.",
     "timers": "At each byte arms and cancels 20,000 timers. Answers with the nanoseconds of processor time since the"
     " last such answer, and a newline.",
     "timer_order": "At the first byte a line of JSON: what came of timers at NaN, infinity, in the past, and at"

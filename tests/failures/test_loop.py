@@ -15,7 +15,7 @@ from tests.support import connect, exchange, receive, receive_all, wait_until
 
 # L1. Ctrl-C at any moment: KeyboardInterrupt must leave the loop between two things, not in the middle of one.
 
-L1_INTERRUPTS, L1_LONGEST_PAUSE_SECONDS = 1000, 0.002
+L1_INTERRUPTS, L1_LONGEST_PAUSE_SECONDS = 1000, 0.001
 L1_SEED = 1
 
 
@@ -148,7 +148,8 @@ def test_l5_fork_in_a_callback(serve):
 # L6. A callback blocks, everyone waits, and nobody knows for whom.
 
 
-CALLBACKS_THAT_BLOCK = r"Block\.data_received|in block\b|\.connected\(\)|handle_stream\(\)"  # the protocol's, or a handler and its caller
+# The protocol's callback, or a handler and whoever calls it.
+CALLBACKS_THAT_BLOCK = r"Block\.data_received|in block\b|\.connected\(\)|handle_stream\(\)"
 
 
 def test_l6_a_callback_that_blocks_is_reported(serve):

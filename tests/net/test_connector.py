@@ -10,8 +10,8 @@ import pytest
 from reactor import CloseReason, Limits, Reactor, State, connect
 from reactor.core.poller import WRITABLE
 from reactor.net import addresses
-from reactor.net.connector import MOST_LOOK_UPS
 from reactor.net.addresses import Endpoint
+from reactor.net.connector import MOST_LOOK_UPS
 from tests import rig
 from tests.rig import Recorder, adopt, leave, turn_until, turn_until_idle
 

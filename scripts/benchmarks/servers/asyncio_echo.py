@@ -1,10 +1,10 @@
 """asyncio's echo, as its documentation would have it: by a Protocol or by streams, on its own loop or on uvloop's.
 
-asyncio receives into a new block of 256 KiB each time. From 128 KiB on, glibc's malloc asks the kernel for a mapping and
-gives it back at the end, which makes three more system calls and doubles what an echo costs; but only until a mapped
-block that large has been freed once, for then malloc takes it for something that comes again (mallopt(3),
-M_MMAP_THRESHOLD). Most programs free one as they start. A tiny one like this does not, and asyncio would look worse than
-it is to most of its users. So it frees one: others are to be beaten at their best.
+asyncio receives into a new block of 256 KiB each time. From 128 KiB on, glibc's malloc asks the kernel for a mapping
+and gives it back at the end, which makes three more system calls and doubles what an echo costs; but only until a
+mapped block that large has been freed once, for then malloc takes it for something that comes again (mallopt(3),
+M_MMAP_THRESHOLD). Most programs free one as they start. A tiny one like this does not, and asyncio would look worse
+than it is to most of its users. So it frees one: others are to be beaten at their best.
 
 Usage: python asyncio_echo.py echo|lines protocol|streams asyncio|uvloop
 """

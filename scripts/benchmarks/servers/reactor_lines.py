@@ -1,6 +1,7 @@
 """Our line echo: `FramedProtocol` hands over line by line, and each line is written back.
 
-It is what anyone would write on the package, for `python -m reactor serve scripts.benchmarks.servers.reactor_lines:Lines`.
+It is what anyone would write on the package, for `python -m reactor serve
+scripts.benchmarks.servers.reactor_lines:Lines`.
 """
 
 from reactor.net.framing import FramedProtocol

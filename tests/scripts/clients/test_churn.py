@@ -86,7 +86,8 @@ def test_a_server_that_is_not_there_is_an_error():
     assert set(churn_at(("127.0.0.1", free_port())).errors) == {"churn: Connection refused"}
 
 
-def test_a_burst_comes_once():
+def test_a_burst_comes_once(monkeypatch):
     with BadServer(echo_and_end_the_silent) as server:
+        monkeypatch.setattr(churn, "SILENCE_SECONDS", 20 * SILENCE_SECONDS)
         clients = churn_at(("127.0.0.1", server.port), visits=250, burst=200)
     assert 250 <= clients.connected < 450

@@ -1,0 +1,201 @@
+"""Everyone's lines to everyone else, over real sockets; and whoever does not read is dealt with alone."""
+
+import contextlib
+import select
+import signal
+import socket
+import threading
+
+from tests.support import connect, receive_all, reset, serving, wait_until
+
+MIB = 1 << 20
+
+
+class Talker:
+    """A client in the room."""
+
+    def __init__(self, server):
+        self.socket = connect(server.address)
+        self.file = self.socket.makefile("rb")
+        self.greeting = self.hear()
+        self.name = self.greeting.split()[2]
+
+    def say(self, line):
+        self.socket.sendall(line + b"\n")
+
+    def hear(self):
+        return self.file.readline().rstrip(b"\n")
+
+    def hear_all(self, count):
+        return [self.hear() for _ in range(count)]
+
+    def leave(self):
+        self.file.close()
+        self.socket.close()
+
+    def vanish(self):
+        self.file.close()  # else the socket stays open until that is closed too
+        reset(self.socket)
+
+
+@contextlib.contextmanager
+def room(*options, talkers):
+    """A server, and so many who have all heard one another come."""
+    with serving("chat", *options) as server, contextlib.ExitStack() as stack:
+        inside = []
+        for _ in range(talkers):
+            inside.append(Talker(server))
+            stack.callback(inside[-1].leave)
+            for other in inside[:-1]:
+                assert other.hear() == inside[-1].name + b" comes"
+        yield server, inside
+
+
+def expect_closed(server, **reasons):
+    closed = lambda: server.statistics()["closed"]  # noqa: E731
+    wait_until(lambda: all(closed()[reason] == count for reason, count in reasons.items()), f"{reasons} ends")
+
+
+def test_everyone_hears_everyone_else_in_order_and_nobody_himself():
+    def speak(talker):
+        for number in range(100):
+            talker.say(b"line %d" % number)
+
+    with room(talkers=5) as (server, inside):
+        threads = [threading.Thread(target=speak, args=[talker]) for talker in inside]
+        for thread in threads:
+            thread.start()
+        for talker in inside:
+            heard = {other.name: [] for other in inside if other is not talker}
+            for line in talker.hear_all(400):
+                name, _, words = line.partition(b": ")
+                heard[name].append(words)
+            assert heard == {name: [b"line %d" % number for number in range(100)] for name in heard}
+        for thread in threads:
+            thread.join()
+        assert server.terminate() == 0
+
+
+def test_who_comes_is_told_his_name_and_how_many_are_here_and_who_goes_is_missed():
+    with room(talkers=1) as (server, (first,)):
+        with connect(server.address) as second, second.makefile("rb") as heard:
+            assert heard.readline() == b"you are 2 of 2 here\n"
+            assert first.hear() == b"2 comes"
+        assert first.hear() == b"2 goes"
+        third = Talker(server)
+        assert third.greeting == b"you are 3 of 2 here"
+        third.vanish()
+        assert first.hear_all(2) == [b"3 comes", b"3 goes"]
+
+
+def test_a_line_is_a_line_however_it_was_sent():
+    with room(talkers=2) as (_, (speaker, listener)):
+        for byte in b"one\r\n":
+            speaker.socket.sendall(bytes([byte]))
+        speaker.socket.sendall(b"two\n\nthree\r\nfo")
+        speaker.socket.sendall(b"ur\n")
+        heard = listener.hear_all(5)
+        assert heard == [speaker.name + b": " + words for words in (b"one", b"two", b"", b"three", b"four")]
+
+
+def test_what_is_not_a_line_yet_when_its_speaker_goes_is_not_said():
+    with room(talkers=2) as (_, (speaker, listener)):
+        speaker.socket.sendall(b"said\nnot sai")
+        speaker.leave()
+        assert listener.hear_all(2) == [speaker.name + b": said", speaker.name + b" goes"]
+
+
+def test_all_lines_in_front_of_a_farewell_are_said():
+    with room(talkers=2) as (_, (speaker, listener)):
+        speaker.socket.sendall(b"".join(b"%d\n" % number for number in range(2000)))  # more than one turn handles
+        speaker.socket.shutdown(socket.SHUT_WR)
+        expected = [speaker.name + b": %d" % number for number in range(2000)] + [speaker.name + b" goes"]
+        assert listener.hear_all(2001) == expected
+        assert receive_all(speaker.socket) == b""
+
+
+def test_a_line_that_is_too_long_is_answered_and_ends_its_speaker_alone():
+    with room("--frame-bytes", "1000", talkers=3) as (server, (speaker, second, third)):
+        speaker.say(b"x" * 1000)
+        speaker.socket.sendall(b"x" * 1001 + b"\n")
+        assert speaker.hear() == b"a frame is longer than 1000 bytes"
+        assert speaker.hear() == b""
+        speaker.leave()
+        for other in (second, third):
+            assert other.hear_all(2) == [speaker.name + b": " + b"x" * 1000, speaker.name + b" goes"]
+        second.say(b"well")
+        assert third.hear() == second.name + b": well"
+        expect_closed(server, frame_too_large=1)
+
+
+LINE = b"x" * 999
+
+
+def speak_and_listen(speaker, listener, count):
+    """Have `count` lines said, and heard by one who reads; how many there were, of whichever kind, for that one."""
+    thread = threading.Thread(target=lambda: [speaker.say(LINE) for _ in range(count)])
+    thread.start()
+    said, news = 0, []
+    while said < count:
+        heard = listener.hear()
+        if heard == speaker.name + b": " + LINE:
+            said += 1
+        else:
+            news.append(heard)
+    thread.join()
+    return news
+
+
+def is_cut_off(client):
+    poll = select.poll()
+    poll.register(client, 0)
+    return bool(poll.poll(0))
+
+
+def test_one_who_does_not_read_is_ended_at_the_hard_mark_and_the_others_hear_all():
+    with room("--output-hard-bytes", str(MIB), talkers=3) as (server, (speaker, listener, slow)):
+        news = speak_and_listen(speaker, listener, 16 * 1024)  # 16 MiB: the kernels take some of them for the slow one
+        assert news in ([slow.name + b" goes"], [])
+        assert news or listener.hear() == slow.name + b" goes"
+        assert speaker.hear() == slow.name + b" goes"
+        assert is_cut_off(slow.socket)
+        speaker.say(b"are you still there?")
+        assert listener.hear() == speaker.name + b": are you still there?"
+        expect_closed(server, slow_reader=1)
+        assert server.peak_resident_bytes() < 64 * MIB
+
+
+def test_many_who_do_not_read_are_ended_when_together_they_cost_too_much():
+    with room("--memory-bytes", str(8 * MIB), talkers=8) as (server, (speaker, listener, *slow)):
+        news = speak_and_listen(speaker, listener, 16 * 1024)
+        wait_until(lambda: all(is_cut_off(talker.socket) for talker in slow), "the end of all who do not read")
+        while len(news) < len(slow):
+            news.append(listener.hear())
+        assert sorted(news) == [talker.name + b" goes" for talker in slow]
+        listener.say(b"I am")
+        assert [line for line in speaker.hear_all(len(slow) + 1) if b":" in line] == [listener.name + b": I am"]
+        expect_closed(server, memory=len(slow))
+        assert server.peak_resident_bytes() < 64 * MIB
+
+
+def test_one_who_does_not_read_is_not_listened_to_either():
+    with room(talkers=3) as (_, (speaker, listener, slow)):
+        lines = 8 * 1024
+        assert speak_and_listen(speaker, listener, lines) == []
+        slow.say(b"what?")
+        speaker.say(b"anyone?")
+        assert listener.hear() == speaker.name + b": anyone?"  # and not the other, though that was said before
+        assert slow.hear_all(lines) == [speaker.name + b": " + LINE] * lines
+        assert slow.hear() == speaker.name + b": anyone?"
+        assert listener.hear() == slow.name + b": what?"
+
+
+def test_a_room_can_be_closed_with_everyone_in_it():
+    with room(talkers=3) as (server, inside):
+        server.send_signal(signal.SIGTERM)
+        for talker in inside:
+            while talker.hear():
+                pass  # "3 goes"
+            talker.leave()
+        assert server.wait() == 0
+        assert "Traceback" not in server.stderr.text
