@@ -140,7 +140,9 @@ async def polite_flood(stream):
 
 
 async def flood(stream):
+    """Here too each write would be a pause, if it were awaited."""
     if await stream.receive():
+        say("pause_writing")
         for _ in range(0, FLOOD_BYTES, len(CHUNK)):
             stream.write(bytes(bytearray(CHUNK)))  # each its own memory, which nobody can share
             await stream.turn()
@@ -148,6 +150,7 @@ async def flood(stream):
 
 async def flood_lines(stream):
     if await stream.receive():
+        say("pause_writing")
         for _ in range(0, FLOOD_BYTES, len(CHUNK)):
             chunk = bytes(bytearray(CHUNK))
             stream.writelines([chunk[:1000], chunk[1000:]])
