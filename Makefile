@@ -21,6 +21,8 @@
 ##     SEEDS=10000         how many scenarios, each of them drawn from its number
 ##     SEED=               show what happens in this one, and nothing else
 ##     ARGS=               more options of scripts/sim.py: --mutants, --first N
+## make rivals         put tests/failures/ to other people's servers too, one by one: half an hour, one matrix
+##                     ARGS="--only trio --rows A1 W1": a part of it; ARGS=--readme: what was kept, into the README
 ## make soak           leave a server among honest and hostile clients; see what it leaks
 ##     MINUTES=10          how long, or a part of one
 ##     ARGS=               more options of scripts/soak.py: --json FILE
@@ -47,7 +49,7 @@ MINUTES  = 10
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test sim soak lint clean
+.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test sim rivals soak lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -111,6 +113,10 @@ test:
 
 sim:
 	@exec $(python) scripts/sim.py $(if $(SEED),--seed $(call quote,$(SEED)),--seeds $(call quote,$(SEEDS))) $(ARGS)
+
+rivals:
+	@$(python) scripts/environment.py test rivals
+	@exec .venv/bin/python scripts/rivals.py $(ARGS)
 
 soak:
 	@$(python) scripts/environment.py test

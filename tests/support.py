@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = float(os.environ.get("REACTOR_TEST_DEADLINE_SECONDS", "20"))
 STATISTICS = r" statistics: (\{.*\})$"  # the log line that answers SIGUSR1
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
 

@@ -163,6 +163,8 @@ class Adapter:
     runs_without: frozenset[str] = frozenset()  # settings that it has no equal of, and is run without
     unix_sockets = True
     longest_backlog = 65535  # the longest queue of connections that it can be made to have
+    never_meets: dict[str, str] = {}  # errors that cannot be put into its system calls, and why
+    switched_on = ""  # what a server documents against these troubles, apart from settings, and is run with
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         """The command that runs it; NotApplicable if there is none."""
@@ -240,10 +242,12 @@ class ReactorAdapter(Adapter):
 
 
 class AsyncioAdapter(Adapter):
-    """The standard library's, with a Protocol. It lets one choose a backlog and the marks of the output."""
+    """The standard library's, with a Protocol. It lets one choose a backlog, the marks of the output, and how
+    long a callback may block."""
 
     name = "asyncio"
-    runs_without = LIMIT_NAMES - {"backlog", "output_low_bytes", "output_high_bytes"}
+    switched_on = "`set_write_buffer_limits`; debug mode for slow callbacks"
+    runs_without = LIMIT_NAMES - {"backlog", "output_low_bytes", "output_high_bytes", "blocked_seconds"}
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         script = "asyncio_interrupts.py" if program == "interrupts" else "asyncio_server.py"

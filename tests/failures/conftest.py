@@ -4,7 +4,8 @@ import contextlib
 
 import pytest
 
-from tests.failures.adapter import ADAPTERS, NotApplicable
+from tests.failures.adapter import NotApplicable
+from tests.failures.rivals import ADAPTERS
 
 
 def pytest_addoption(parser):
@@ -27,7 +28,7 @@ def adapter(request):
 
 
 @pytest.fixture
-def serve(adapter):
+def serve(adapter, request):
     """`with serve(PROGRAM, bind, **settings) as server`: it runs, and at the end of the block is found at rest.
 
     Clients are to be closed before the end of the block. A question that this server cannot be asked is a skip.
@@ -35,6 +36,7 @@ def serve(adapter):
 
     @contextlib.contextmanager
     def start(*arguments, **settings):
+        request.node.user_properties.append(("left_out", sorted(settings.keys() & adapter.runs_without)))
         with contextlib.ExitStack() as stack:
             try:
                 server = stack.enter_context(adapter.start(*arguments, **settings))

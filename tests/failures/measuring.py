@@ -67,8 +67,9 @@ def stays_within(factor: float, measure: Callable[[], tuple[Sequence[float], Seq
             p99s.append(percentile_99(latencies))
         if round_number >= FIRST_ROUNDS and min(loaded) <= factor * min(quiet):
             return
+    best = f"p99 {min(loaded) * 1e6:.0f} us under load, {min(quiet) * 1e6:.0f} us in quiet; {factor:g} times is allowed"
     rounds = ", ".join(f"{load * 1e6:.0f} ({calm * 1e6:.0f})" for calm, load in zip(quiet, loaded, strict=True))
-    raise AssertionError(f"p99 under load, and in quiet, of each round in us: {rounds}; allowed: {factor} times")
+    raise AssertionError(f"{best}\nload (quiet) of each round: {rounds}")
 
 
 def round_trip(clock: Callable[[], float], client: socket.socket, message: bytes) -> float:

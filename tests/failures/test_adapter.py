@@ -11,7 +11,7 @@ import pytest
 
 from tests.failures.adapter import PROGRAMS
 from tests.failures.programs.protocols import CHUNK, REPLY
-from tests.support import connect, exchange, receive, receive_all
+from tests.support import connect, exchange, receive, receive_all, wait_until
 
 UNTIL_END = {  # the client sends the first and ends its side; the second must be all that comes back
     "echo": (b"hello", b"hello"),
@@ -95,6 +95,7 @@ def test_never_done_says_when_the_client_has_ended(serve):
 
 def test_each_of_a_tandem_is_sent_numbered_blocks(serve):
     with serve("tandem", rests=False) as server, connect(server.address) as one, connect(server.address) as other:
+        wait_until(lambda: server.descriptors() >= server.descriptors_at_start + 2, "both to be in")
         one.sendall(b"x")
         assert receive(other, 8) == b"%08d" % 0
         other.sendall(b"d")

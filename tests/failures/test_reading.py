@@ -145,7 +145,8 @@ def test_r4_oversize_frame(serve):
             before = server.resident_bytes()
             client.sendall(b"x" * (R4_FRAME_BYTES + 1))
             assert receive_all(client) == b"too long\n"
-            assert server.peak_resident_bytes() - before < 2 * R4_FRAME_BYTES
+            grown = server.peak_resident_bytes() - before
+            assert grown < 2 * R4_FRAME_BYTES, f"its memory grew by {grown >> 20} MiB for one frame"
             assert exchange(other, b"x\n") == b"x\n"
         server.expect_closed(frame_too_large=1)
 
@@ -226,7 +227,9 @@ def echo_in_pieces(client, data):
 
 @pytest.mark.parametrize("error", ["EINTR", "EAGAIN"])
 @pytest.mark.parametrize("when", ["2+3", "1..9"])  # now and then, and nine times in a row
-def test_r6_system_calls_fail_for_now(serve, tmp_path, error, when):
+def test_r6_system_calls_fail_for_now(serve, adapter, tmp_path, error, when):
+    if error in adapter.never_meets:
+        pytest.skip(f"not applicable to {adapter.name}: {adapter.never_meets[error]}")
     calls = [RECEIVES, SENDS]
     if error == "EINTR":  # epoll_wait(2) knows no EAGAIN
         calls.append(POLLS)

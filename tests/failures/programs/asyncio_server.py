@@ -1,7 +1,7 @@
 """`asyncio_server.py CLASS BIND SETTINGS`: a program of `protocols` on asyncio, as asyncio's documentation serves one.
 
 SIGTERM and SIGINT leave the block that closes the server. Of the settings those are heeded that asyncio has: the
-backlog, and the marks of a transport's output.
+backlog, the marks of a transport's output, and how long a callback may block before its debug mode says so.
 """
 
 import asyncio
@@ -52,6 +52,9 @@ async def main(class_name, bind, settings):
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
     loop.add_signal_handler(signal.SIGINT, task.cancel)
     loop.add_signal_handler(signal.SIGUSR1, logging.info, "SIGUSR1")
+    if "blocked_seconds" in settings:  # documented under "Developing with asyncio", Debug Mode
+        loop.set_debug(True)
+        loop.slow_callback_duration = settings["blocked_seconds"]
     modules = (protocols, loop_protocols, end_protocols)
     program = next(getattr(module, class_name) for module in modules if hasattr(module, class_name))
     server = await listen(factory(program, settings), bind, settings)
@@ -63,9 +66,15 @@ async def main(class_name, bind, settings):
             await loop.create_future()  # not serve_forever, which ends when a program closes the listener
 
 
-logging.basicConfig(level=logging.INFO)
-class_name, bind, settings = sys.argv[1:]
-try:
-    asyncio.run(main(class_name, bind, json.loads(settings)))
-except OSError as exc:
-    sys.exit(f"cannot listen on {bind}: {exc}")
+def serve(run):
+    """Run it as the command line says, by `asyncio.run` or by another loop's function of that kind."""
+    logging.basicConfig(level=logging.INFO)
+    class_name, bind, settings = sys.argv[1:]
+    try:
+        run(main(class_name, bind, json.loads(settings)))
+    except OSError as exc:
+        sys.exit(f"cannot listen on {bind}: {exc}")
+
+
+if __name__ == "__main__":
+    serve(asyncio.run)

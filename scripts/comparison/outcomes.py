@@ -1,0 +1,44 @@
+"""What became of each test, told while the tests run: one JSON object a line, on a descriptor that was inherited.
+
+pytest's own reports come when all is over. A comparison with servers that hang must live with a run that is cut off
+in the middle, and whoever waits half an hour for it wants to see it move. So this is a plugin: `pytest -p
+scripts.comparison.outcomes`, with the descriptor's number in REACTOR_OUTCOMES. Each line has `test` (its name with
+parameters), `outcome` (passed, failed or skipped), `said` (the message of the failure, or the reason of the skip) and
+`left_out`, the settings that the server has no equal of.
+"""
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tell of a test when it has run; of its preparation or its cleaning up only if that went wrong."""
+    if report.when != "call" and report.passed:
+        return
+    line = json.dumps(record(report)) + "\n"
+    os.write(int(os.environ["REACTOR_OUTCOMES"]), line.encode())
+
+
+def record(report: pytest.TestReport) -> dict[str, Any]:
+    """The report of one test as one line tells it."""
+    left_out = {name for key, names in report.user_properties if key == "left_out" for name in names}  # type: ignore[attr-defined]
+    return {
+        "test": report.nodeid.rpartition("::")[2],
+        "outcome": report.outcome,
+        "said": said(report),
+        "left_out": sorted(left_out),
+        "seconds": round(report.duration, 1),
+    }
+
+
+def said(report: pytest.TestReport) -> str:
+    """Why it failed or was skipped, in its own words."""
+    if report.passed:
+        return ""
+    if isinstance(report.longrepr, tuple):  # file, line and reason of a skip
+        return report.longrepr[2].removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return crash.message if crash else str(report.longrepr)

@@ -1,0 +1,191 @@
+"""Put the failures to other people's servers as well as to ours, and make one matrix of the answers.
+
+Every framework's page says that it is robust. `tests/failures/` says what that should mean, row by row, and speaks to a
+server by TCP, signals and /proc alone, so the same tests can be run against anyone's. This script runs them, one server
+after the other and never two at once, for several rows are about processor time. What is on in each server, and what
+it cannot be asked, is written in `tests/failures/rivals.py`.
+
+A server that fails often fails by never doing something. So the deadline of every wait is short here, each test has
+one, each server has one, and whatever is left of a server is ended by its process group. Results are kept in
+build/rivals.json from run to run: `--only` and `--rows` replace what they run and leave the rest.
+
+The cost: about two minutes a server, up to half an hour in all.
+
+Usage: make rivals [ARGS="--only trio gevent --rows A1 W1"]; `--readme` runs nothing, and writes what is kept into
+README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import re
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.comparison.matrix import is_not_applicable, rendered, rows_of, with_matrix  # noqa: E402
+from tests.failures.adapter import Adapter  # noqa: E402
+from tests.failures.rivals import ADAPTERS  # noqa: E402
+
+SAVED = ROOT / "build" / "rivals.json"
+README = ROOT / "README.md"
+COMMAND = "make rivals"
+
+WAIT_SECONDS = 5  # that a test waits for anything at most; `make test` has 20
+TEST_SECONDS = 90  # a whole test
+SERVER_SECONDS = 900  # all tests of one server
+
+LETTERS = {"passed": ".", "failed": "F", "skipped": "-"}
+# A test that fails may leave sockets and threads behind: that is not the failure which the next test is to show.
+LEFT_BEHIND = (
+    "ResourceWarning",
+    "pytest.PytestUnraisableExceptionWarning",
+    "pytest.PytestUnhandledThreadExceptionWarning",
+)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    results = load()
+    if not arguments.readme:
+        for name in arguments.only or ADAPTERS:
+            ask(name, arguments.rows, results)
+            save(results)
+    if not results["servers"]:
+        sys.exit(f"there are no results in {SAVED.relative_to(ROOT)} yet; run {COMMAND} first")
+    if arguments.readme:
+        README.write_text(with_matrix(README.read_text(), rendered(results)))
+    else:
+        print(rendered(results))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run tests/failures/ against every server, and make a matrix of it.")
+    parser.add_argument("--only", nargs="+", metavar="SERVER", choices=ADAPTERS, help=", ".join(ADAPTERS))
+    parser.add_argument("--rows", nargs="+", metavar="ROW", type=row, help="of FAILURES, such as A1 (all)")
+    parser.add_argument("--readme", action="store_true", help="write what is kept into README.md; run nothing")
+    return parser.parse_args()
+
+
+def row(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no row; rows are a letter and a number, such as A1")
+    return text.upper()
+
+
+def load() -> dict[str, Any]:
+    """What is kept of earlier runs, by this Python."""
+    fresh = {"command": COMMAND, "python": platform.python_version(), "system": platform.system(), "servers": {}}
+    try:
+        kept: dict[str, Any] = json.loads(SAVED.read_text())
+    except (FileNotFoundError, ValueError):
+        return fresh
+    return kept if kept["python"] == fresh["python"] else fresh
+
+
+def save(results: dict[str, Any]) -> None:
+    results["servers"] = {name: results["servers"][name] for name in ADAPTERS if name in results["servers"]}
+    SAVED.parent.mkdir(exist_ok=True)
+    SAVED.write_text(json.dumps(results, indent=1))
+
+
+def ask(name: str, rows: list[str] | None, results: dict[str, Any]) -> None:
+    """Run the tests against one server, and put what came of it into the results."""
+    adapter = ADAPTERS[name]
+    try:
+        version(adapter)
+    except importlib.metadata.PackageNotFoundError:  # setup.cfg says which Pythons it is for
+        print(f"{name} is not there for Python {platform.python_version()}, and left out", file=sys.stderr)
+        return
+    print(f"{name} {version(adapter)}: ", end="", file=sys.stderr, flush=True)
+    outcomes = run(name, rows)
+    known = results["servers"].get(name, {"outcomes": []})["outcomes"]
+    again = {outcome["test"] for outcome in outcomes}
+    results["servers"][name] = {
+        "version": version(adapter),
+        "date": datetime.date.today().isoformat(),
+        "switched_on": adapter.switched_on,
+        "outcomes": [outcome for outcome in known if outcome["test"] not in again] + outcomes,
+    }
+
+
+def version(adapter: Adapter) -> str:
+    """Of the server; ours and the ladder's steps are what lies here."""
+    told = getattr(adapter, "version", None)
+    if told:
+        return str(told())
+    return f"Python {platform.python_version()}" if adapter.name == "asyncio" else "this tree"
+
+
+def run(name: str, rows: list[str] | None) -> list[dict[str, Any]]:
+    """The outcome of each test of `rows` against one server, in the order in which they ran."""
+    reading, writing = os.pipe()
+    environment = os.environ | {"REACTOR_OUTCOMES": str(writing), "REACTOR_TEST_DEADLINE_SECONDS": str(WAIT_SECONDS)}
+    how: dict[str, Any] = {"pass_fds": [writing], "env": environment, "cwd": ROOT, "start_new_session": True}
+    how |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command(name, rows), **how) as tests:
+        os.close(writing)
+        watch = threading.Timer(SERVER_SECONDS, end_all, [tests.pid])
+        watch.start()
+        printed: list[str] = []
+        reader = threading.Thread(target=lambda: printed.append(tests.stdout.read() if tests.stdout else ""))
+        reader.start()
+        try:
+            with os.fdopen(reading) as lines:
+                outcomes = [shown(json.loads(line)) for line in lines]
+            tests.wait()
+        finally:
+            watch.cancel()
+            end_all(tests.pid)
+            reader.join()
+    print(file=sys.stderr)
+    if not outcomes:
+        sys.exit(f"no test was run against {name}; pytest said:\n{''.join(printed)}")
+    return outcomes
+
+
+def command(name: str, rows: list[str] | None) -> list[str]:
+    words = [sys.executable, "-m", "pytest", *test_files(), "--server", name, "--timeout", str(TEST_SECONDS)]
+    words += ["-p", "scripts.comparison.outcomes", "-p", "no:cacheprovider", "-q"]
+    for category in LEFT_BEHIND:
+        words += ["-W", f"ignore::{category}"]
+    if rows:
+        words += ["-k", " or ".join(f"_{row.lower()}_" for row in rows)]
+    return words
+
+
+def test_files() -> list[str]:
+    """The tests of the rows. Those of the adapters are no rows: a rival may be unable to do what a program asks."""
+    paths = sorted((ROOT / "tests" / "failures").glob("test_*.py"))
+    return [str(path) for path in paths if re.search(r"^def test_[a-z]\d+_", path.read_text(), re.MULTILINE)]
+
+
+def shown(outcome: dict[str, Any]) -> dict[str, Any]:
+    """Show that a test has run."""
+    rows = "+".join(rows_of(outcome["test"]))
+    letter = LETTERS[outcome["outcome"]] if outcome["outcome"] != "skipped" or is_not_applicable(outcome) else "?"
+    print(f"{rows}{letter}", end=" ", file=sys.stderr, flush=True)
+    return outcome
+
+
+def end_all(group: int) -> None:
+    """End the tests and every server that they left."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+if __name__ == "__main__":
+    main()

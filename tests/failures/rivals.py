@@ -1,0 +1,215 @@
+"""Other people's servers, to be asked the same questions as ours.
+
+A comparison is worth nothing unless each is taken as its own documentation recommends it, with whatever it documents
+against the trouble switched on. So for each of them stands here: which of our settings it has an equal of (the script
+in `programs/` says how it is spelt there), what else is switched on, and which programs it cannot be asked to run, with
+the reason. Whatever is not in one of these lists is run, and shown.
+
+The reasons for `NotApplicable` are of three kinds. The rival's form has no place for the question (a handler that is
+read from top to bottom has no callbacks to be called back from). The trouble cannot arise (a send that waits for the
+peer keeps nothing). Or the answer is somebody else's (Tornado's timers are asyncio's).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import sys
+from typing import Any
+
+from tests.failures.adapter import ADAPTERS as FIRST
+from tests.failures.adapter import LIMIT_NAMES, PROGRAMS_FOLDER, Adapter, LadderAdapter, NotApplicable, class_name
+from tests.support import ROOT
+
+NO_CALLBACKS = "a handler has no callbacks that could call each other"
+WAITS = "its send waits for the peer: a program cannot write regardless"
+RAISES = "it tells of an end by an exception: there is no write that could be dropped"
+ON_ASYNCIO = "its loop is asyncio's: see there"
+
+# A handler can have a deadline put around whatever it waits for.
+HANDLERS_BOUND = frozenset({"backlog", "frame_bytes", "frame_seconds", "close_seconds", "write_stall_seconds"})
+HANDLERS_LACK = {
+    "chat": NO_CALLBACKS,
+    "tandem": NO_CALLBACKS,
+    "deeds": NO_CALLBACKS,
+    "timer_order": "its tasks sleep: nothing is called at a time",
+}
+SENDS_THAT_WAIT = {"flood": WAITS, "flood_lines": WAITS, "sized": WAITS, "write_after_end": RAISES}
+LOOP_OF_ASYNCIO = dict.fromkeys(("wake", "timers", "timer_order", "interrupts", "fork"), ON_ASYNCIO)
+ONE_FAMILY = "it listens at one address at a time"
+
+
+class RivalAdapter(Adapter):
+    """A server that is run by a script in `programs/`."""
+
+    distribution = ""  # what it is installed by; none: it comes with Python
+    has: frozenset[str] = frozenset()  # settings that it has an equal of
+    lacks: dict[str, str] = {}  # programs that it cannot be asked to run, and why
+    both_families = True
+    class_names = False  # its programs are protocols
+
+    @property
+    def runs_without(self) -> frozenset[str]:  # type: ignore[override]
+        return LIMIT_NAMES - self.has
+
+    def version(self) -> str:
+        """Of the server, or of the Python that it comes with."""
+        if self.distribution:
+            return importlib.metadata.version(self.distribution)
+        return f"Python {platform.python_version()}"
+
+    def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
+        if program in self.lacks:
+            raise NotApplicable(self.lacks[program])
+        if bind.startswith(":") and not self.both_families:
+            raise NotApplicable(ONE_FAMILY)
+        script = PROGRAMS_FOLDER / self.script(program)
+        name = class_name(program) if self.class_names else program
+        return [sys.executable, str(script), name, bind, json.dumps(settings)]
+
+    def script(self, program: str) -> str:
+        """The file in `programs/`."""
+        return f"{self.name}_server.py"
+
+
+class StreamsAdapter(RivalAdapter):
+    name = "streams"
+    has = HANDLERS_BOUND | {"blocked_seconds"}
+    switched_on = "`limit` of `start_server`, `wait_for`, `drain`, `wait_closed`; debug mode for slow callbacks"
+    lacks = HANDLERS_LACK | LOOP_OF_ASYNCIO
+
+
+class UvloopAdapter(RivalAdapter):
+    name = "uvloop"
+    distribution = "uvloop"
+    has = frozenset({"backlog", "output_low_bytes", "output_high_bytes", "blocked_seconds"})
+    switched_on = "`set_write_buffer_limits`; debug mode for slow callbacks"
+    class_names = True
+    never_meets = dict.fromkeys(("EAGAIN", "EINTR"), "it receives by read(2), as it reads everything else")
+
+    def script(self, program: str) -> str:
+        return "uvloop_interrupts.py" if program == "interrupts" else "uvloop_server.py"
+
+
+class TwistedAdapter(RivalAdapter):
+    name = "twisted"
+    distribution = "twisted"
+    has = frozenset({"backlog", "frame_bytes", "frame_seconds", "max_connections", "when_full"})
+    switched_on = (
+        "`IHalfCloseableProtocol`, push producers, `LineReceiver.MAX_LENGTH`, `TimeoutMixin`,"
+        " `LimitTotalConnectionsFactory`, `wantPID` for UNIX sockets"
+    )
+    lacks = {
+        "interrupts": "its reactor cannot be run again",
+        "timer_order": "`callLater` takes delays, not times: there are no equal ones",
+    }
+    both_families = False
+
+    def start(self, program: str, bind: str = "127.0.0.1:0", **settings: Any) -> Any:
+        if settings.get("when_full") == "queue":
+            raise NotApplicable("it has one policy: to refuse")
+        return super().start(program, bind, **settings)
+
+
+class TornadoAdapter(RivalAdapter):
+    name = "tornado"
+    distribution = "tornado"
+    has = HANDLERS_BOUND | {"blocked_seconds"}
+    switched_on = "`max_buffer_size`, `max_write_buffer_size`, `max_bytes`, `with_timeout`; asyncio's debug mode"
+    lacks = HANDLERS_LACK | LOOP_OF_ASYNCIO | {"write_after_end": RAISES, "flood_lines": "it has no `writelines`"}
+
+
+class TrioAdapter(RivalAdapter):
+    name = "trio"
+    unix_sockets = False
+    distribution = "trio"
+    has = HANDLERS_BOUND
+    switched_on = "`fail_after`, `except Exception` in each handler; a line's limit by hand"
+    lacks = HANDLERS_LACK | SENDS_THAT_WAIT | {"interrupts": "`trio.run` ends for good when Ctrl-C leaves it"}
+
+
+class CurioAdapter(RivalAdapter):
+    name = "curio"
+    distribution = "curio"
+    has = HANDLERS_BOUND - {"frame_bytes"}
+    switched_on = "`timeout_after`"
+    lacks = (
+        HANDLERS_LACK
+        | SENDS_THAT_WAIT
+        | {
+            "interrupts": "`curio.run` ends for good when Ctrl-C leaves it",
+            "wake": "its kernel takes no calls from threads: there are queues and events for that",
+            "fork": "its kernel takes no calls",
+        }
+    )
+    both_families = False
+
+
+class GeventAdapter(RivalAdapter):
+    name = "gevent"
+    distribution = "gevent"
+    has = HANDLERS_BOUND | {"max_connections", "when_full", "blocked_seconds"}
+    switched_on = "`Pool`, `gevent.Timeout`, `readline(limit)`, the monitoring thread"
+    lacks = HANDLERS_LACK | SENDS_THAT_WAIT | {"interrupts": "its hub belongs to the thread, and is not run by a call"}
+    both_families = False
+
+    def start(self, program: str, bind: str = "127.0.0.1:0", **settings: Any) -> Any:
+        if settings.get("when_full") == "refuse":
+            raise NotApplicable("it has one policy: to let newcomers wait")
+        return super().start(program, bind, **settings)
+
+
+BLOCKING = "its sockets block"
+ON_THREADS = "its connections are on threads of their own, and the test sees the calls of the first"
+NO_LOOP = "it has no loop: a thread for each connection"
+
+
+class SocketserverAdapter(RivalAdapter):
+    name = "socketserver"
+    never_meets = {"EAGAIN": BLOCKING, "EINTR": ON_THREADS}
+    has = HANDLERS_BOUND
+    switched_on = "`request_queue_size`, the sockets' timeouts, `readline(limit)`, `daemon_threads`"
+    lacks = (
+        HANDLERS_LACK
+        | SENDS_THAT_WAIT
+        | dict.fromkeys(("wake", "timers", "timer_order", "fork", "interrupts"), NO_LOOP)
+    )
+    both_families = False
+
+
+class LadderStep(LadderAdapter):
+    """Another step of the ladder. It listens once it says so: it has no selector to wait for."""
+
+    step = ""
+
+    def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
+        *python, _script, host, port = super().command(program, bind, settings)
+        return [*python, str(ROOT / "scripts" / "ladder" / self.step), host, port]
+
+    def settle(self, server: Any) -> None:
+        pass
+
+
+class FirstStep(LadderStep):
+    name = "ladder1"
+    never_meets = {"EAGAIN": BLOCKING}
+    step = "1_blocking.py"
+
+
+class SecondStep(LadderStep):
+    name = "ladder2"
+    never_meets = {"EAGAIN": BLOCKING, "EINTR": ON_THREADS}
+    step = "2_threads.py"
+
+
+RIVALS = (
+    *(StreamsAdapter(), UvloopAdapter(), TwistedAdapter(), TornadoAdapter(), TrioAdapter(), CurioAdapter()),
+    *(GeventAdapter(), SocketserverAdapter(), FirstStep(), SecondStep()),
+)
+ORDER = (
+    *("reactor", "asyncio", "streams", "uvloop", "twisted", "tornado", "trio", "curio", "gevent", "socketserver"),
+    *("ladder1", "ladder2", "ladder3"),
+)
+EVERYONE = FIRST | {rival.name: rival for rival in RIVALS}
+ADAPTERS = {name: EVERYONE[name] for name in ORDER}
