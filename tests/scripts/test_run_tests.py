@@ -1,4 +1,4 @@
-"""Two pytests side by side must say as much, and fail as surely, as one."""
+"""Several pytests side by side must say as much, and fail as surely, as one."""
 
 import subprocess
 import sys
@@ -25,20 +25,20 @@ PASSES = "def test_it():\n    pass\n"
 FAILS = "def test_it():\n    assert not 'this'\n"
 
 
-def test_when_both_halves_pass_so_does_the_whole_and_both_are_seen(tmp_path):
+def test_when_both_parts_pass_so_does_the_whole_and_all_are_seen(tmp_path):
     result = run(tmp_path, PASSES, PASSES)
     assert result.returncode == 0
     assert result.stdout.count("1 passed") == 2
 
 
-@pytest.mark.parametrize("halves", [(FAILS, PASSES), (PASSES, FAILS)])
-def test_when_either_half_fails_so_does_the_whole_and_the_failure_is_seen(tmp_path, halves):
-    result = run(tmp_path, *halves)
+@pytest.mark.parametrize("parts", [(FAILS, PASSES), (PASSES, FAILS)])
+def test_when_any_part_fails_so_does_the_whole_and_the_failure_is_seen(tmp_path, parts):
+    result = run(tmp_path, *parts)
     assert result.returncode == 1
     assert "assert not 'this'" in result.stdout and "1 passed" in result.stdout
 
 
-def test_a_half_without_tests_is_no_success(tmp_path):
+def test_a_part_without_tests_is_no_success(tmp_path):
     assert run(tmp_path, PASSES, "").returncode == 5
 
 
