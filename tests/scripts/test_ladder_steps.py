@@ -163,7 +163,7 @@ def test_selectors_asks_for_write_just_while_there_are_bytes_to_send():
     listener = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=step.serve, args=[listener], daemon=True).start()
 
-    message = patterned(8 * 1024 * 1024)
+    message = patterned(32 * 1024 * 1024)  # far more than the kernel's buffers can grow to: some of it has to wait
     with connect(listener.getsockname()) as client:
         client.sendall(message)
         assert receive(client, len(message)) == message
