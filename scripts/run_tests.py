@@ -3,7 +3,7 @@
 The suite is two kinds of tests that are slow in two ways: those that compute, and those that wait for another process
 because that is what they are about (a server that must hold out for three seconds, a client that reads after two). One
 after the other they take as long as both; side by side, on two cores, hardly longer than one of them. pytest runs one
-test at a time, and what would let it run more is one more package for everyone to install. So there are several pytests.
+test at a time, and what would let it run more is one more package for everyone to install. So there are several.
 
 Each part has the others for company, so no test may rely on an idle machine: none asserts a time.
 
