@@ -1,4 +1,4 @@
-"""Run the whole test suite, three parts of it at a time.
+"""Run the whole test suite, its parts at the same time.
 
 The suite is two kinds of tests that are slow in two ways: those that compute, and those that wait for another process
 because that is what they are about (a server that must hold out for three seconds, a client that reads after two). One
@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Sequence
 
 PYTEST = [sys.executable, "-m", "pytest"]
-APART = ["tests/failures", "tests/scripts"]  # a part each: these wait the most; the rest computes
+APART = ["tests/failures", "tests/scripts", "tests/simulation"]  # a part each, and one for all the rest
 PARTS = [["tests", *(f"--ignore={folder}" for folder in APART)], *([folder] for folder in APART)]
 
 

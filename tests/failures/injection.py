@@ -78,6 +78,7 @@ def injected(pid: int, folder: pathlib.Path, *injections: str, trace: str) -> It
                 strace.wait(DEADLINE_SECONDS)
             finally:
                 strace.kill()
+                said.join()  # before what it is read from is closed
 
 
 def one_byte_library(folder: pathlib.Path) -> str:
