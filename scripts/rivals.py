@@ -57,6 +57,8 @@ LEFT_BEHIND = (
 
 def main() -> None:
     arguments = parse_arguments()
+    # A shell starts what it runs in the background with Ctrl-C ignored, which would be inherited down to the servers.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     results = load()
     if not arguments.readme:
         for name in arguments.only or ADAPTERS:

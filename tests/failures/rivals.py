@@ -178,34 +178,51 @@ class SocketserverAdapter(RivalAdapter):
     both_families = False
 
 
+LADDER_BACKLOG = 1024
+
+
 class LadderStep(LadderAdapter):
-    """Another step of the ladder. It listens once it says so: it has no selector to wait for."""
+    """A step of the ladder."""
 
     step = ""
+
+    def start(self, program: str, bind: str = "127.0.0.1:0", **settings: Any) -> Any:
+        if settings.get("backlog", 0) > LADDER_BACKLOG:
+            raise NotApplicable(f"its backlog is {LADDER_BACKLOG}")
+        return super().start(program, bind, **settings)
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         *python, _script, host, port = super().command(program, bind, settings)
         return [*python, str(ROOT / "scripts" / "ladder" / self.step), host, port]
 
+
+class BlockingStep(LadderStep):
+    """It listens once it says so: it has no selector to wait for."""
+
     def settle(self, server: Any) -> None:
         pass
 
 
-class FirstStep(LadderStep):
+class FirstStep(BlockingStep):
     name = "ladder1"
-    never_meets = {"EAGAIN": BLOCKING}
+    never_meets = {"EAGAIN": BLOCKING, "EINTR": "it waits for one client, and polls nothing"}
     step = "1_blocking.py"
 
 
-class SecondStep(LadderStep):
+class SecondStep(BlockingStep):
     name = "ladder2"
     never_meets = {"EAGAIN": BLOCKING, "EINTR": ON_THREADS}
     step = "2_threads.py"
 
 
+class ThirdStep(LadderStep):
+    name = "ladder3"
+    step = "3_selectors.py"
+
+
 RIVALS = (
     *(StreamsAdapter(), UvloopAdapter(), TwistedAdapter(), TornadoAdapter(), TrioAdapter(), CurioAdapter()),
-    *(GeventAdapter(), SocketserverAdapter(), FirstStep(), SecondStep()),
+    *(GeventAdapter(), SocketserverAdapter(), FirstStep(), SecondStep(), ThirdStep()),
 )
 ORDER = (
     *("reactor", "asyncio", "streams", "uvloop", "twisted", "tornado", "trio", "curio", "gevent", "socketserver"),
