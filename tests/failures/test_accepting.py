@@ -112,7 +112,7 @@ def test_a2_accept_fails_for_want_of_memory_or_descriptors(serve, tmp_path):
                     newcomer.sendall(b"new")
                     tracing.wait_for(error)
                     time.sleep(A2_HOLD_SECONDS)
-                    assert exchange(inside, b"x") == b"x"
+                    assert exchange(inside, b"x") == b"x", "who is inside is not served any more"
                     assert len(tracing.calls()) <= A2_MOST_TRIES, f"it does not back off: {len(tracing.calls())} tries"
                     assert not answered([newcomer])
                 assert receive(newcomer, 3) == b"new"

@@ -120,7 +120,7 @@ def test_l4_times_that_are_no_number_endless_past_or_equal(serve):
     with serve("timer_order") as server, connect(server.address) as client, client.makefile("rb") as file:
         client.sendall(b"t")
         report = json.loads(file.readline())
-    assert report["nan"] == "ValueError"
+    assert report["nan"] == "ValueError", f"a timer at NaN: {report['nan']}"
     assert not report["early"], f"called before their time: {len(report['early'])}"
     mixed = [f"mixed {kind}" for kind in range(3) for number in range(20) if number % 3 == kind]
     assert report["called"] == ["negative", "past", *mixed, *[f"tie {number}" for number in range(20)]]
