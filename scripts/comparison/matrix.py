@@ -16,13 +16,55 @@ NOT_APPLICABLE = re.compile(r"not applicable to \w+: (.*)", re.DOTALL)
 PLAIN_WORDS = [  # what exceptions say that were not made for a reader; and no paths of the machine that it ran on
     (re.compile(r"^subprocess\.TimeoutExpired: .* after ([\d.]+?)(\.0)? seconds.*"), r"it did not end within \1 s"),
     (re.compile(r"^'listening on \(\.\+\)\$' .*"), "it does not start"),
-    (re.compile(r"; what came:.*"), ""),
+    (re.compile(r"; what came$"), ""),
+    (re.compile(r" lines about it:.*"), " lines about it"),
+    (re.compile(r": listening on .*"), ""),
     (re.compile(r"^TimeoutError: timed out$"), "no answer, and no end"),
     (re.compile(r"^ConnectionResetError: .*"), "reset by the server"),
     (re.compile(r"^BrokenPipeError: .*"), "ended by the server"),
     (re.compile(r"(/[\w.+-]+){2,}/"), ""),
 ]
 ROW_ORDER = "ARWELS"
+TITLES = {
+    "A1": "out of descriptors",
+    "A2": "accept fails: no memory",
+    "A3": "accept fails: one is gone",
+    "A4": "accept storm",
+    "A5": "more than there are places",
+    "A6": "closed before the accept",
+    "A7": "a UNIX path that exists",
+    "A8": "port 0, both families",
+    "R1": "firehose",
+    "R2": "flood of frames",
+    "R3": "slowloris",
+    "R4": "oversize frame",
+    "R5": "gone while not read",
+    "R6": "EINTR, EAGAIN, one byte",
+    "W1": "never reads",
+    "W2": "the same, `writelines`",
+    "W3": "empty writes",
+    "W4": "writes after a reset",
+    "W5": "memory in all",
+    "W6": "no progress",
+    "W7": "writes to each other",
+    "E1": "half-close",
+    "E2": "half-close, reads late",
+    "E3": "early answer",
+    "E4": "close, and never reads",
+    "E5": "reset after the end",
+    "E6": "ends from inside",
+    "E7": "a number used again",
+    "E8": "many short ones",
+    "E9": "exceptions",
+    "L1": "Ctrl-C",
+    "L2": "signals and wake-ups",
+    "L3": "a million timers",
+    "L4": "odd times",
+    "L5": "fork",
+    "L6": "a callback that blocks",
+    "L7": "drain",
+    "L8": "told to stop twice",
+}
 
 Outcome = Mapping[str, Any]  # a line of outcomes.py
 
@@ -62,9 +104,8 @@ def is_not_applicable(outcome: Outcome) -> bool:
 
 def seen(outcome: Outcome) -> str:
     """What the test saw, in a few words, safe in a line of markdown."""
-    lines = re.sub(r"^(AssertionError|Failed): ", "", outcome["said"].strip()).splitlines()
-    told = 2 if lines and lines[0].endswith(":") else 1  # "it floods the log:" wants to be followed by something
-    line = " ".join(" ".join(lines[:told]).split())
+    line = next(iter(outcome["said"].strip().splitlines()), "")
+    line = re.sub(r"^(AssertionError|Failed): ", "", line).removesuffix(":")
     for pattern, words in PLAIN_WORDS:
         line = pattern.sub(words, line)
     if len(line) > SEEN_CHARACTERS:
@@ -90,7 +131,7 @@ def table(servers: Mapping[str, list[Outcome]]) -> str:
     lines = ["| | " + " | ".join(servers) + " |", "|---" * (len(servers) + 1) + "|"]
     for row in rows:
         cells = [verdict(grouped[name].get(row, [])) for name in servers]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+        lines.append(f"| {row} {TITLES.get(row, '')} | ".replace("  ", " ") + " | ".join(cells) + " |")
     lines.append("| **fails** | " + " | ".join(str(failures(grouped[name])) for name in servers) + " |")
     return "\n".join(lines)
 
@@ -103,13 +144,12 @@ def failures(rows: Mapping[str, list[Outcome]]) -> str:
 
 
 def notes(servers: Mapping[str, list[Outcome]]) -> str:
-    """For each row: what was seen where it failed, and why it was not asked."""
+    """For each row: what was seen where it failed."""
     grouped = {name: by_row(outcomes) for name, outcomes in servers.items()}
     lines = []
     for row in sorted({row for rows in grouped.values() for row in rows}, key=order):
         cells = {name: rows.get(row, []) for name, rows in grouped.items()}
-        words = [*failures_seen(cells), *reasons_given(cells)]
-        if words:
+        if words := failures_seen(cells):
             lines.append(f"- **{row}.** " + "; ".join(words) + ".")
     return "\n".join(lines)
 
@@ -128,15 +168,22 @@ def failures_seen(cells: Mapping[str, list[Outcome]]) -> list[str]:
     return [f"{', '.join(group)}: {words}" for words, group in names.items()]
 
 
-def reasons_given(cells: Mapping[str, list[Outcome]]) -> list[str]:
-    """Servers that were not asked for the same reason are named together; `in part` where other tests were."""
-    names: dict[str, list[str]] = {}
-    for name, outcomes in cells.items():
-        skipped = [outcome for outcome in outcomes if outcome["outcome"] == "skipped"]
-        for words in dict.fromkeys(map(reason, skipped)):
-            part = "" if len(skipped) == len(outcomes) else " in part"
-            names.setdefault(words, []).append(name + part)
-    return [f"not asked: {', '.join(group)} ({words})" for words, group in names.items()]
+def not_asked(servers: Mapping[str, list[Outcome]]) -> str:
+    """Each reason why somebody was not asked, for whom, and in which rows."""
+    rows_by_reason: dict[str, dict[str, list[str]]] = {}
+    for name, outcomes in servers.items():
+        for outcome in outcomes:
+            if outcome["outcome"] == "skipped":
+                rows_by_reason.setdefault(reason(outcome), {}).setdefault(name, []).extend(rows_of(outcome["test"]))
+    return "\n".join(f"- {words}: {named_together(rows)}." for words, rows in rows_by_reason.items())
+
+
+def named_together(rows_by_server: Mapping[str, list[str]]) -> str:
+    """`trio, curio (W1, W2); gevent (W1)`."""
+    servers_by_rows: dict[str, list[str]] = {}
+    for name, rows in rows_by_server.items():
+        servers_by_rows.setdefault(", ".join(sorted(set(rows), key=order)), []).append(name)
+    return "; ".join(f"{', '.join(names)} ({rows})" for rows, names in servers_by_rows.items())
 
 
 def legend(servers: Mapping[str, Mapping[str, str]]) -> str:
@@ -151,7 +198,10 @@ def rendered(results: Mapping[str, Any]) -> str:
     """All of it, as markdown."""
     servers = {name: result["outcomes"] for name, result in results["servers"].items()}
     head = f"`{results['command']}` on Python {results['python']}, {results['system']}."
-    return "\n\n".join([head, legend(results["servers"]), table(servers), notes(servers)])
+    seen_head = "What was seen where a row failed:"
+    asked_head = "Why a row, or one of its tests, was not asked:"
+    parts = [legend(results["servers"]), table(servers), seen_head, notes(servers), asked_head, not_asked(servers)]
+    return "\n\n".join([head, *parts])
 
 
 def with_matrix(readme: str, matrix: str) -> str:

@@ -193,7 +193,7 @@ class Adapter:
         assert program in PROGRAMS, program
         assert settings.keys() <= LIMIT_NAMES, settings
         if bind.startswith("unix:") and not self.unix_sockets:
-            raise NotApplicable(f"{self.name} has no UNIX sockets")
+            raise NotApplicable("it has no UNIX sockets")
         settings = {name: value for name, value in settings.items() if name not in self.runs_without}
         command = [*before, *self.command(program, bind, settings)]
         with _process(command, environment or {}) as server:

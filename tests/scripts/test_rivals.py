@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -51,9 +52,7 @@ def test_a_cell_is_the_worst_of_its_tests_and_not_run_is_not_the_same_as_not_app
 
 def test_what_was_seen_is_the_first_line_of_the_message_and_fits_into_a_note():
     assert matrix.seen(outcome("a", said="AssertionError: it is spinning\nassert 2.9 < 0.15")) == "`it is spinning`"
-    assert matrix.seen(outcome("a", said="it floods the log:\nsocket.accept() out\nmore")) == (
-        "`it floods the log: socket.accept() out`"
-    )
+    assert matrix.seen(outcome("a", said="it floods the log:\nsocket.accept() out\nmore")) == "`it floods the log`"
     assert matrix.seen(outcome("a", said="assert b'`' == b''")) == "`assert b''' == b''`"
     slow = "subprocess.TimeoutExpired: Command '['/usr/bin/python', 'x']' timed out after 8.0 seconds"
     assert matrix.seen(outcome("a", said=slow)) == "`it did not end within 8 s`"
@@ -72,9 +71,9 @@ def test_the_table_has_a_row_for_each_failure_in_order_and_a_column_for_each_ser
     assert matrix.table(SERVERS).splitlines() == [
         "| | reactor | trio | curio |",
         "|---|---|---|---|",
-        "| A1 | holds | **fails** | **fails** |",
+        "| A1 out of descriptors | holds | **fails** | **fails** |",
         "| A10 | holds | not run | not run |",
-        "| W1 | holds | n/a | **fails** |",
+        "| W1 never reads | holds | n/a | **fails** |",
         "| **fails** | 0 of 3 | 1 of 1 | 2 of 2 |",
     ]
 
@@ -82,8 +81,20 @@ def test_the_table_has_a_row_for_each_failure_in_order_and_a_column_for_each_ser
 def test_the_notes_name_together_those_who_saw_the_same_and_say_what_they_lack():
     assert matrix.notes(SERVERS).splitlines() == [
         "- **A1.** trio, curio: `it is spinning`.",
-        "- **W1.** curio: `gone` (no equal of backlog); not asked: trio (its tasks sleep).",
+        "- **W1.** curio: `gone` (no equal of backlog).",
     ]
+
+
+def test_reasons_why_someone_was_not_asked_are_told_once_with_servers_and_rows():
+    skipped = outcome("test_w2_z", "skipped", NOT_APPLICABLE)
+    servers = SERVERS | {"gevent": [*SERVERS["trio"], skipped], "tornado": SERVERS["trio"]}
+    assert matrix.not_asked(servers) == "- its tasks sleep: trio, tornado (W1); gevent (W1, W2)."
+
+
+def test_every_row_has_a_title():
+    tests = "".join(path.read_text() for path in (ROOT / "tests" / "failures").glob("test_*.py"))
+    names = re.findall(r"^def (test_[a-z]\d+_\w+)", tests, re.MULTILINE)
+    assert {row for name in names for row in matrix.rows_of(name)} == matrix.TITLES.keys()
 
 
 def test_the_matrix_goes_between_its_markers_and_nowhere_else():
