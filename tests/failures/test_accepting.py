@@ -72,7 +72,8 @@ def assert_calm_and_serving(server, inside):
         time.sleep(A1_HOLD_SECONDS / 100)
     passed = time.monotonic() - began
     assert server.processor_seconds() - used < IDLE_SHARE * passed, "it is spinning"
-    assert server.stderr.count("") - lines <= passed + 1, f"it floods the log:\n{server.stderr.text}"
+    lines = server.stderr.count("") - lines
+    assert lines <= passed + 1, f"it writes {lines} lines to its log in {passed:.0f} s"
 
 
 def serve_all_there_is_room_for(clients):
