@@ -3,6 +3,7 @@
 A failure test that fails should mean that the server has failed, not that its program was another one.
 """
 
+import importlib.metadata
 import json
 import socket
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from tests.failures.adapter import PROGRAMS
 from tests.failures.programs.protocols import CHUNK, REPLY
+from tests.failures.rivals import ADAPTERS
 from tests.support import connect, exchange, receive, receive_all, wait_until
 
 UNTIL_END = {  # the client sends the first and ends its side; the second must be all that comes back
@@ -44,6 +46,17 @@ EXCHANGES = {  # the client sends the first and stays; the second must come
 def test_every_program_is_tried_here():
     others = {"timers", "timer_order", "interrupts", "tandem", "never_done"}
     assert PROGRAMS.keys() == UNTIL_END.keys() | EXCHANGES.keys() | others
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_server_that_is_installed_serves(name):
+    adapter = ADAPTERS[name]
+    try:
+        getattr(adapter, "version", str)()
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip(f"{name} is not installed")
+    with adapter.start("echo") as server, connect(server.address) as client:
+        assert exchange(client, b"x") == b"x"
 
 
 @pytest.mark.parametrize("program", UNTIL_END)

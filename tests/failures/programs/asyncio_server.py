@@ -11,7 +11,8 @@ import logging
 import signal
 import sys
 
-from tests.failures.programs import end_protocols, loop_protocols, protocols
+from tests.failures.programs import end_protocols
+from tests.failures.programs.serving import program_class
 
 
 def factory(program, settings):
@@ -55,9 +56,7 @@ async def main(class_name, bind, settings):
     if "blocked_seconds" in settings:  # documented under "Developing with asyncio", Debug Mode
         loop.set_debug(True)
         loop.slow_callback_duration = settings["blocked_seconds"]
-    modules = (protocols, loop_protocols, end_protocols)
-    program = next(getattr(module, class_name) for module in modules if hasattr(module, class_name))
-    server = await listen(factory(program, settings), bind, settings)
+    server = await listen(factory(program_class(class_name), settings), bind, settings)
     end_protocols.HOST.update(stop_listening=server.close, close_loop=task.cancel)
     addresses = ", ".join(describe(sock.getsockname()) for sock in server.sockets)
     print("listening on", addresses, file=sys.stderr, flush=True)

@@ -26,18 +26,8 @@ import threading
 import time
 import types
 
-from .protocols import (
-    CHUNK,
-    FLOOD_BYTES,
-    MIB,
-    REPLY,
-    TIMERS,
-    WAKES,
-    ByRequest,
-    Fork,
-    say,
-    sleep_for_a_second,
-)
+from .loop_protocols import TIMERS, WAKES, Fork, sleep_for_a_second
+from .protocols import CHUNK, FLOOD_BYTES, MIB, REPLY, ByRequest, say
 
 PIECE = 64 * 1024
 TAG_BYTES = 16

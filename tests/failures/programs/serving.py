@@ -7,11 +7,19 @@ Each is called as `NAME_server.py PROGRAM BIND SETTINGS`: a program of `adapter.
 import json
 import sys
 
+from . import end_protocols, loop_protocols, protocols
+
 
 def arguments():
     """The program, where to listen, and the settings."""
     program, bind, settings = sys.argv[1:]
     return program, bind, json.loads(settings)
+
+
+def program_class(name):
+    """The class of PEP 3156 that is the program of that class name."""
+    modules = (protocols, loop_protocols, end_protocols)
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def host_and_port(bind):

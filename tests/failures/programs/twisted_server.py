@@ -18,8 +18,8 @@ from twisted.protocols.policies import LimitTotalConnectionsFactory, TimeoutMixi
 from twisted.python import log
 from zope.interface import implementer
 
-from tests.failures.programs import end_protocols, protocols
-from tests.failures.programs.serving import arguments, host_and_port, tell
+from tests.failures.programs import end_protocols
+from tests.failures.programs.serving import arguments, host_and_port, program_class, tell
 
 
 class Loop:
@@ -135,9 +135,8 @@ class Programs(Factory):
     noisy = False
 
     def __init__(self, name, settings):
-        class_name = "".join(word.capitalize() for word in name.split("_"))
-        module = protocols if hasattr(protocols, class_name) else end_protocols
-        self.make, self.name, self.settings = getattr(module, class_name), name, settings
+        self.make = program_class("".join(word.capitalize() for word in name.split("_")))
+        self.name, self.settings = name, settings
 
     def buildProtocol(self, address):
         if self.name == "lines":
