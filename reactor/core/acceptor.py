@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .admission import host_of
-from .dispatcher import Dispatcher, reset_on_close
+from .dispatcher import Dispatcher, reset_on_close, send_at_once
 from .limits import Limits
 from .listener import Listener
 from .protocol import Protocol
@@ -55,6 +55,7 @@ class Acceptor:
     def listen(self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits) -> Listener:
         """Accept connections from the bound stream socket `sock`, from the next iteration on."""
         sock.setblocking(False)
+        send_at_once(sock)
         sock.listen(limits.backlog)
         listener = Listener(sock, factory, limits)
         self._poller.register(listener.fd, 0, self.accept, listener)

@@ -57,6 +57,16 @@ def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
     return when, reason
 
 
+def next_look(connection: Connection, now: float) -> float:
+    """When to look at `connection` next: at its deadline, or before, if input may bring a nearer one meanwhile.
+
+    Input moves a deadline back, and then nobody need be told. But the first byte ends `first_byte_seconds`, and from
+    it `idle_seconds` count, which may be the shorter.
+    """
+    when = next_deadline(connection)[0]
+    return when if connection.heard_at != NEVER else min(when, now + connection.limits.idle_seconds)
+
+
 class Tick:
     """The connections that are to be looked at together, at one time."""
 

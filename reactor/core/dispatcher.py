@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
 from .connection import Connection
-from .deadlines import NEVER, Deadlines, next_deadline
+from .deadlines import Deadlines, next_deadline, next_look
 from .limits import Limits
 from .memory import MemoryBudget
 from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
@@ -88,9 +88,9 @@ class Dispatcher:
     ) -> Connection:
         """Make a `Connection` of a connected stream socket, and a protocol for it by calling `factory`.
 
-        The caller has counted it: as accepted, and admitted from that host, or as connected.
+        The caller has counted it: as accepted, and admitted from that host, or as connected; and seen to `send_at_once`.
         """
-        _prepare(sock)
+        sock.setblocking(False)
         connection = Connection(sock, peername, limits, self.reactor, self.attention)
         connection.admitted_from = admitted_from
         self.poller.register(connection.fd, 0, self._handler, connection)
@@ -320,10 +320,8 @@ class Dispatcher:
         if connection.state is not connection.settled_state:
             connection.settled_state = connection.state
             connection.since = self.timers.now
-        self.deadlines.arm(connection, next_deadline(connection)[0])
-        # Not before the first byte: with that another deadline holds, which may be the earlier one.
-        heard = connection.heard_at != NEVER
-        connection.ordinary = heard and connection.state is OPEN and wanted == READABLE | BROKEN
+        self.deadlines.arm(connection, next_look(connection, self.timers.now))
+        connection.ordinary = connection.state is OPEN and wanted == READABLE | BROKEN
 
     def _check_low_mark(self, connection: Connection) -> None:
         if connection.state is CLOSED or connection.state is LOST:
@@ -361,7 +359,7 @@ class Dispatcher:
         if when <= self.timers.now:
             connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
         else:
-            self.deadlines.arm(connection, when)
+            self.deadlines.arm(connection, next_look(connection, self.timers.now))
 
     def _advance(self, connection: Connection) -> None:
         """Take the steps towards the end that are due when nothing is left to be sent."""
@@ -434,12 +432,14 @@ class Dispatcher:
         return [source for _, source in self.poller.handlers.values() if isinstance(source, Connection)]
 
 
-def _prepare(sock: socket.socket) -> None:
-    sock.setblocking(False)
+def send_at_once(sock: socket.socket) -> None:
+    """Turn Nagle's algorithm off for a TCP socket, or for all that a listening one accepts, which inherit it.
+
+    The algorithm holds a small segment back while an earlier one is unacknowledged, and the peer delays its
+    acknowledgement by up to 40 ms: together they stall every second small reply. We gather the writes of a callback
+    ourselves, so there is nothing left for Nagle to gain (RFC 1122, 4.2.3.4; tcp(7), TCP_NODELAY).
+    """
     if sock.family in (socket.AF_INET, socket.AF_INET6):
-        # Nagle's algorithm holds a small segment back while an earlier one is unacknowledged, and the peer delays
-        # its acknowledgement by up to 40 ms: together they stall every second small reply. We gather the writes
-        # of a callback ourselves, so there is nothing left for Nagle to gain (RFC 1122, 4.2.3.4).
         with contextlib.suppress(OSError):  # some systems refuse options of a socket whose peer has left
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

@@ -20,7 +20,6 @@ cuts a batch short, and whatever is watched without wanting it keeps the loop sp
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import select
@@ -121,8 +120,10 @@ class EpollPoller(SelectorPoller):
         elif after:
             self.epoll.register(fd, after)
         elif before:
-            with contextlib.suppress(OSError, ValueError):  # closed by somebody else, or we are a fork's child
+            try:
                 self.epoll.unregister(fd)
+            except (OSError, ValueError):
+                pass  # closed by somebody else, or we are a fork's child
 
     def poll(self, timeout: float) -> list[tuple[int, int]]:
         """Wait at most `timeout` seconds (infinity: for ever) and tell what happened: (fd, events)."""

@@ -18,6 +18,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
+from ..core.dispatcher import send_at_once
 from ..core.limits import Limits
 from ..core.loop import Reactor
 from ..core.poller import WRITABLE
@@ -110,6 +111,7 @@ class Connector:
         self.socket = None
         self.cancel()
         self._reactor.counters.connected += 1
+        send_at_once(sock)
         self._reactor.dispatcher.adopt(sock, endpoint.sockaddr, self._factory, self._limits)
 
     def _time_out(self) -> None:

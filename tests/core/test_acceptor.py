@@ -275,3 +275,15 @@ def test_a_listener_stopped_outside_a_batch_is_closed_at_once(reactor):
     reactor.acceptor.stop_listening(listener)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_what_is_accepted_over_tcp_sends_at_once(reactor, family, host):
+    if family == socket.AF_INET6 and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    made = []
+    listener = reactor.listen(socket.create_server((host, 0), family=family), lambda: made.append(Recorder()) or made[-1])
+    with socket.create_connection(listener.address[:2]):
+        rig.turn_until(reactor, lambda: made and made[0].names, "the connection")
+        accepted = made[0].connection.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

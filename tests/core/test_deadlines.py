@@ -119,9 +119,12 @@ def test_who_falls_silent_is_ended(stub):
     assert connection.close_reason is CloseReason.IDLE_TIMEOUT
 
 
-def test_silence_is_noticed_in_time_even_where_the_first_byte_may_take_longer(stub):
+@pytest.mark.parametrize("first_byte_after", [1, 15])
+def test_silence_is_noticed_in_time_even_where_the_first_byte_may_take_longer(stub, first_byte_after):
     connection = stubbed(stub, limits=Limits(first_byte_seconds=60, idle_seconds=10), receives=[b"x"])
-    stub.pass_time(1)
+    for _ in range(first_byte_after):
+        stub.pass_time(1)
+        stub.finish()
     stub.dispatcher.dispatch(connection, READABLE)
     stub.finish()
     assert pass_until_the_end(stub, connection) == 10
