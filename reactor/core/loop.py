@@ -214,7 +214,10 @@ class Reactor:
         return self.timers.clock()
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> Handle:
-        """Call `callback(*args)` in the next iteration, in the order of these calls."""
+        """Call `callback(*args)` in the next iteration, in the order of these calls.
+
+        RuntimeError when the reactor is closed, as from `call_later` and `call_at`: the call would never be made.
+        """
         self.check_open()
         handle = Handle(callback, args, -math.inf, None)
         self._ready.append(handle)
@@ -222,10 +225,11 @@ class Reactor:
 
     def call_later(self, seconds: float, callback: Callable[..., object], *args: object) -> Handle:
         """Call `callback(*args)` when `seconds` have passed, never earlier. ValueError for NaN."""
-        return self.timers.call_at(self.timers.clock() + seconds, callback, *args)
+        return self.call_at(self.timers.clock() + seconds, callback, *args)
 
     def call_at(self, when: float, callback: Callable[..., object], *args: object) -> Handle:
         """Call `callback(*args)` at `when`, in seconds of `time()`, never earlier. ValueError for NaN."""
+        self.check_open()
         return self.timers.call_at(when, callback, *args)
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> Handle:

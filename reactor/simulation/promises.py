@@ -34,19 +34,23 @@ class Promises:
             0,
         )  # the phase, time and number of the timer that came last
 
-    def later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> tuple[int, Handle]:
-        """Ask for a call after `seconds`."""
+    def later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> tuple[int, Handle] | None:
+        """Ask for a call after `seconds`; None when the reactor is being closed, and would refuse."""
+        world = self._world
+        if world.phase == "close":
+            return None
         self._sequence += 1
-        number, world = self._sequence, self._world
+        number = self._sequence
         when = world.network.now + seconds
         self._times[number] = when, world.phase_number
         return number, world.reactor.call_later(seconds, self._timer_fires, number, when, call, arguments)
 
-    def call_off(self, promise: tuple[int, Handle]) -> None:
+    def call_off(self, promise: tuple[int, Handle] | None) -> None:
         """Do not make that call, if it was not made yet."""
-        number, handle = promise
-        handle.cancel()
-        self._times.pop(number, None)
+        if promise is not None:
+            number, handle = promise
+            handle.cancel()
+            self._times.pop(number, None)
 
     def _timer_fires(self, number: int, when: float, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         world = self._world

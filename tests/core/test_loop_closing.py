@@ -122,9 +122,11 @@ def test_system_exit_while_closing_goes_on_when_all_are_told_and_everything_is_g
         lambda reactor: reactor.run_once(0),
         lambda reactor: reactor.call_soon(int),
         lambda reactor: reactor.call_soon_threadsafe(int),
+        lambda reactor: reactor.call_later(1, int),
+        lambda reactor: reactor.call_at(1, int),
         lambda reactor: reactor.add_signal_handler(signal.SIGUSR1, int),
     ],
-    ids="run run_once call_soon call_soon_threadsafe add_signal_handler".split(),
+    ids="run run_once call_soon call_soon_threadsafe call_later call_at add_signal_handler".split(),
 )
 def test_what_is_asked_of_a_closed_reactor_raises(descriptors_come_back, ask):
     with Reactor() as reactor:
