@@ -56,7 +56,7 @@ class Limits:
     )
     # What one may take before the others have their turn.
     accepts_per_iteration: int = _count(
-        16, 1, 65535, "accepts before others get a turn", "Netty takes 16 (maxMessagesPerRead)"
+        16, 1, 65535, "accepts in a turn, at most", "Netty takes 16 (maxMessagesPerRead)"
     )
     receive_bytes: int = _count(
         64 * KIB, 1, GIB, "read before others get a turn", "libuv 64 KiB; asyncio 256 KiB"
