@@ -72,7 +72,7 @@ PROGRAMS = {
     "raise": "Each letter raises ByRequest in a callback: 'd' data_received, 'e' eof_received, 'l' connection_lost,"
     " 'p' pause_writing, 'r' resume_writing of this connection; 'm' connection_made, 'f' the factory, of the next."
     " Before it raises it answers with the letter; all else is sent back.",
-    "block": "'b' blocks for a second in a callback, by `sleep_for_a_second`; then, as everything, it is sent back.",
+    "block": "'b' says so and blocks for a second, by `sleep_for_a_second`; as everything, it is sent back.",
     "fork": "'f' forks. The child tries to use the loop, the parent answers with what the child met ('raised NAME' or"
     " 'nothing') and a newline; the child stays, without a word, until 'x' comes, which is answered by 'x'. 'c' closes."
     " All else is sent back.",

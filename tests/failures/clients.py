@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 
 from tests.failures.adapter import Server
-from tests.support import DEADLINE_SECONDS, ServerProcess, wait_until
+from tests.support import DEADLINE_SECONDS, ServerProcess, connect, wait_until
 
 SMALL_BUFFER_BYTES = 4096  # asked for; the kernel doubles it, and the server's own side then grows little too
 
@@ -42,6 +42,17 @@ def is_ended(client: socket.socket, server: Server) -> bool:
     must have been let in before.
     """
     return is_cut_off(client) or server.descriptors() <= server.descriptors_at_start
+
+
+def refuses(server: Server) -> bool:
+    """Whether nobody listens any more; who is there a moment too early is reset."""
+    try:
+        connect(server.address).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        return False
+    return False
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.failures.adapter import IDLE_SHARE
-from tests.failures.clients import deaf, frozen, is_ended
+from tests.failures.clients import deaf, frozen, is_ended, refuses
 from tests.failures.programs.protocols import REPLY
 from tests.support import DEADLINE_SECONDS, RESET_ON_CLOSE, connect, exchange, receive, receive_all, reset, wait_until
 
@@ -203,17 +203,6 @@ def test_e6_connections_ended_from_inside_any_callback_end_once_and_are_told_not
                 client.hang_up()
         assert_grammatical(server, lives(server))
         assert "Traceback" not in server.stderr.text, "it logs a traceback"
-
-
-def refuses(server):
-    """Whether nobody listens any more; who is there a moment too early is reset."""
-    try:
-        connect(server.address).close()
-    except ConnectionRefusedError:
-        return True
-    except ConnectionResetError:
-        return False
-    return False
 
 
 @pytest.mark.parametrize("callback", CALLBACKS)

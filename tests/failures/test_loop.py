@@ -1,10 +1,12 @@
 """FAILURES.md, The loop (L1 to L8): signals, threads, timers, forks and callbacks that trouble the loop itself."""
 
+import contextlib
 import json
 import random
 import re
 import signal
 import statistics
+import subprocess
 import threading
 import time
 
@@ -81,7 +83,8 @@ def test_l2_signals_and_threads_wake_the_loop_without_end(serve):
 def test_l2_sigterm_behind_signals_that_fill_the_wake_up_pipe(serve):
     with serve("block") as server, connect(server.address) as client:
         assert exchange(client, b"x") == b"x"
-        client.sendall(b"b")  # from now on nobody empties the pipe
+        client.sendall(b"b")
+        server.stderr.wait_for("program: blocks")  # from now on nobody empties the pipe
         flood_with_signals(server)
         server.send_signal(signal.SIGTERM)
         assert receive_all(client) == b"b", "the answer is lost"
@@ -208,17 +211,28 @@ def assert_whole(rest):
 # L8. Told again: whoever asks twice does not want to wait.
 
 
+L8_WATCH_SECONDS = 0.5
+
+
 @pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
-def test_l8_a_second_signal_ends_the_drain_at_once(serve, again):
+def test_l8_a_second_signal_ends_the_drain_at_once(serve, adapter, again):
     with serve("reply_10mb", drain_seconds=3600) as server, connect(server.address) as never_reads:
         never_reads.sendall(b"\n")
         assert receive(never_reads, 1) == REPLY[:1]
         server.send_signal(signal.SIGTERM)
         wait_until(lambda: is_refused(server.address), "the drain to begin")
-        assert server.process.poll() is None, "it did not wait for the reply to be read"
+        if ends_by_itself(server):
+            assert "drain_seconds" in adapter.runs_without, "it does not wait for the reply to be read"
+            pytest.skip(f"not applicable to {adapter.name}: it ends at the first signal, and drains nothing (L7)")
         server.send_signal(again)
         status = server.wait()
         assert status in (1, -again), f"its status says {status}, as if nobody had been cut:\n{server.stderr.text}"
+
+
+def ends_by_itself(server):
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.process.wait(L8_WATCH_SECONDS)
+    return server.process.poll() is not None
 
 
 def is_refused(address):

@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 
-from .protocols import Echo, Program, loop_of
+from .protocols import Echo, Program, loop_of, say
 
 WAKES = 10_000
 WAKING_THREADS = 8
@@ -22,6 +22,7 @@ class Block(Echo):
 
 
 def sleep_for_a_second():
+    say("blocks")
     time.sleep(1.0)
 
 
