@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("reactor.core")
 
+MALLOC_KEEPS_BYTES = 32 << 20  # at most: mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX on 64-bit systems
+RECEIVE_GROWTH = 16  # times as much is asked for when `recv` has filled what it was given
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger {on, 0 seconds}: close(2) sends a RST
 
 
@@ -75,6 +77,7 @@ class Dispatcher:
         self.deadlines = Deadlines(self.timers, self._look_at_deadline)
         self._handler = self.dispatch  # made once: a bound method is an object of 64 bytes
         self.memory = MemoryBudget(self.counters, reactor.limits.memory_bytes)
+        _have_malloc_keep(reactor.limits.receive_bytes)
 
     # Coming in.
 
@@ -185,7 +188,7 @@ class Dispatcher:
             self._receive_eof(connection)
             return
         if len(data) == connection.receive_bytes:  # there is more than fits: ask for more from now on
-            connection.receive_bytes = connection.limits.receive_bytes
+            connection.receive_bytes = min(RECEIVE_GROWTH * len(data), connection.limits.receive_bytes)
         if connection.state.delivers:
             connection.heard_at = self.timers.now
             self.received.append(len(data))
@@ -430,6 +433,16 @@ class Dispatcher:
     def connections(self) -> list[Connection]:
         """All that are registered: everything but what has ended and waits for `reap`."""
         return [source for _, source in self.poller.handlers.values() if isinstance(source, Connection)]
+
+
+def _have_malloc_keep(size: int) -> None:
+    """Have the allocator keep blocks of `size` bytes for itself, rather than map and unmap each.
+
+    Beyond 128 KiB glibc asks the kernel for a mapping of its own, of which each page is then a fault: that makes a
+    large `recv` four times as dear. Once a mapped block was freed, blocks of its size count as something that comes
+    again (mallopt(3), M_MMAP_THRESHOLD). Other allocators are not troubled by it.
+    """
+    bytes(min(2 * size, MALLOC_KEEPS_BYTES))  # zeroed memory that nobody looks at is not even there
 
 
 def send_at_once(sock: socket.socket) -> None:

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from reactor import CloseReason, Limits, State
-from reactor.core.dispatcher import send_at_once
+from reactor.core.dispatcher import RECEIVE_GROWTH, send_at_once
 from reactor.core.poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from tests.rig import Recorder, StubSocket, adopt, ended, os_error, paused, readable, stubbed, write
 
@@ -59,13 +59,13 @@ def test_no_more_is_read_at_once_than_its_own_limits_allow(stub):
 
 
 @pytest.mark.parametrize("small", [1, 3])
-def test_little_is_asked_for_until_that_was_not_enough_and_then_all_that_is_allowed(stub, small):
+def test_little_is_asked_for_until_that_was_not_enough_and_then_ever_more_up_to_what_is_allowed(stub, small):
     connection = stubbed(stub, receives=[b"x"] * small + [b"y" * 100_000], limits=Limits(receive_bytes=60_000))
-    for _ in range(small + 3):
+    for _ in range(small + 4):
         readable(stub, connection)
-    sizes = [len(data) for name, data in connection.protocol.calls[1:]]
-    asked = sizes[small]
-    assert sizes == [1] * small + [asked, 60_000, 40_000 - asked] and asked < 1000
+    first, second, most, rest = (len(data) for name, data in connection.protocol.calls[1 + small :])
+    assert first < 1000 and second == RECEIVE_GROWTH * first < 60_000
+    assert (most, rest) == (60_000, 40_000 - first - second)
 
 
 def test_one_byte_results_are_put_together_in_order(stub):

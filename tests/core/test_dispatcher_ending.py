@@ -62,7 +62,7 @@ def test_a_large_rest_is_thrown_away_in_large_pieces(stub):
     while connection.state is not State.LOST:
         readable(stub, connection)
         turns += 1
-    assert turns <= (1 << 20) / connection.limits.receive_bytes + 2
+    assert turns <= (1 << 20) / connection.limits.receive_bytes + 4
     assert connection.close_reason is CloseReason.CLOSED
 
 
