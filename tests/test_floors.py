@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(reactor.__file__).parent
 # From the ground up, and on each floor in reading order.
 FLOORS = {
     "core": "protocol states deadlines limits counters buffers timers poller wakeup connection memory admission"
-    " listener dispatcher acceptor watchdog fork loop",
+    " options listener dispatcher acceptor watchdog fork loop",
     "net": "addresses connector framing",
     "coroutines": "",
     "service": "server status command_line",

@@ -20,9 +20,10 @@ from collections.abc import Callable
 from typing import Any
 
 from .admission import host_of
-from .dispatcher import Dispatcher, reset_on_close, send_at_once
+from .dispatcher import Dispatcher
 from .limits import Limits
 from .listener import Listener
+from .options import reset_on_close, send_at_once
 from .protocol import Protocol
 from .states import CloseReason
 

@@ -18,12 +18,10 @@ batch can get the same number and with it an event that was meant for another (E
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -33,6 +31,7 @@ from .connection import Connection
 from .deadlines import Deadlines, next_deadline, next_look
 from .limits import Limits
 from .memory import MemoryBudget
+from .options import reset_on_close
 from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from .protocol import Protocol
 from .states import (
@@ -55,7 +54,6 @@ logger = logging.getLogger("reactor.core")
 
 MALLOC_KEEPS_BYTES = 32 << 20  # at most: mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX on 64-bit systems
 RECEIVE_GROWTH = 16  # times as much is asked for when `recv` has filled what it was given
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger {on, 0 seconds}: close(2) sends a RST
 
 
 class Dispatcher:
@@ -91,7 +89,7 @@ class Dispatcher:
     ) -> Connection:
         """Make a `Connection` of a connected stream socket, and a protocol for it by calling `factory`.
 
-        The caller has counted it: as accepted, and admitted from that host, or as connected; and seen to `send_at_once`.
+        The caller has counted it, as accepted and admitted from that host or as connected, and set its options.
         """
         sock.setblocking(False)
         connection = Connection(sock, peername, limits, self.reactor, self.attention)
@@ -443,21 +441,3 @@ def _have_malloc_keep(size: int) -> None:
     again (mallopt(3), M_MMAP_THRESHOLD). Other allocators are not troubled by it.
     """
     bytes(min(2 * size, MALLOC_KEEPS_BYTES))  # zeroed memory that nobody looks at is not even there
-
-
-def send_at_once(sock: socket.socket) -> None:
-    """Turn Nagle's algorithm off for a TCP socket, or for all that a listening one accepts, which inherit it.
-
-    The algorithm holds a small segment back while an earlier one is unacknowledged, and the peer delays its
-    acknowledgement by up to 40 ms: together they stall every second small reply. We gather the writes of a callback
-    ourselves, so there is nothing left for Nagle to gain (RFC 1122, 4.2.3.4; tcp(7), TCP_NODELAY).
-    """
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):  # some systems refuse options of a socket whose peer has left
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def reset_on_close(sock: socket.socket) -> None:
-    """Have the close of `sock` send a RST instead of a FIN."""
-    with contextlib.suppress(OSError):  # gone already, in which case there is nobody to tell
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)

@@ -18,9 +18,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
-from ..core.dispatcher import send_at_once
 from ..core.limits import Limits
 from ..core.loop import Reactor
+from ..core.options import send_at_once
 from ..core.poller import WRITABLE
 from ..core.protocol import Protocol
 from ..core.timers import Handle

@@ -282,7 +282,8 @@ def test_what_is_accepted_over_tcp_sends_at_once(reactor, family, host):
     if family == socket.AF_INET6 and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     made = []
-    listener = reactor.listen(socket.create_server((host, 0), family=family), lambda: made.append(Recorder()) or made[-1])
+    sock = socket.create_server((host, 0), family=family)
+    listener = reactor.listen(sock, lambda: made.append(Recorder()) or made[-1])
     with socket.create_connection(listener.address[:2]):
         rig.turn_until(reactor, lambda: made and made[0].names, "the connection")
         accepted = made[0].connection.get_extra_info("socket")

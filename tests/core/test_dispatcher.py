@@ -6,9 +6,10 @@ import socket
 import pytest
 
 from reactor import CloseReason, Limits, State
-from reactor.core.dispatcher import RECEIVE_GROWTH, send_at_once
+from reactor.core.dispatcher import RECEIVE_GROWTH
+from reactor.core.options import send_at_once
 from reactor.core.poller import BROKEN, PEER_FIN, READABLE, WRITABLE
-from tests.rig import Recorder, StubSocket, adopt, ended, os_error, paused, readable, stubbed, write
+from tests.rig import StubSocket, ended, os_error, paused, readable, stubbed, write
 
 RECEIVE_ERRNOS = [errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EPIPE, errno.ENOBUFS]
 
