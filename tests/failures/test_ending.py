@@ -113,8 +113,8 @@ def test_e5_a_reset_after_the_end_is_told_while_a_reply_is_made(serve, family, t
             client.connect(server.address if family == "tcp" else bind[5:])
             client.shutdown(socket.SHUT_WR)
             server.stderr.wait_for("program: eof")
-            assert "program: lost" not in server.stderr.text
             wait_until(server.is_idle, "rest: a half-closed connection is nothing to do")
+            assert "program: lost" not in server.stderr.text, "it takes the client's end for the end of everything"
             reset(client)  # a UNIX socket has no reset; there it is a plain end of both sides
         server.stderr.wait_for("program: lost")
         server.expect_closed(reset=1)
