@@ -252,7 +252,7 @@ def test_a6_closed_between_connect_and_accept(serve):
         if server.process.poll() is None:
             wait_until(lambda: server.descriptors() <= server.descriptors_at_start, "its descriptors to be given back")
             wait_until(lambda: refuses(server), "the end of the listening socket")
-        ended_by_server(reader)
+        reader.close()  # when a server that drains ends those inside is another question (L7)
         server.wait()
 
 
