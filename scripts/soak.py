@@ -40,7 +40,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 # The package, these scripts and the tests' way to run a server are used as they lie here.
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -48,6 +48,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.clients import descriptors  # noqa: E402  # importable only from here on
 from scripts.clients.churn import Churn  # noqa: E402
+from scripts.options import Parser  # noqa: E402
 from scripts.soak_verdict import Findings, Pause, Sample, judge, render  # noqa: E402
 from tests.support import ServerProcess, connect, exchange, receive_all, serving  # noqa: E402
 
@@ -291,14 +292,8 @@ def _end(server: ServerProcess) -> int:
 # The options.
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, without the usage that argparse would print before it."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         prog="soak",
         description="Leave an echo server running among honest and hostile clients, and see what becomes of it.",
         allow_abbrev=False,
