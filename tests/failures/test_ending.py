@@ -75,8 +75,13 @@ def test_e3_an_early_answer_is_read_by_one_who_is_still_sending(serve, program, 
                 client.recv(1, socket.MSG_PEEK)  # the server has answered, and would like to close
                 send_in_pieces(client, 1024 * 1024)
                 client.shutdown(socket.SHUT_WR)
-                assert receive_all(client) == reply
+                assert_whole(receive_all(client), reply)
         server.expect_closed(closed=times)
+
+
+def assert_whole(read, reply):
+    assert len(read) == len(reply), f"{len(read)} of the reply's {len(reply)} bytes are read"
+    assert read == reply, "the reply is not what was sent"
 
 
 def test_e3_lingering_ends_too(serve):
@@ -369,6 +374,7 @@ def test_e9_an_exception_in_any_callback_ends_its_connection_and_no_other(serve)
                 assert exchange(bystander, b"?") == b"?"
                 with connect(server.address) as newcomer:
                     assert exchange(newcomer, b"?") == b"?"
-                tracebacks = server.stderr.text.count("Traceback")
-                assert tracebacks == server.stderr.text.count("ByRequest: ") == number, f"after {RAISES[letter]}"
+                tracebacks, named = server.stderr.text.count("Traceback"), server.stderr.text.count("ByRequest: ")
+                seen = f"{tracebacks} tracebacks and {named} lines that name it for {number} exceptions"
+                assert tracebacks == named == number, f"{seen}, after {RAISES[letter]}"
         server.expect_closed(handler_error=len(RAISES) - 1)  # who raises in connection_lost had another reason
