@@ -117,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tabulate import tabulate
 
         os.stat("/proc/self/status")
+        if options.json:
+            _check_writable(options.json)
         descriptors.make_room(2 * BURST)  # for us and, since they inherit it, for all that we start
     except (ImportError, OSError, ValueError) as exc:
         sys.stderr.write(f"soak: {_why_not(exc)}\n")
@@ -140,6 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("soak: interrupted; these are the figures up to then\n")
         return INTERRUPTED
     return 0 if all(check.holds for check in checks) else 1
+
+
+def _check_writable(path: pathlib.Path) -> None:
+    """OSError now rather than when the run is over; the file is left as it is, and empty if it is new."""
+    try:
+        path.open("a").close()
+    except OSError as exc:
+        raise OSError(f"cannot write {str(path)!r}: {exc.strerror}") from exc
 
 
 def _why_not(exc: Exception) -> str:
