@@ -194,8 +194,8 @@ class SocketserverAdapter(RivalAdapter):
     never_meets = {"EAGAIN": BLOCKING, "EINTR": ON_THREADS}
     has = HANDLERS_BOUND
     switched_on = (
-        "`request_queue_size`, `readline(limit)`, `daemon_threads`; by hand: the socket's timeout around a line and a"
-        " send"
+        "`request_queue_size`, `readline(limit)`, `daemon_threads`; by hand: a `threading.Timer` around a line and a"
+        " send, which shuts the socket down"
     )
     lacks = (
         HANDLERS_LACK

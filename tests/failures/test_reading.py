@@ -136,6 +136,7 @@ def select_readable(client):
 # R4. A frame that never ends: who waits for its end keeps all of it.
 
 R4_FRAME_BYTES = 8 << 20
+R4_SLACK_BYTES = 1 << 20  # what a process needs beside its frames, as W1 has one: 8 KiB should not decide
 R4_SENT_BYTES = R4_FRAME_BYTES + 2  # not the row's limit + 1: who counts the terminator in (Tornado) still waits for it
 
 
@@ -147,7 +148,7 @@ def test_r4_oversize_frame(serve):
             client.sendall(b"x" * R4_SENT_BYTES)
             assert (told := receive_all(client)) == b"too long\n", f"the client is told {told!r}, and not why"
             grown = server.peak_resident_bytes() - before
-            assert grown < 2 * R4_FRAME_BYTES, f"its memory grew by {grown >> 20} MiB for one frame"
+            assert grown < 2 * R4_FRAME_BYTES + R4_SLACK_BYTES, f"its memory grew by {grown >> 20} MiB for one frame"
             assert exchange(other, b"x\n") == b"x\n"
         server.expect_closed(frame_too_large=1)
 
