@@ -81,7 +81,7 @@ def serve_all_there_is_room_for(clients):
     """Take the answers of those who got in, and return them."""
     served = answered(clients, DEADLINE_SECONDS)
     for client in served:
-        assert client.recv(1) == b"x"
+        assert client.recv(1) == b"x", "who was let in is not answered, but ended"
     return served
 
 
