@@ -7,7 +7,8 @@ it cannot be asked, is written in `tests/failures/rivals.py`.
 
 A server that fails often fails by never doing something. So the deadline of every wait is short here, each test has
 one, each server has one, and whatever is left of a server is ended by its process group. Results are kept in
-build/rivals.json from run to run: `--only` and `--rows` replace what they run and leave the rest.
+build/rivals.json from run to run: `--only` and `--rows` replace all that was kept of what they name, whether or not it
+came to run again, and leave the rest.
 
 The cost: about two minutes a server, up to half an hour in all.
 
@@ -34,7 +35,8 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.comparison.matrix import is_not_applicable, rendered, rows_of, with_matrix  # noqa: E402
+from scripts.comparison.matrix import TITLES, is_not_applicable, rendered, rows_of, with_matrix  # noqa: E402
+from scripts.options import Parser  # noqa: E402
 from tests.failures.adapter import Adapter  # noqa: E402
 from tests.failures.rivals import ADAPTERS  # noqa: E402
 
@@ -73,7 +75,11 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Run tests/failures/ against every server, and make a matrix of it.")
+    parser = Parser(
+        prog="rivals",
+        description="Run tests/failures/ against every server, and make a matrix of it.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--only", nargs="+", metavar="SERVER", choices=ADAPTERS, help=", ".join(ADAPTERS))
     parser.add_argument("--rows", nargs="+", metavar="ROW", type=row, help="of FAILURES, such as A1 (all)")
     parser.add_argument("--readme", action="store_true", help="write what is kept into README.md; run nothing")
@@ -81,8 +87,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def row(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z]\d+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no row; rows are a letter and a number, such as A1")
+    if text.upper() not in TITLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no row; the rows are {', '.join(TITLES)}")
     return text.upper()
 
 
@@ -112,14 +118,19 @@ def ask(name: str, rows: list[str] | None, results: dict[str, Any]) -> None:
         return
     print(f"{name} {version(adapter)}: ", end="", file=sys.stderr, flush=True)
     outcomes = run(name, rows)
-    known = results["servers"].get(name, {"outcomes": []})["outcomes"]
-    again = {outcome["test"] for outcome in outcomes}
+    known = results["servers"].get(name, {"outcomes": []})["outcomes"] if rows else []
     results["servers"][name] = {
         "version": version(adapter),
         "date": datetime.date.today().isoformat(),
         "switched_on": adapter.switched_on,
-        "outcomes": [outcome for outcome in known if outcome["test"] not in again] + outcomes,
+        "outcomes": [*other_than(known, outcomes, rows or []), *outcomes],
     }
+
+
+def other_than(known: list[dict[str, Any]], outcomes: list[dict[str, Any]], rows: list[str]) -> list[dict[str, Any]]:
+    """What is kept of `known`: not what ran again, and nothing of `rows`, for a test may be gone, or was cut off."""
+    again = {outcome["test"] for outcome in outcomes}
+    return [one for one in known if one["test"] not in again and not set(rows_of(one["test"])) & set(rows)]
 
 
 def version(adapter: Adapter) -> str:
@@ -138,7 +149,8 @@ def run(name: str, rows: list[str] | None) -> list[dict[str, Any]]:
     how |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command(name, rows), **how) as tests:
         os.close(writing)
-        watch = threading.Timer(SERVER_SECONDS, end_all, [tests.pid])
+        up = threading.Event()
+        watch = threading.Timer(SERVER_SECONDS, cut_off, [tests.pid, up])
         watch.start()
         printed: list[str] = []
         reader = threading.Thread(target=lambda: printed.append(tests.stdout.read() if tests.stdout else ""))
@@ -152,6 +164,8 @@ def run(name: str, rows: list[str] | None) -> list[dict[str, Any]]:
             end_all(tests.pid)
             reader.join()
     print(file=sys.stderr)
+    if up.is_set():
+        print(f"{name}: cut off, its {SERVER_SECONDS} s were up after {len(outcomes)} tests", file=sys.stderr)
     if not outcomes:
         sys.exit(f"no test was run against {name}; pytest said:\n{''.join(printed)}")
     return outcomes
@@ -179,6 +193,12 @@ def shown(outcome: dict[str, Any]) -> dict[str, Any]:
     letter = LETTERS[outcome["outcome"]] if outcome["outcome"] != "skipped" or is_not_applicable(outcome) else "?"
     print(f"{rows}{letter}", end=" ", file=sys.stderr, flush=True)
     return outcome
+
+
+def cut_off(group: int, up: threading.Event) -> None:
+    """The time of a server is up."""
+    up.set()
+    end_all(group)
 
 
 def end_all(group: int) -> None:

@@ -31,7 +31,6 @@ import math
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 # The package and these scripts are used as they lie here, wherever this is called from.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -43,6 +42,7 @@ from scripts.clients.hostile import KINDS, Hostility
 from scripts.clients.messages import HEADER, LARGEST_NUMBER
 from scripts.clients.progress import Progress
 from scripts.clients.swarm import Load, Swarm, client_limits
+from scripts.options import Parser
 
 LARGEST_MESSAGE_BYTES = 1 << 30
 INTERRUPTED = 130  # what shells report of a program that ended by SIGINT: 128 + 2
@@ -113,14 +113,8 @@ def _table_printer() -> Callable[[Swarm], None]:
 # The options.
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, without the usage that argparse would print before it."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         prog="run_clients",
         description="Load an echo server with many clients at once and check every byte.",
         epilog=EPILOG,

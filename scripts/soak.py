@@ -40,7 +40,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 # The package, these scripts and the tests' way to run a server are used as they lie here.
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -48,6 +48,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.clients import descriptors  # noqa: E402  # importable only from here on
 from scripts.clients.churn import Churn  # noqa: E402
+from scripts.options import Parser  # noqa: E402
 from scripts.soak_verdict import Findings, Pause, Sample, judge, render  # noqa: E402
 from tests.support import ServerProcess, connect, exchange, receive_all, serving  # noqa: E402
 
@@ -116,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tabulate import tabulate
 
         os.stat("/proc/self/status")
+        if options.json:
+            _check_writable(options.json)
         descriptors.make_room(2 * BURST)  # for us and, since they inherit it, for all that we start
     except (ImportError, OSError, ValueError) as exc:
         sys.stderr.write(f"soak: {_why_not(exc)}\n")
@@ -139,6 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("soak: interrupted; these are the figures up to then\n")
         return INTERRUPTED
     return 0 if all(check.holds for check in checks) else 1
+
+
+def _check_writable(path: pathlib.Path) -> None:
+    """OSError now rather than when the run is over; the file is left as it is, and empty if it is new."""
+    try:
+        path.open("a").close()
+    except OSError as exc:
+        raise OSError(f"cannot write {str(path)!r}: {exc.strerror}") from exc
 
 
 def _why_not(exc: Exception) -> str:
@@ -291,14 +302,8 @@ def _end(server: ServerProcess) -> int:
 # The options.
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, without the usage that argparse would print before it."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         prog="soak",
         description="Leave an echo server running among honest and hostile clients, and see what becomes of it.",
         allow_abbrev=False,

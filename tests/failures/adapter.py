@@ -232,6 +232,7 @@ class ReactorAdapter(Adapter):
 
     name = "reactor"
     has_statistics = True
+    switched_on = "`Limits`: as the row sets them, else their defaults; `FramedProtocol`; nothing by hand"
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         if program == "interrupts":
@@ -241,13 +242,24 @@ class ReactorAdapter(Adapter):
         return [sys.executable, "-m", "reactor", "serve", served, "--bind", bind, *options]
 
 
+# What asyncio's protocols have, and what `programs/by_hand.py` writes for them: uvloop's are the same.
+PROTOCOLS_HAVE = frozenset(
+    {"backlog", "output_low_bytes", "output_high_bytes", "blocked_seconds"}
+    | {"frame_bytes", "frame_seconds", "write_stall_seconds", "close_seconds"}
+)
+PROTOCOLS_SWITCH_ON = (
+    "`set_write_buffer_limits`; debug mode for slow callbacks; by hand: a line's limit, and `call_later` with `abort`"
+    " for a line, a pause in writing and a close"
+)
+
+
 class AsyncioAdapter(Adapter):
     """The standard library's, with a Protocol. It lets one choose a backlog, the marks of the output, and how
-    long a callback may block."""
+    long a callback may block; the rest is by hand."""
 
     name = "asyncio"
-    switched_on = "`set_write_buffer_limits`; debug mode for slow callbacks"
-    runs_without = LIMIT_NAMES - {"backlog", "output_low_bytes", "output_high_bytes", "blocked_seconds"}
+    switched_on = PROTOCOLS_SWITCH_ON
+    runs_without = LIMIT_NAMES - PROTOCOLS_HAVE
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         script = "asyncio_interrupts.py" if program == "interrupts" else "asyncio_server.py"
@@ -258,6 +270,7 @@ class LadderAdapter(Adapter):
     """Step 3 of the ladder: what one writes after reading a tutorial. It echoes, and bounds nothing."""
 
     name = "ladder3"
+    switched_on = "nothing, and nothing by hand"
     runs_without = LIMIT_NAMES
     unix_sockets = False
     longest_backlog = 1024

@@ -1,9 +1,11 @@
 """Other people's servers, to be asked the same questions as ours.
 
 A comparison is worth nothing unless each is taken as its own documentation recommends it, with whatever it documents
-against the trouble switched on. So for each of them stands here: which of our settings it has an equal of (the script
-in `programs/` says how it is spelt there), what else is switched on, and which programs it cannot be asked to run, with
-the reason. Whatever is not in one of these lists is run, and shown.
+against the trouble switched on. And one rule for all: what that documentation has a program write by itself, a deadline
+around a wait or a bound for a line, is written, if it takes no more than about ten lines. So for each of them stands
+here: which of our settings it has an equal of (the script in `programs/` says how it is spelt there), what else is
+switched on and what was written by hand, and which programs it cannot be asked to run, with the reason. Whatever is not
+in one of these lists is run, and shown.
 
 The reasons for `NotApplicable` are of three kinds. The rival's form has no place for the question (a handler that is
 read from top to bottom has no callbacks to be called back from). The trouble cannot arise (a send that waits for the
@@ -19,7 +21,16 @@ import sys
 from typing import Any
 
 from tests.failures.adapter import ADAPTERS as FIRST
-from tests.failures.adapter import LIMIT_NAMES, PROGRAMS_FOLDER, Adapter, LadderAdapter, NotApplicable, class_name
+from tests.failures.adapter import (
+    LIMIT_NAMES,
+    PROGRAMS_FOLDER,
+    PROTOCOLS_HAVE,
+    PROTOCOLS_SWITCH_ON,
+    Adapter,
+    LadderAdapter,
+    NotApplicable,
+    class_name,
+)
 from tests.support import ROOT
 
 NO_CALLBACKS = "a handler has no callbacks that could call each other"
@@ -76,15 +87,18 @@ class RivalAdapter(Adapter):
 class StreamsAdapter(RivalAdapter):
     name = "streams"
     has = HANDLERS_BOUND | {"blocked_seconds"}
-    switched_on = "`limit` of `start_server`, `wait_for`, `drain`, `wait_closed`; debug mode for slow callbacks"
+    switched_on = (
+        "`limit` of `start_server`, `drain`, `wait_closed`; debug mode for slow callbacks; by hand: `wait_for` around a"
+        " line and a send, and `abort` when it is over"
+    )
     lacks = HANDLERS_LACK | LOOP_OF_ASYNCIO
 
 
 class UvloopAdapter(RivalAdapter):
     name = "uvloop"
     distribution = "uvloop"
-    has = frozenset({"backlog", "output_low_bytes", "output_high_bytes", "blocked_seconds"})
-    switched_on = "`set_write_buffer_limits`; debug mode for slow callbacks"
+    has = PROTOCOLS_HAVE
+    switched_on = PROTOCOLS_SWITCH_ON
     class_names = True
     never_meets = dict.fromkeys(("EAGAIN", "EINTR"), "it receives by read(2), as it reads everything else")
 
@@ -95,10 +109,14 @@ class UvloopAdapter(RivalAdapter):
 class TwistedAdapter(RivalAdapter):
     name = "twisted"
     distribution = "twisted"
-    has = frozenset({"backlog", "frame_bytes", "frame_seconds", "max_connections", "when_full"})
+    has = frozenset(
+        {"backlog", "frame_bytes", "frame_seconds", "write_stall_seconds", "close_seconds"}
+        | {"max_connections", "when_full"}
+    )
     switched_on = (
-        "`IHalfCloseableProtocol`, push producers, `LineReceiver.MAX_LENGTH`, `TimeoutMixin`,"
-        " `LimitTotalConnectionsFactory`, `wantPID` for UNIX sockets"
+        "`IHalfCloseableProtocol`, push producers, `LineReceiver.MAX_LENGTH`, `LimitTotalConnectionsFactory`, `wantPID`"
+        " for UNIX sockets; by hand: `TimeoutMixin` armed for a line, a pause in writing and a close, with"
+        " `abortConnection`"
     )
     lacks = {
         "interrupts": "its reactor cannot be run again",
@@ -116,7 +134,10 @@ class TornadoAdapter(RivalAdapter):
     name = "tornado"
     distribution = "tornado"
     has = HANDLERS_BOUND | {"blocked_seconds"}
-    switched_on = "`max_buffer_size`, `max_write_buffer_size`, `max_bytes`, `with_timeout`; asyncio's debug mode"
+    switched_on = (
+        "`max_buffer_size`, `max_write_buffer_size`, `max_bytes`, `set_close_callback`; asyncio's debug mode; by hand:"
+        " `with_timeout` around a line and a send"
+    )
     lacks = HANDLERS_LACK | LOOP_OF_ASYNCIO | {"write_after_end": RAISES, "flood_lines": "it has no `writelines`"}
 
 
@@ -125,15 +146,15 @@ class TrioAdapter(RivalAdapter):
     unix_sockets = False
     distribution = "trio"
     has = HANDLERS_BOUND
-    switched_on = "`fail_after`, `except Exception` in each handler; a line's limit by hand"
+    switched_on = "by hand: `fail_after` around a line and a send, a line's limit, `except Exception` in each handler"
     lacks = HANDLERS_LACK | SENDS_THAT_WAIT | {"interrupts": "`trio.run` ends for good when Ctrl-C leaves it"}
 
 
 class CurioAdapter(RivalAdapter):
     name = "curio"
     distribution = "curio"
-    has = HANDLERS_BOUND - {"frame_bytes"}
-    switched_on = "`timeout_after`"
+    has = HANDLERS_BOUND
+    switched_on = "by hand: `timeout_after` around a line and a send, a line's limit"
     lacks = (
         HANDLERS_LACK
         | SENDS_THAT_WAIT
@@ -149,8 +170,11 @@ class CurioAdapter(RivalAdapter):
 class GeventAdapter(RivalAdapter):
     name = "gevent"
     distribution = "gevent"
-    has = HANDLERS_BOUND | {"max_connections", "when_full", "blocked_seconds"}
-    switched_on = "`Pool`, `gevent.Timeout`, `readline(limit)`, the monitoring thread"
+    has = HANDLERS_BOUND | {"max_connections", "when_full", "blocked_seconds", "drain_seconds"}
+    switched_on = (
+        "`Pool`, `readline(limit)`, `stop(timeout)`, the monitoring thread; by hand: `gevent.Timeout` around a line and"
+        " a send, the signals' own way to end when told twice"
+    )
     lacks = HANDLERS_LACK | SENDS_THAT_WAIT | {"interrupts": "its hub belongs to the thread, and is not run by a call"}
     both_families = False
 
@@ -169,7 +193,10 @@ class SocketserverAdapter(RivalAdapter):
     name = "socketserver"
     never_meets = {"EAGAIN": BLOCKING, "EINTR": ON_THREADS}
     has = HANDLERS_BOUND
-    switched_on = "`request_queue_size`, the sockets' timeouts, `readline(limit)`, `daemon_threads`"
+    switched_on = (
+        "`request_queue_size`, `readline(limit)`, `daemon_threads`; by hand: a `threading.Timer` around a line and a"
+        " send, which shuts the socket down"
+    )
     lacks = (
         HANDLERS_LACK
         | SENDS_THAT_WAIT

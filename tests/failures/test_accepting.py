@@ -81,7 +81,7 @@ def serve_all_there_is_room_for(clients):
     """Take the answers of those who got in, and return them."""
     served = answered(clients, DEADLINE_SECONDS)
     for client in served:
-        assert client.recv(1) == b"x"
+        assert client.recv(1) == b"x", "who was let in is not answered, but ended"
     return served
 
 
@@ -95,7 +95,8 @@ def assert_places_are_taken_at_once(served, waiting):
         seconds.append(time.monotonic() - began)
         assert newcomer, "a descriptor is free, and nobody comes in"
         waiting = [client for client in waiting if client not in newcomer]
-    assert statistics.median(seconds) <= A1_RELEASE_SECONDS, seconds
+    median = statistics.median(seconds)
+    assert median <= A1_RELEASE_SECONDS, f"a free descriptor is used after {median * 1000:.0f} ms"
 
 
 # A2. `accept` fails for want of something that comes back: it must be tried again, but not at full speed.
@@ -236,11 +237,12 @@ def test_a5_too_many_from_one_address(serve):
 
 # A6. The server is closed between a client's connect and its accept.
 
-A6_CLIENTS = 50
+A6_CLIENTS, A6_DRAIN_SECONDS = 50, 2.0  # so long a server may wait for those inside, idle ones or not (L7)
 
 
 def test_a6_closed_between_connect_and_accept(serve):
-    with serve("reply_10mb", backlog=2 * A6_CLIENTS, drain_seconds=3600) as server, connect(server.address) as reader:
+    settings = {"backlog": 2 * A6_CLIENTS, "drain_seconds": A6_DRAIN_SECONDS}
+    with serve("reply_10mb", **settings) as server, connect(server.address) as reader:
         reader.sendall(b"\n")  # its reply keeps the server alive for a while after the listener is gone
         receive(reader, 1)
         server.send_signal(signal.SIGSTOP)
@@ -252,7 +254,7 @@ def test_a6_closed_between_connect_and_accept(serve):
         if server.process.poll() is None:
             wait_until(lambda: server.descriptors() <= server.descriptors_at_start, "its descriptors to be given back")
             wait_until(lambda: refuses(server), "the end of the listening socket")
-        ended_by_server(reader)
+        reader.close()
         server.wait()
 
 

@@ -75,8 +75,13 @@ def test_e3_an_early_answer_is_read_by_one_who_is_still_sending(serve, program, 
                 client.recv(1, socket.MSG_PEEK)  # the server has answered, and would like to close
                 send_in_pieces(client, 1024 * 1024)
                 client.shutdown(socket.SHUT_WR)
-                assert receive_all(client) == reply
+                assert_whole(receive_all(client), reply)
         server.expect_closed(closed=times)
+
+
+def assert_whole(read, reply):
+    assert len(read) == len(reply), f"{len(read)} of the reply's {len(reply)} bytes are read"
+    assert read == reply, "the reply is not what was sent"
 
 
 def test_e3_lingering_ends_too(serve):
@@ -113,8 +118,8 @@ def test_e5_a_reset_after_the_end_is_told_while_a_reply_is_made(serve, family, t
             client.connect(server.address if family == "tcp" else bind[5:])
             client.shutdown(socket.SHUT_WR)
             server.stderr.wait_for("program: eof")
-            assert "program: lost" not in server.stderr.text
             wait_until(server.is_idle, "rest: a half-closed connection is nothing to do")
+            assert "program: lost" not in server.stderr.text, "it takes the client's end for the end of everything"
             reset(client)  # a UNIX socket has no reset; there it is a plain end of both sides
         server.stderr.wait_for("program: lost")
         server.expect_closed(reset=1)
@@ -277,7 +282,10 @@ def test_e7_an_event_of_one_who_was_ended_never_reaches_whoever_got_its_number(s
 
 # Many ends.
 
-SHORT_CONNECTIONS = int(os.environ.get("REACTOR_E8_CONNECTIONS", "2000"))
+# FAILURES says 100,000. But a number that is given back belongs to the next who comes, so each connection is a chance
+# for the mistake, and 5,000 of them, five times the moments of L1, are what fits into 4 s of `make test`. All of them:
+# REACTOR_E8_CONNECTIONS=100000 make test ARGS="tests/failures -k e8_", which takes half a minute.
+SHORT_CONNECTIONS = int(os.environ.get("REACTOR_E8_CONNECTIONS", "5000"))
 E8_THREADS = 4
 
 
@@ -369,6 +377,7 @@ def test_e9_an_exception_in_any_callback_ends_its_connection_and_no_other(serve)
                 assert exchange(bystander, b"?") == b"?"
                 with connect(server.address) as newcomer:
                     assert exchange(newcomer, b"?") == b"?"
-                tracebacks = server.stderr.text.count("Traceback")
-                assert tracebacks == server.stderr.text.count("ByRequest: ") == number, f"after {RAISES[letter]}"
+                tracebacks, named = server.stderr.text.count("Traceback"), server.stderr.text.count("ByRequest: ")
+                seen = f"{tracebacks} tracebacks and {named} lines that name it for {number} exceptions"
+                assert tracebacks == named == number, f"{seen}, after {RAISES[letter]}"
         server.expect_closed(handler_error=len(RAISES) - 1)  # who raises in connection_lost had another reason

@@ -136,6 +136,8 @@ def select_readable(client):
 # R4. A frame that never ends: who waits for its end keeps all of it.
 
 R4_FRAME_BYTES = 8 << 20
+R4_SLACK_BYTES = 1 << 20  # what a process needs beside its frames, as W1 has one: 8 KiB should not decide
+R4_SENT_BYTES = R4_FRAME_BYTES + 2  # not the row's limit + 1: who counts the terminator in (Tornado) still waits for it
 
 
 def test_r4_oversize_frame(serve):
@@ -143,10 +145,10 @@ def test_r4_oversize_frame(serve):
         with connect(server.address) as other, connect(server.address) as client:
             assert exchange(other, b"x\n") == b"x\n"
             before = server.resident_bytes()
-            client.sendall(b"x" * (R4_FRAME_BYTES + 1))
-            assert receive_all(client) == b"too long\n"
+            client.sendall(b"x" * R4_SENT_BYTES)
+            assert (told := receive_all(client)) == b"too long\n", f"the client is told {told!r}, and not why"
             grown = server.peak_resident_bytes() - before
-            assert grown < 2 * R4_FRAME_BYTES, f"its memory grew by {grown >> 20} MiB for one frame"
+            assert grown < 2 * R4_FRAME_BYTES + R4_SLACK_BYTES, f"its memory grew by {grown >> 20} MiB for one frame"
             assert exchange(other, b"x\n") == b"x\n"
         server.expect_closed(frame_too_large=1)
 
@@ -178,7 +180,8 @@ def test_r5_a_peer_leaves_while_reading_is_paused(serve, leave):
             client.close() if leave == "fin" else reset(client)
             wait_until(lambda: server.descriptors() < before, "the server to notice")  # noqa: B023  # called here
             seconds.append(time.monotonic() - began)
-        assert statistics.median(seconds) <= R5_NOTICE_SECONDS, seconds
+        median = statistics.median(seconds)
+        assert median <= R5_NOTICE_SECONDS, f"noticed after {median * 1000:.0f} ms"
         server.expect_closed(**{"peer_closed" if leave == "fin" else "reset": R5_CLIENTS})
 
 

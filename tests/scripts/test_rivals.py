@@ -108,12 +108,26 @@ def test_the_readme_has_the_markers():
     matrix.with_matrix((ROOT / "README.md").read_text(), "new")
 
 
-def test_what_runs_again_replaces_what_was_kept_and_leaves_the_rest(monkeypatch):
-    results = {"servers": {"ladder1": {"outcomes": [outcome("test_a1_x", "failed"), outcome("test_a2_y")]}}}
-    monkeypatch.setattr(rivals, "run", lambda name, rows: [outcome("test_a1_x")])
-    rivals.ask("ladder1", ["A1"], results)
+KEPT = [outcome("test_a1_x", "failed"), outcome("test_a1_cut_off"), outcome("test_a2_y"), outcome("test_e1_e2_z[e2]")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "ran", "left"),
+    [
+        (["A1"], ["test_a1_x"], {"test_a2_y", "test_e1_e2_z[e2]"}),
+        (["A2", "E2"], ["test_a2_y"], {"test_a1_x", "test_a1_cut_off"}),
+        (["E1"], ["test_e1_e2_z[e1]"], {"test_a1_x", "test_a1_cut_off", "test_a2_y", "test_e1_e2_z[e2]"}),
+        (["E1"], ["test_e1_e2_z[e2]"], {"test_a1_x", "test_a1_cut_off", "test_a2_y"}),
+        (None, ["test_a2_y"], set()),
+    ],
+)
+def test_a_run_replaces_all_that_was_kept_of_its_rows_and_leaves_the_rest(monkeypatch, rows, ran, left):
+    results = {"servers": {"ladder1": {"outcomes": KEPT}}}
+    anew = [outcome(test, said="anew") for test in ran]
+    monkeypatch.setattr(rivals, "run", lambda name, rows: anew)
+    rivals.ask("ladder1", rows, results)
     kept = results["servers"]["ladder1"]
-    assert {one["test"]: one["outcome"] for one in kept["outcomes"]} == {"test_a1_x": "passed", "test_a2_y": "passed"}
+    assert kept["outcomes"] == [one for one in KEPT if one["test"] in left] + anew
     assert kept["version"] == "this tree"
 
 
@@ -122,16 +136,18 @@ def test_the_outcomes_come_while_the_tests_run(capfd):
     outcomes = rivals.run("ladder3", ["A8"])
     assert [one["test"] for one in outcomes] == ["test_a8_port_0_with_both_families"]
     assert outcomes[0]["outcome"] == "skipped"
-    assert "A8- " in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "A8- " in told and "cut off" not in told
 
 
-def test_a_run_that_takes_too_long_is_ended_with_all_that_it_started(monkeypatch):
+def test_a_run_that_takes_too_long_is_ended_with_all_that_it_started_and_says_so(monkeypatch, capfd):
     script = "import json, os, subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; "
     script += "time.sleep(600)']); os.write(int(os.environ['REACTOR_OUTCOMES']), json.dumps({'test': 'test_a1_x', "
     script += "'outcome': 'passed', 'said': '', 'left_out': [], 'child': child.pid}).encode() + b'\\n'); time.sleep(99)"
     monkeypatch.setattr(rivals, "command", lambda name, rows: [sys.executable, "-c", script])
     monkeypatch.setattr(rivals, "SERVER_SECONDS", 2)
     (told,) = rivals.run("ladder3", None)
+    assert "\nladder3: cut off, its 2 s were up after 1 tests\n" in capfd.readouterr().err
     status = pathlib.Path(f"/proc/{told['child']}/stat")
     wait_until(lambda: not status.exists() or ") Z " in status.read_text(), "the end of what it had started")
 
@@ -145,14 +161,19 @@ def test_a_server_that_is_not_installed_is_left_out_with_a_word(monkeypatch, cap
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"),
-    [(["--only", "apache"], "invalid choice: 'apache'"), (["--rows", "first"], "'first' is no row")],
+    ("arguments", "words"),
+    [
+        (["--only", "apache"], "invalid choice: 'apache'"),
+        (["--rows", "first"], "'first' is no row; the rows are A1, A2"),
+        (["--rows", "a1", "Z9"], "'Z9' is no row"),
+        (["--row", "A1"], "unrecognized arguments: --row A1"),
+    ],
 )
-def test_a_mistake_gets_one_line_that_says_what_would_be_right(arguments, word):
+def test_a_mistake_gets_one_line_that_says_what_would_be_right(arguments, words):
     command = [sys.executable, str(ROOT / "scripts" / "rivals.py"), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
-    assert result.returncode == 2
-    assert word in result.stderr.splitlines()[-1]
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith("rivals: ") and words in result.stderr
 
 
 def test_results_of_another_python_are_not_mixed_with_these(monkeypatch, tmp_path):

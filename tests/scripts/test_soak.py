@@ -227,6 +227,13 @@ def test_a_program_that_cannot_be_served_is_one_line():
     assert "there is no program 'nonsense'" in result.stderr
 
 
+@pytest.mark.parametrize(("path", "why"), [("no/such/folder/soak.json", "No such file"), (".", "Is a directory")])
+def test_a_file_that_cannot_be_written_is_told_before_the_run(path, why):
+    result = run("--minutes=0.05", f"--json={path}")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert f"soak: cannot write '{path}': {why}" in result.stderr
+
+
 def test_ctrl_c_ends_it_with_the_figures_up_to_then():
     with support.running([sys.executable, soak.__file__, "--minutes=1"], cwd=support.ROOT) as process:
         clients = f"/proc/{process.pid}/task/{process.pid}/children"

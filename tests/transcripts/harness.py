@@ -46,13 +46,14 @@ class Difference:
     """What is meant to differ: the lines that only one of the two has, and why that is right.
 
     `asyncio` is None where the script would never end there, so that it is played here alone. With `sometimes`, only
-    some versions of asyncio differ, and the others are as ours.
+    some versions of asyncio differ, and the others are as ours; with `since`, those from that Python on.
     """
 
     reason: str
     asyncio: tuple[str, ...] | None
     reactor: tuple[str, ...]
     sometimes: bool = False
+    since: tuple[int, int] = (3, 0)
 
 
 class Transcript:

@@ -1,8 +1,9 @@
 """Every order in which a program can write, end its side, close and abort: scripts that nobody would write by hand.
 
 Where endings go wrong in a transport is where two of these calls meet: a write after `write_eof`, `write_eof` after
-`close`, `abort` between a write and its end. Three of four in every order, and two, are 36 scripts; what is to differ
-from asyncio follows from the order, too.
+`close`, `abort` between a write and its end. Two, three and all four in every order are 60 scripts. An end may also
+meet one who is not reading: two of the four with a pause among them, and an end with a pause and its resumption, are 54
+more. What is to differ from asyncio follows from the order, too.
 """
 
 from __future__ import annotations
@@ -17,11 +18,18 @@ CALLS = {
     "close": ("close",),
     "abort": ("abort",),
 }
+READING = {"pause_reading": ("pause_reading",), "resume_reading": ("resume_reading",)}
 A_RESET_TELLS = (
     "The peer must not take what it has for the whole. asyncio closes the socket, and the stream ends as if all were"
     " well."
 )
-ORDERS = [order for length in (2, 3) for order in itertools.permutations(CALLS, length)]
+ENDS = ("close", "abort")
+PAUSE, RESUME = "pause_reading", "resume_reading"
+ORDERS = [
+    *(order for length in (2, 3, 4) for order in itertools.permutations(CALLS, length)),
+    *(order for two in itertools.combinations(CALLS, 2) for order in itertools.permutations((PAUSE, *two))),
+    *(order for one in ("write_eof", *ENDS) for order in itertools.permutations((PAUSE, RESUME, one))),
+]
 
 
 def name_of(order: tuple[str, ...]) -> str:
@@ -29,17 +37,29 @@ def name_of(order: tuple[str, ...]) -> str:
 
 
 def script_of(order: tuple[str, ...]) -> Script:
-    steps = [CALLS[call] for call in order]
-    return Script(name_of(order), {"data_received": steps}, [("send", b"?"), ("receive_end",)])
+    steps = [(CALLS | READING)[call] for call in order]
+    client = [("send", b"?"), ("receive_end",)]
+    if PAUSE in order:
+        client.append(("server", READING[RESUME]))  # else asyncio would not hear of the client's end (R5)
+    return Script(name_of(order), {"data_received": steps}, client)
 
 
 def sent_by_asyncio(order: tuple[str, ...]) -> bytes:
     """What has left before the end: asyncio sends inside `write`, which it takes until the first call that ends."""
-    return b"hello" if order[0] == "write" else b""
+    ends = [place for place, call in enumerate(order) if call not in ("write", *READING)]
+    return b"hello" if "write" in order[: ends[0]] else b""
+
+
+def is_written_after_both_ends(order: tuple[str, ...]) -> bool:
+    """Whether `write` comes after `write_eof` and, between them, the first end of all."""
+    if not {"write", "write_eof"} <= set(order):
+        return False
+    ended = min(order.index(end) for end in ENDS if end in order) if set(ENDS) & set(order) else len(order)
+    return order.index("write_eof") < ended < order.index("write")
 
 
 def difference_of(order: tuple[str, ...]) -> Difference | None:
-    if order in (("write_eof", "close", "write"), ("write_eof", "abort", "write")):
+    if is_written_after_both_ends(order):
         aborted = "abort" in order
         return Difference(
             "What is written to a connection that has ended is dropped, whatever else was called before (W4). asyncio"

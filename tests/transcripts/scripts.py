@@ -15,6 +15,10 @@ HELLO = b"hello"
 BIG = patterned(1 << 20)  # more than small buffers take: some of it has to wait
 SMALL = ("small_buffer",)
 NO_MARKS = ("marks", 1 << 30)  # for scripts that are not about flow control
+A_PAUSE_IS_NOT_BLIND = (
+    "A peer that leaves while reading is paused is noticed at once, if nothing of it is unread (R5). asyncio watches a"
+    " socket only to read from it, and hears nothing until reading is resumed, which it never is here."
+)
 
 SCRIPTS = [
     # The plain life.
@@ -181,6 +185,16 @@ SCRIPTS = [
          ("receive_end",)],
     ),
     Script(
+        "the client ends while reading is paused",
+        {"connection_made": [("pause_reading",)]},
+        [("await", "connection_made"), ("shutdown",), ("receive_end",)],
+    ),
+    Script(
+        "the client resets while reading is paused",
+        {"connection_made": [("pause_reading",)]},
+        [("await", "connection_made"), ("reset",)],
+    ),
+    Script(
         "close while reading is paused",
         {"connection_made": [("pause_reading",)]},
         [("server", ("write", HELLO), ("close",)), ("receive_end",)],
@@ -310,9 +324,21 @@ DIFFERENCES = {
         sometimes=True,
     ),
     "empty chunks in writelines": Difference(
-        "asyncio of 3.12 and 3.13.0 waits for ever to send an empty last chunk, and never closes (W3).",
+        "Since 3.12 asyncio waits for ever to send an empty last chunk, and never closes (W3; python/cpython#155888).",
         None,
         ("server: connection_made", "server: data_received b'?'", "server: connection_lost NoneType",
          "client: received b'x'", "client: saw the end"),
+        since=(3, 12),
+    ),
+    "the client ends while reading is paused": Difference(
+        A_PAUSE_IS_NOT_BLIND,
+        None,
+        ("server: connection_made", "server: eof_received", "server: connection_lost NoneType",
+         "client: received b''", "client: saw the end"),
+    ),
+    "the client resets while reading is paused": Difference(
+        A_PAUSE_IS_NOT_BLIND,
+        None,
+        ("server: connection_made", "server: connection_lost OSError", "client: received b''"),
     ),
 }

@@ -1,7 +1,8 @@
 """`asyncio_server.py CLASS BIND SETTINGS`: a program of `protocols` on asyncio, as asyncio's documentation serves one.
 
 SIGTERM and SIGINT leave the block that closes the server. Of the settings those are heeded that asyncio has: the
-backlog, the marks of a transport's output, and how long a callback may block before its debug mode says so.
+backlog, the marks of a transport's output, and how long a callback may block before its debug mode says so; and those
+that its documentation has a program see to itself (`by_hand`).
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import logging
 import signal
 import sys
 
-from tests.failures.programs import end_protocols
+from tests.failures.programs import by_hand, end_protocols
 from tests.failures.programs.serving import program_class
 
 
@@ -56,7 +57,9 @@ async def main(class_name, bind, settings):
     if "blocked_seconds" in settings:  # documented under "Developing with asyncio", Debug Mode
         loop.set_debug(True)
         loop.slow_callback_duration = settings["blocked_seconds"]
-    server = await listen(factory(program_class(class_name), settings), bind, settings)
+    by_hand.SETTINGS.update(settings)
+    program = getattr(by_hand, class_name, None) or program_class(class_name)
+    server = await listen(factory(program, settings), bind, settings)
     end_protocols.HOST.update(stop_listening=server.close, close_loop=task.cancel)
     addresses = ", ".join(describe(sock.getsockname()) for sock in server.sockets)
     print("listening on", addresses, file=sys.stderr, flush=True)

@@ -1,5 +1,5 @@
 """curio: `tcp_server`'s two halves, `tcp_server_socket` and `run_server`, so that the port is known before they run;
-a task for each connection, which reads lines by `as_stream`.
+a task for each connection. It reads lines by hand: `readline` of `as_stream` has no limit.
 """
 
 import logging
@@ -10,29 +10,23 @@ import threading
 import curio
 from curio.network import run_server
 
+from tests.failures.programs.by_hand import LinesByHand
 from tests.failures.programs.handlers import HANDLERS, TooLate
 from tests.failures.programs.serving import address, arguments, tell
 
 
-class Stream:
+class Stream(LinesByHand):
     GONE = (OSError, ValueError)  # a closed socket's descriptor is -1, which its selector refuses by ValueError
 
     def __init__(self, client, settings):
-        self.client, self.settings, self.lines = client, settings, client.as_stream()
+        super().__init__()
+        self.client, self.settings = client, settings
 
     async def receive(self):
         return await self.client.recv(65536)
 
     async def send(self, data):
         await self.client.sendall(data)
-
-    async def line(self, limit):
-        """curio has no limit for a line."""
-        line = await self.lines.readline()
-        return line[:-1] if line.endswith(b"\n") else None
-
-    async def one_byte(self):
-        return await self.lines.read(1)
 
     async def within(self, seconds, what):
         try:

@@ -103,12 +103,13 @@ def serve(program, bind, settings):
     server = StreamServer(listener, handler(program, settings), spawn=pool, **options)
     server.start()
     over = event.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, over.set)
+    watches = [gevent.signal_handler(number, over.set) for number in (signal.SIGTERM, signal.SIGINT)]
     gevent.signal_handler(signal.SIGUSR1, logging.info, "SIGUSR1")
     tell(server.socket.getsockname())
     over.wait()
-    server.stop()  # its timeout is for the idle ones too, so it is left at its second
+    for watch in watches:
+        watch.cancel()  # who is told again ends at once
+    server.stop(settings.get("drain_seconds"))  # for the idle ones too; None is its own, a second
 
 
 logging.basicConfig(level=logging.INFO)

@@ -44,12 +44,13 @@ class Fork(Echo):
     def fork(self):
         reader, writer = os.pipe()
         stay, let_go = os.pipe()
+        loop = loop_of(self.connection)  # in the child asyncio would say that it has none, and take calls all the same
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 3.12 warns of a fork beside threads: this child needs none
             pid = os.fork()
         if pid == 0:
             os.close(let_go)
-            os.write(writer, self.use_the_loop())
+            os.write(writer, self.use_in_child(loop))
             os.read(stay, 1)
             os._exit(0)
         os.close(writer)
@@ -59,10 +60,10 @@ class Fork(Echo):
         os.close(reader)
         return met
 
-    def use_the_loop(self):
-        """In the child, which has the parent's descriptors, or copies of them."""
+    def use_in_child(self, loop):
+        """Use the parent's loop; the child has its descriptors, or copies of them."""
         try:
-            loop_of(self.connection).call_soon(self.connection.write, b"from the child")
+            loop.call_soon(self.connection.write, b"from the child")
         except Exception as exc:
             return f"raised {type(exc).__name__}\n".encode()
         return b"nothing\n"

@@ -24,6 +24,8 @@ class Stream:
         self.stream, self.settings = stream, settings
         self.stream.max_write_buffer_size = OUTPUT_HARD_BYTES  # an argument of IOStream, which TCPServer makes
         self.write = stream.write
+        self.closed = asyncio.Event()
+        stream.set_close_callback(self.closed.set)  # and so it listens for the end while nothing is being read
 
     async def receive(self):
         try:
@@ -63,9 +65,7 @@ class Stream:
         self.stream.close()
 
     async def ended(self):
-        closed = asyncio.Event()
-        self.stream.set_close_callback(closed.set)
-        await closed.wait()
+        await self.closed.wait()
 
     def event(self):
         return asyncio.Event()

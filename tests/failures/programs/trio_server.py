@@ -8,7 +8,8 @@ import sys
 
 import trio
 
-from tests.failures.programs.handlers import HANDLERS, TooLate, TooLong
+from tests.failures.programs.by_hand import LinesByHand
+from tests.failures.programs.handlers import HANDLERS, TooLate
 from tests.failures.programs.serving import arguments, host_and_port, tell
 
 
@@ -22,11 +23,12 @@ class Loop:
         trio.lowlevel.current_trio_token().run_sync_soon(function, *arguments)
 
 
-class Stream:
+class Stream(LinesByHand):
     GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
     def __init__(self, stream, settings):
-        self.stream, self.settings, self.unread = stream, settings, bytearray()
+        super().__init__()
+        self.stream, self.settings = stream, settings
         self.loop = Loop()
 
     async def receive(self):
@@ -34,26 +36,6 @@ class Stream:
 
     async def send(self, data):
         await self.stream.send_all(data)
-
-    async def line(self, limit):
-        """trio has nothing for lines: this is by hand."""
-        while (end := self.unread.find(b"\n")) < 0 and len(self.unread) <= limit:
-            data = await self.stream.receive_some()
-            if not data:
-                return None
-            self.unread += data
-        if not 0 <= end <= limit:
-            raise TooLong
-        line = bytes(self.unread[:end])
-        del self.unread[: end + 1]
-        return line
-
-    async def one_byte(self):
-        if not self.unread:
-            self.unread += await self.stream.receive_some()
-        byte = bytes(self.unread[:1])
-        del self.unread[:1]
-        return byte
 
     async def within(self, seconds, what):
         try:

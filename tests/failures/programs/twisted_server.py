@@ -2,9 +2,10 @@
 
 It is a push producer, registered with its transport, which is how Twisted says `pause_writing`; it implements
 `IHalfCloseableProtocol`, without which Twisted ends both directions when the peer ends one; lines are split by
-`LineReceiver`, whose `MAX_LENGTH` is on, and a line has a deadline by `TimeoutMixin`; how many connections there may
-be is `LimitTotalConnectionsFactory`; a UNIX socket has its lock file (`wantPID`). `LimitConnectionsByPeer` is left
-off: in Twisted 26.10 it subscripts an address, which addresses have long ceased to allow, and so refuses everyone.
+`LineReceiver`, whose `MAX_LENGTH` is on; a line, a pause in writing and a close have deadlines by `TimeoutMixin`; how
+many connections there may be is `LimitTotalConnectionsFactory`; a UNIX socket has its lock file (`wantPID`).
+`LimitConnectionsByPeer` is left off: in Twisted 26.10 it subscripts an address, which addresses have long ceased to
+allow, and so refuses everyone.
 """
 
 import signal
@@ -39,8 +40,9 @@ class Connection:
 
     reactor = Loop()
 
-    def __init__(self, transport):
+    def __init__(self, transport, closing):
         self.transport = transport
+        self.when_closing = closing
         self.abort = transport.abortConnection
         self.pause_reading, self.resume_reading = transport.pauseProducing, transport.resumeProducing
         self.closing = False
@@ -57,21 +59,22 @@ class Connection:
         self.closing = True
         self.transport.unregisterProducer()  # else it waits for the producer to have done
         self.transport.loseConnection()
+        self.when_closing()
 
     def is_closing(self):
         return self.closing or not self.transport.connected
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Bridge(Protocol):
+class Bridge(Protocol, TimeoutMixin):
     """Makes the program's callbacks from Twisted's."""
 
-    def __init__(self, program):
-        self.program = program
+    def __init__(self, program, settings):
+        self.program, self.settings = program, settings
         self.paused = False  # a producer is paused again by each write; PEP 3156 says it once
 
     def connectionMade(self):
-        self.connection = Connection(self.transport)
+        self.connection = Connection(self.transport, lambda: self.set_deadline("close_seconds"))
         self.transport.registerProducer(self, True)
         self.program.connection_made(self.connection)
 
@@ -86,21 +89,30 @@ class Bridge(Protocol):
         pass
 
     def connectionLost(self, reason):
+        self.setTimeout(None)
         clean = reason.check(error.ConnectionDone)
         self.program.connection_lost(None if clean else reason.value)
 
     def pauseProducing(self):
         if not self.paused:
             self.paused = True
+            self.set_deadline("write_stall_seconds")
             self.program.pause_writing()
 
     def resumeProducing(self):
         if self.paused:
             self.paused = False
+            self.setTimeout(None)
             self.program.resume_writing()
 
     def stopProducing(self):
         pass
+
+    def set_deadline(self, name):
+        self.setTimeout(self.settings.get(name))
+
+    def timeoutConnection(self):
+        self.transport.abortConnection()  # what it does by itself is to lose it, which waits for the output
 
 
 @implementer(IHalfCloseableProtocol)
@@ -141,7 +153,7 @@ class Programs(Factory):
     def buildProtocol(self, address):
         if self.name == "lines":
             return Lines(self.settings)
-        return Bridge(self.make())
+        return Bridge(self.make(), self.settings)
 
 
 def limited(factory, settings):

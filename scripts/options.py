@@ -1,0 +1,16 @@
+"""Mistakes on a command line, told in one line.
+
+argparse prints its whole usage before it says what was wrong, so that the one line that helps is the last of ten. Here
+it is the only one, and it says where the rest can be read; the exit status is 2, as is usual for a mistake of usage.
+"""
+
+import argparse
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` of few words. Give it a `prog`: it begins each line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, without the usage, and exit with status 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
