@@ -42,7 +42,7 @@ from scripts.clients.hostile import KINDS, Hostility
 from scripts.clients.messages import HEADER, LARGEST_NUMBER
 from scripts.clients.progress import Progress
 from scripts.clients.swarm import Load, Swarm, client_limits
-from scripts.options import Parser
+from scripts.command_line import Parser
 
 LARGEST_MESSAGE_BYTES = 1 << 30
 INTERRUPTED = 130  # what shells report of a program that ended by SIGINT: 128 + 2

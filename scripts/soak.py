@@ -48,7 +48,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.clients import descriptors  # noqa: E402  # importable only from here on
 from scripts.clients.churn import Churn  # noqa: E402
-from scripts.options import Parser  # noqa: E402
+from scripts.command_line import Parser  # noqa: E402
 from scripts.soak_verdict import Findings, Pause, Sample, judge, render  # noqa: E402
 from tests.support import ServerProcess, connect, exchange, receive_all, serving  # noqa: E402
 
