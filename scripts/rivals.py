@@ -35,8 +35,8 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.comparison.matrix import TITLES, is_not_applicable, rendered, rows_of, with_matrix  # noqa: E402
 from scripts.command_line import Parser  # noqa: E402
+from scripts.comparison.matrix import TITLES, is_not_applicable, rendered, rows_of, with_matrix  # noqa: E402
 from tests.failures.adapter import Adapter  # noqa: E402
 from tests.failures.rivals import ADAPTERS  # noqa: E402
 
