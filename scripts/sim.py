@@ -6,6 +6,8 @@ before, and the same made as small as possible. "What happens in this one?" show
 "How much would it notice?" breaks the reactor on purpose, one bug after the other, and says how soon each is found.
 
 Nothing is downloaded, nothing listens anywhere, and no time is spent waiting: any Python from 3.11 will do.
+Exit status: 0 if every law held, or every mutant was found; 1 if not; 2 for options that cannot be used; 130 after
+Ctrl-C.
 
 Usage: make sim [SEEDS=10000], make sim SEED=1234, make sim ARGS=--mutants
 """
@@ -13,16 +15,28 @@ Usage: make sim [SEEDS=10000], make sim SEED=1234, make sim ARGS=--mutants
 import argparse
 import sys
 import time
+from typing import NoReturn
 
 from reactor.simulation.mutants import MUTANTS, hunt
 from reactor.simulation.summary import Summary, explain_seed, survey
 
 PROGRESS_SECONDS = 2.0
 MUTANT_SEEDS = 2000
+MOST_DIGITS = 15  # of a number on the command line
+INTERRUPTED = 130  # the shell's 128 + SIGINT
 
 
 def main() -> int:
     arguments = parse_arguments()
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        print("sim: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """What was asked for."""
     if arguments.mutants:
         return show_mutants()
     if arguments.seed is not None:
@@ -30,9 +44,15 @@ def main() -> int:
     return show_survey(range(arguments.first, arguments.first + arguments.seeds))
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage that argparse would print before it."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Run the reactor on a simulated network.")
-    parser.add_argument("--seeds", type=natural, default=10_000, metavar="N", help="go through N seeds (10000)")
+    parser = Parser(prog="sim", description="Run the reactor on a simulated network.", allow_abbrev=False)
+    parser.add_argument("--seeds", type=positive, default=10_000, metavar="N", help="go through N seeds (10000)")
     parser.add_argument("--first", type=natural, default=0, metavar="N", help="the first of them (0)")
     parser.add_argument("--seed", type=natural, metavar="N", help="show what happens in seed N, and nothing else")
     parser.add_argument("--mutants", action="store_true", help="break the reactor on purpose and see what notices")
@@ -40,8 +60,16 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return whole_number(text, 0)
+
+
+def positive(text: str) -> int:
+    return whole_number(text, 1)
+
+
+def whole_number(text: str, least: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up, at most {MOST_DIGITS} digits long")
     return int(text)
 
 

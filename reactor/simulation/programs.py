@@ -27,6 +27,10 @@ class Mishap(Exception):
     """What programs here raise when they go wrong on purpose."""
 
 
+class Interruption(KeyboardInterrupt):
+    """What they raise in place of a Ctrl-C, so that a real one can be told from it."""
+
+
 class Program(Protocol):
     """What they have in common."""
 

@@ -27,7 +27,7 @@ from .demultiplexers import FOREVER_SECONDS, WAIT_GRAIN_SECONDS, make_poller
 from .laws import LawBroken, check_deadlines, check_not_forgotten, check_settled, require
 from .network import Door, Endpoint, Network
 from .peers import Peer
-from .programs import Mishap
+from .programs import Interruption, Mishap
 from .promises import Promises
 from .scenarios import ALL_PROGRAMS, Scenario, make
 from .sockets import Descriptors, FakeSocket
@@ -169,9 +169,9 @@ class World:
         while not self.ending and not self.reactor._closed:
             try:
                 self.reactor.run()
-            except (SystemExit, KeyboardInterrupt):
+            except (SystemExit, Interruption):
                 pass  # out of a program: all must be consistent, and the loop can be run again
-        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+        with contextlib.suppress(SystemExit, Interruption):
             self.reactor.close()
 
     def _end(self) -> None:
@@ -342,7 +342,7 @@ class World:
         if draw < 0.2:
             raise SystemExit(1)
         if draw < 0.35:
-            raise KeyboardInterrupt
+            raise Interruption
         self.mishaps += 1
         witness = program.connection.protocol
         if program.connection in [other.connection for other in self.live]:

@@ -1,7 +1,10 @@
 """`make sim`: the summary of many seeds, the story of one, and a status that tells."""
 
+import signal
+
 import pytest
 
+from reactor.core.acceptor import Acceptor
 from reactor.core.connection import Connection
 from scripts import sim
 
@@ -43,10 +46,36 @@ def test_a_failure_names_the_seed_and_the_law_and_is_made_small(monkeypatch, cap
     assert text.splitlines()[-1].startswith("show it again: make sim SEED=")
 
 
-@pytest.mark.parametrize("arguments", [["--seeds", "many"], ["--seed", "-1"]])
-def test_a_number_that_is_none_is_refused(monkeypatch, capsys, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seeds", "many"], "'many' is not a whole number from 1 up"),
+        (["--seeds", "0"], "'0' is not a whole number from 1 up"),
+        (["--seed", "-1"], "'-1' is not a whole number from 0 up"),
+        (["--first", "\N{SUPERSCRIPT TWO}"], "is not a whole number from 0 up"),
+        (["--seed", "1" * 5000], "is not a whole number from 0 up"),
+        (["--frogs"], "unrecognized arguments: --frogs"),
+        (["--mut"], "unrecognized arguments: --mut"),
+    ],
+)
+def test_a_mistake_is_answered_by_one_line(monkeypatch, capsys, arguments, words):
     monkeypatch.setattr("sys.argv", ["sim.py", *arguments])
     with pytest.raises(SystemExit) as refused:
         sim.main()
+    said = capsys.readouterr().err
     assert refused.value.code == 2
-    assert "is not a whole number from 0 up" in capsys.readouterr().err
+    assert said.startswith("sim: ") and words in said and said.count("\n") == 1
+
+
+def test_ctrl_c_in_the_middle_of_a_scenario_ends_it_with_one_line(monkeypatch, capsys):
+    def interrupted(acceptor, listener, events):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Acceptor, "accept", interrupted)
+    monkeypatch.setattr("sys.argv", ["sim.py", "--seeds", "50"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert sim.main() == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr() == ("", "sim: interrupted\n")
