@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .network import ERR, HUP, IN, OUT, RDHUP, Door, Endpoint, Network
+from .network import ERR, HUP, IN, OUT, RDHUP, SYN_RETRY_SECONDS, Door, Endpoint, Network
 from .sockets import LINGER, Descriptors, FakeSocket, Faults, Watcher
 
 DEADLINE_SECONDS = 5.0
@@ -85,6 +85,15 @@ SCRIPTS: dict[str, Script] = {
         ("server", "events"), ("server", "recv", 9), ("server", "recv", 9)),
     "nobody waits at the door": ACCEPTED + (("door", "accept"), ("door", "events")),
     "a door that closes resets who waits": (("door", "close"), ("client", "events"), ("client", "recv", 9)),
+    "the queue takes one more than its length": (
+        ("door", "listen", 1), ("door", "knock", 4), ("door", "accept"), ("server", "peer")),
+    "a queue of one newcomer": ACCEPTED + (("door", "listen", 0), ("door", "knock", 3), ("door", "events")),
+    "a peer's address is forgotten with a reset": ACCEPTED + (
+        ("server", "peer"), ("client", "reset"), ("server", "events"), ("server", "peer"), ("server", "recv", 9),
+        ("server", "peer")),
+    "a peer's address is forgotten when both sides have ended": ACCEPTED + (
+        ("client", "fin"), ("server", "events"), ("server", "peer"), ("server", "fin"), ("client", "events"),
+        ("server", "recv", 9), ("server", "peer"), ("client", "peer")),
     "a peer that never reads": ACCEPTED + (
         ("server", "fill"), ("server", "send", 1), ("server", "writable"), ("client", "drain"), ("server", "writable"),
         ("server", "send", 1)),
@@ -108,6 +117,14 @@ class ModelFace:
         self._door.knock(client, Endpoint(self.network, "server", ROOM, ROOM, 0.001), lambda error: None)
         self.sockets: dict[str, Any] = {"door": door, "client": FakeSocket(self.table, client)}
 
+    def knock(self, count: int) -> int:
+        """That many more clients; how many are connected at once."""
+        answers: list[int] = []
+        for index in range(count):
+            ends = [Endpoint(self.network, f"{side} {index}", ROOM, ROOM, 0.001) for side in ("client", "server")]
+            self._door.knock(*ends, answers.append)
+        return len(answers)
+
     def close_door(self) -> None:
         """Close the listening socket."""
         self._door.close()
@@ -119,8 +136,9 @@ class ModelFace:
         return int(sock.events()) & (ASKED | ERR | HUP)
 
     def settle(self) -> None:
-        """Let everything arrive."""
-        while (following := self.network.next_time()) < float("inf"):
+        """Let everything arrive that is on its way; whoever knocks in vain tries again later than that."""
+        until = self.network.now + SYN_RETRY_SECONDS / 2
+        while (following := self.network.next_time()) < until:
             self.network.now = following
             self.network.run_due()
 
@@ -137,6 +155,15 @@ class RealFace:
         for sock in (door, client):
             sock.setblocking(False)
         self.sockets: dict[str, Any] = {"door": door, "client": client}
+
+    def knock(self, count: int) -> int:
+        """That many more clients; how many are connected before any of them tries again."""
+        newcomers = [socket.socket() for _ in range(count)]
+        for index, sock in enumerate(newcomers):
+            self.sockets[f"client {index}"] = sock
+            sock.setblocking(False)
+            sock.connect_ex(self.sockets["door"].getsockname())
+        return sum(bool(select.select((), (sock,), (), 0.05)[1]) for sock in newcomers)
 
     def close_door(self) -> None:
         """Close the listening socket."""
@@ -228,6 +255,9 @@ ACTIONS: dict[str, Callable[[Any, Any, int], Any]] = {
     "error": lambda face, sock, _: errno.errorcode.get(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "none"),
     "close": lambda face, sock, _: face.close_door() if sock is face.sockets["door"] else sock.close(),
     "reset": _reset,
+    "listen": lambda face, sock, number: sock.listen(number),
+    "knock": lambda face, _, number: face.knock(number),
+    "peer": lambda face, sock, _: sock.getpeername() and "known",
     "fill": _fill,
     "drain": _drain,
 }

@@ -160,10 +160,14 @@ class Endpoint:
 
     def shut_down(self) -> None:
         """End our side. OSError (ENOTCONN) when nothing is left to be ended."""
-        if self.dead or (self.fin_received and self.fin_delivered):
+        if self.is_over():
             raise OSError(errno.ENOTCONN, "not connected")
         self.fin_queued = True
         self.pump_soon()
+
+    def is_over(self) -> bool:
+        """Whether the kernel has no connection behind the socket any more: a reset, or an end either way."""
+        return self.dead or (self.fin_received and self.fin_delivered)
 
     def take_error(self) -> int:
         """SO_ERROR: the error number that waits, which by this is told."""
@@ -209,7 +213,7 @@ class Endpoint:
 
     def reset_arrives(self, error: int) -> None:
         """The peer, or the network, has broken the connection off: what waits to be sent is lost."""
-        if self.dead or (self.fin_received and self.fin_delivered):
+        if self.is_over():
             return
         half_closed = self.fin_received and not self.fin_queued
         self.error = errno.EPIPE if half_closed and error == errno.ECONNRESET else error
@@ -282,7 +286,7 @@ class Door:
         """The SYN of `client` is here. `answer` is told 0, or the error number that `connect` fails with."""
         if not self.open:
             answer(errno.ECONNREFUSED)
-        elif len(self.waiting) >= self.backlog:
+        elif len(self.waiting) > self.backlog:  # so the queue holds one more than its length, as on Linux
             self.network.later(SYN_RETRY_SECONDS, self.knock, client, server, answer)
         else:
             link(client, server)

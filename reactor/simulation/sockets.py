@@ -235,7 +235,9 @@ class FakeSocket:
         return address
 
     def getpeername(self) -> tuple[str, int]:
-        """The address of the other end."""
+        """The address of the other end. OSError (ENOTCONN) when there is none yet, or none any more."""
+        if self.connecting or self.endpoint.is_over():
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         address: tuple[str, int] = self.endpoint.peer.address
         return address
 
