@@ -193,6 +193,7 @@ class FramedProtocol(Protocol):
                 if not self._wanted():
                     break
         except FrameTooLarge as error:
+            connection.keep_input(self._frames.waiting(), NEVER)  # until it is lost, against `memory_bytes`
             self.frame_too_large(error)
             connection.finish(CloseReason.FRAME_TOO_LARGE, error)
             return
