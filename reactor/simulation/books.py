@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .laws import CLEAN, check_received, require
 from .network import Endpoint
 from .peers import Peer
+from .programs import Mishap
 from .sockets import FakeSocket, Watcher
 from .witness import Witness
 
@@ -76,25 +77,37 @@ class Books(Watcher):
         elif what == "close":
             world.network.happened += 1
             if isinstance(sock.endpoint, Endpoint) and isinstance(sock.endpoint.owner, Witness):
-                require(world.phase in ("reap", "close"), 7, "descriptor {} is closed in the phase {}, where events "
-                        "may still be dispatched", sock.number, world.phase)  # fmt: skip
+                self._check_close(sock, sock.endpoint.owner)
+        elif what == "error" and world.phase == "dispatch":
+            self._check_owner(sock, what)
         if world.network.note is not None:
             world.network.note(f"descriptor {sock.number}", what)
 
     def _check_receive(self, sock: FakeSocket, what: str) -> None:
         world = self.world
         require(world.phase == "dispatch", 8, "{} is called in the phase {}", what, world.phase)
-        entry = world.waiter.batch.get(sock.number)
+        entry = self._check_owner(sock, what)
+        require(entry[2] == 0, 8, "descriptor {} is read more than once for one event", sock.number)
+        entry[2] += 1
+
+    def _check_owner(self, sock: FakeSocket, what: str) -> Any:
+        """Law 7: an event has told of this descriptor, and of this owner of it."""
+        entry = self.world.waiter.batch.get(sock.number)
         require(entry is not None, 7, "{} is called for descriptor {}, of which no event told", what, sock.number)
-        if entry is not None:
-            require(
-                entry[0] is sock,
-                7,
-                "an event for the former owner of descriptor {} has reached the new one",
-                sock.number,
-            )
-            require(entry[2] == 0, 8, "descriptor {} is read more than once for one event", sock.number)
-            entry[2] += 1
+        require(entry[0] is sock, 7, "an event for the former owner of descriptor {} has reached the new one",
+                sock.number)  # fmt: skip
+        return entry
+
+    def _check_close(self, sock: FakeSocket, witness: Witness) -> None:
+        """Laws 5 and 7: nothing stale can come any more, and the peer sees how it ended."""
+        phase, connection, endpoint = self.world.phase, witness.connection, witness.endpoint
+        require(phase in ("reap", "close"), 7, "descriptor {} is closed in the phase {}, where events "
+                "may still be dispatched", sock.number, phase)  # fmt: skip
+        reason = connection.close_reason.value if connection.close_reason is not None else ""
+        if reason in ("aborted", "handler_error") or witness.waiting():
+            require(endpoint.linger_zero or endpoint.dead, 5, "{} ends for {}, and not with a reset", connection, reason)
+        elif reason in CLEAN:
+            require(not endpoint.linger_zero, 5, "{} ends for {} with a reset", connection, reason)
 
     def received(self, sock: FakeSocket, data: bytes, peek: bool) -> None:
         """`recv` has given `data`."""
@@ -202,6 +215,9 @@ class _Counter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.books.logged += 1
+        exc = record.exc_info[1] if record.exc_info else None
+        require(isinstance(exc, Mishap) and exc.__traceback__, 9, "an error is logged without its traceback: {!r}",
+                record.getMessage())  # fmt: skip
 
 
 @contextlib.contextmanager

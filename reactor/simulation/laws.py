@@ -7,7 +7,9 @@ counts what waits to be sent, the law subtracts what the kernel took from what t
 core derives a deadline, the law derives it again from the times of the events. Two derivations that agree over
 millions of steps are worth something, and a law that asked the core for the answer would be worth nothing.
 
-Exceptions to that are named where they are: the state's own name, and what a splitter of frames says it keeps.
+Of the core itself these are believed, and nothing else: the names of the states, of which each step is checked; which
+connections wait for attention, so that they are not looked at in the middle of something; and that a descriptor of -1
+stands for none. The reason of an end and the error that goes with it are what is judged, not what it is judged by.
 """
 
 from __future__ import annotations
@@ -73,8 +75,8 @@ def require(holds: object, number: int, text: str, *details: object) -> None:
 
 
 def deadlines(witness: Witness) -> dict[str, float]:
-    """Law 6: when the connection must end if nothing changes, by the reason that it would have."""
-    limits, state = witness.connection.limits, witness.state
+    """Law 6: when the connection may be ended if nothing changes, by the reason that it would have."""
+    limits, state = witness.world.limits, witness.state
     if state in ENDED:
         return {}
     if state == "LINGERING":
@@ -86,8 +88,8 @@ def deadlines(witness: Witness) -> dict[str, float]:
         found["first_byte_timeout"] = witness.since + limits.first_byte_seconds
     else:
         found["idle_timeout"] = max(witness.heard_at, witness.progress_at) + limits.idle_seconds
-    if witness.connection.frame_since != NEVER:
-        found["frame_timeout"] = witness.connection.frame_since + limits.frame_seconds
+    if witness.frames is not None and witness.life == "made" and witness.frames.began_at() != NEVER:
+        found["frame_timeout"] = witness.frames.began_at() + limits.frame_seconds
     if witness.waiting() > 0:
         found["write_stalled"] = max(witness.progress_at, witness.waits_since) + limits.write_stall_seconds
     return found
@@ -95,21 +97,23 @@ def deadlines(witness: Witness) -> dict[str, float]:
 
 def check_settled(witness: Witness, watched: int) -> None:
     """Laws 1, 4 and 5 of a connection that has been settled; `watched` are the bits that the kernel watches."""
-    connection = witness.connection
+    connection, endpoint = witness.connection, witness.endpoint
     state, waiting = witness.state, witness.waiting()
+    require(not witness.end_due or witness.life != "made", 4, "{} was not told of the end that was read", connection)
     if state in ENDED:
         require(not watched, 1, "{} has ended and is watched for {:#x}", connection, watched)
         return
     size = connection.get_write_buffer_size()
     require(size == waiting, 5, "{} says that {} bytes wait, but {} do", connection, size, waiting)
-    reads = state in DISCARDING or (state in DELIVERING and not connection.reading_paused)
+    reads = state in DISCARDING or (state in DELIVERING and not witness.reading_paused)
     require(bool(watched & 1) == reads, 1, "{} {} input and READ is {}", connection,
             "wants" if reads else "wants no", "on" if watched & 1 else "off")  # fmt: skip
     require(bool(watched & 4) == (waiting > 0), 1, "{} bytes of {} wait and WRITE is {}", waiting, connection,
             "on" if watched & 4 else "off")  # fmt: skip
-    require(not witness.paused or waiting > connection.low_bytes, 4,
-            "{} is paused with {} bytes waiting and a low mark of {}", connection, waiting,
-            connection.low_bytes)  # fmt: skip
+    require(not witness.paused or waiting > witness.low, 4, "{} is paused with {} bytes waiting and a low mark of {}",
+            connection, waiting, witness.low)  # fmt: skip
+    if (witness.asked_eof or witness.asked_close) and not waiting:
+        require(endpoint.fin_queued or endpoint.dead, 5, "all output of {} is sent, and no end behind it", connection)
 
 
 def check_not_forgotten(witness: Witness, epoll: bool) -> None:
@@ -117,7 +121,7 @@ def check_not_forgotten(witness: Witness, epoll: bool) -> None:
     connection, endpoint = witness.connection, witness.endpoint
     state = witness.state
     require(state not in ENDED, 3, "{} has ended and was not reaped before the loop sleeps", connection)
-    reads = state in DISCARDING or (state in DELIVERING and not connection.reading_paused)
+    reads = state in DISCARDING or (state in DELIVERING and not witness.reading_paused)
     bits = endpoint.events()
     require(not (reads and bits & 1), 1, "there is input for {} and the loop sleeps", connection)
     require(
@@ -137,7 +141,10 @@ def check_not_forgotten(witness: Witness, epoll: bool) -> None:
 def check_deadlines(witness: Witness, until: float, slack: float) -> None:
     """Law 6: the loop is about to sleep until `until`, not past a deadline by much; `slack` is for dawdling."""
     slack += LATE_SECONDS
-    for reason, when in deadlines(witness).items():
+    found = deadlines(witness)
+    if witness.frames is not None and "frame_timeout" in found:
+        found["frame_timeout"] = witness.frames.must_end_at()
+    for reason, when in found.items():
         require(until <= when + slack, 6, "{} should end for {} at {:.3f} and the loop sleeps until {:.3f}",
                 witness.connection, reason, when, until)  # fmt: skip
 
@@ -159,17 +166,20 @@ def check_end(witness: Witness, now: float) -> None:
             now,
             when,
         )
+    limits, frames = witness.world.limits, witness.frames
     truth = {
-        "closed": witness.asked_close or witness.asked_eof,
-        "peer_closed": witness.end_read and witness.endpoint.fin_received,
+        "closed": witness.asked_close and witness.life == "made",
+        "peer_closed": witness.life == "eof" and witness.endpoint.fin_received,
         "aborted": witness.asked_abort,
         "reset": witness.errors,
         "handler_error": witness.raised,
-        "slow_reader": witness.waiting() > connection.limits.output_hard_bytes,
+        "slow_reader": witness.waiting() > limits.output_hard_bytes,
         "memory": witness.world.keeps_most(witness),
-        "frame_too_large": connection.frame_bytes or witness.delivered,
+        "frame_too_large": frames is not None and frames.too_long(),
     }
     require(truth.get(reason, True), 10, "{} ends for {}, which is not what happened", connection, reason)
+    if reason == "memory":
+        require(witness.world.all_were_asked(), 6, "{} is ended for memory before all were asked to pause", connection)
     if reason in CLEAN:
         require(
             witness.waiting() == 0, 5, "{} ends for {} with {} bytes not sent", connection, reason, witness.waiting()

@@ -216,6 +216,7 @@ class FakeSocket:
     def getsockopt(self, level: int, option: int) -> int:
         """As getsockopt(2), of SO_ERROR."""
         assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
+        self.table.watcher.calls(self, "error")
         error: int = self.endpoint.take_error()
         if error and not self.connecting:
             self.table.watcher.failed(self, error)

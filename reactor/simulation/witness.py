@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.connection import Connection
 from ..core.protocol import Protocol
 from ..core.states import State
+from .frames import Frames
 from .laws import DELIVERING, ENDED, NEVER, STEPS, check_end, check_lost, deadlines, require
 from .network import Endpoint
 
@@ -52,6 +53,7 @@ class WatchedConnection(Connection):
             if after.name == "CLOSED":
                 witness.deadlines_before = deadlines(witness)
                 check_end(witness, world.loop_time)
+                witness.ended_in = world.phase_number
             witness.since, witness.state = world.loop_time, after.name
 
     # What a program asks for.
@@ -71,13 +73,36 @@ class WatchedConnection(Connection):
             return
         if not witness.waiting():
             witness.waits_since = self.reactor.world.loop_time  # type: ignore[attr-defined]
+            witness.wrote_in = witness.world.phase_number
         witness.accepted += data
         if self.reactor.world.network.note is not None:  # type: ignore[attr-defined]
             self.reactor.world.network.note(f"descriptor {self.fd}", "writes", len(data))  # type: ignore[attr-defined]
         super().write(data)
-        if self.state.writes and witness.waiting() > self.high_bytes:
-            require(witness.paused, 4, "{} bytes of {} wait, the high mark is {}, and it was not paused",
-                    witness.waiting(), self, self.high_bytes)  # fmt: skip
+        witness.check_paused()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Work the marks out from what is promised, before the core does."""
+        witness = self.protocol
+        assert isinstance(witness, Witness)
+        if high is None:
+            high = witness.world.limits.output_high_bytes if low is None else low * 4
+        witness.high, witness.low = high, high // 4 if low is None else low
+        marks = witness.low, witness.high
+        super().set_write_buffer_limits(high, low)
+        if marks == (witness.low, witness.high):  # else the pause that this has caused has set others
+            require(self.get_write_buffer_limits() == marks, 4, "{} has the marks {}, and was given {}", self,
+                    self.get_write_buffer_limits(), marks)  # fmt: skip
+        witness.check_paused()
+
+    def pause_reading(self) -> None:
+        """Note it."""
+        self._note(reading_paused=True)
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        """Note it."""
+        self._note(reading_paused=False)
+        super().resume_reading()
 
     def write_eof(self) -> None:
         """Note it."""
@@ -116,7 +141,8 @@ class Witness(Protocol):
     __slots__ = (
         "world", "program", "connection", "endpoint", "accepted", "delivered", "life", "paused", "state", "since",
         "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised",
-        "end_read", "errors", "deadlines_before", "waits_since",
+        "end_read", "errors", "deadlines_before", "waits_since", "high", "low", "reading_paused", "frames", "end_due",
+        "wrote_in", "ended_in", "asked_in",
     )  # fmt: skip
 
     connection: WatchedConnection
@@ -141,10 +167,33 @@ class Witness(Protocol):
         self.end_read = False  # the peer's FIN was read
         self.errors: list[int] = []  # what system calls have told of its end
         self.deadlines_before: dict[str, float] = {}
+        self.high, self.low = world.limits.output_high_bytes, world.limits.output_low_bytes
+        self.reading_paused = False  # as the program has asked
+        self.frames: Frames | None = None  # if that is how the program wants its input
+        self.end_due = False  # the end was read while the program was to be told
+        self.wrote_in = self.ended_in = self.asked_in = 0  # in which phase it began to wait, ended, made room for all
 
     def waiting(self) -> int:
         """How many bytes were written and not taken by the kernel."""
         return len(self.accepted) - self.endpoint.taken
+
+    def kept(self) -> tuple[int, int]:
+        """The least and the most bytes that its buffers hold.
+
+        What was written in this phase may not have been offered to the kernel yet, and does not count then; what
+        ended in this phase may not have been given up yet, and still counts then.
+        """
+        frames, phase = self.frames.kept() if self.frames is not None else 0, self.world.phase_number
+        if self.state in ENDED:
+            return 0, self.waiting() + frames if self.ended_in == phase else 0
+        waiting = self.waiting()
+        return frames + (waiting if self.wrote_in != phase else 0), frames + waiting
+
+    def check_paused(self) -> None:
+        """Law 4: whoever has more output waiting than the high mark was asked to pause."""
+        if self.connection.state.writes and self.waiting() > self.high:
+            require(self.paused, 4, "{} bytes of {} wait, the high mark is {}, and it was not paused",
+                    self.waiting(), self.connection, self.high)  # fmt: skip
 
     # The callbacks.
 
@@ -162,13 +211,15 @@ class Witness(Protocol):
     def data_received(self, data: bytes) -> None:
         require(self.life == "made", 4, "data_received came in the life {!r}", self.life)
         require(not self.asked_close and not self.asked_abort, 4, "{} was given data after close", self.connection)
-        require(not self.connection.reading_paused, 4, "{} was given data though it had paused", self.connection)
+        require(not self.reading_paused, 4, "{} was given data though it had paused", self.connection)
         require(data, 4, "{} was given no data", self.connection)
         sent = self.endpoint.peer.owner.sent
         require(sent.startswith(data, self.delivered), 5, "{} was given {!r} at {}, where the peer sent {!r}",
                 self.connection, data[:40], self.delivered,
                 bytes(sent[self.delivered : self.delivered + 40]))  # fmt: skip
         self.delivered += len(data)
+        if self.frames is not None:
+            self.frames.arrived()
         self._call("data_received", data)
 
     def eof_received(self) -> bool | None:
@@ -188,17 +239,18 @@ class Witness(Protocol):
     def pause_writing(self) -> None:
         require(self.life in ("made", "eof") and not self.paused, 4, "pause_writing in the life {!r}, paused: {}",
                 self.life, self.paused)  # fmt: skip
-        full = self.waiting() > self.connection.high_bytes or self.world.memory_is_short()
-        require(full, 4, "{} was paused with {} bytes waiting and a high mark of {}", self.connection, self.waiting(),
-                self.connection.high_bytes)  # fmt: skip
+        if self.waiting() <= self.high:
+            require(self.world.memory_is_short(), 4, "{} was paused with {} bytes waiting and a high mark of {}",
+                    self.connection, self.waiting(), self.high)  # fmt: skip
+            self.asked_in = self.world.phase_number
         self.paused = True
         self._call("pause_writing")
 
     def resume_writing(self) -> None:
         require(self.life in ("made", "eof") and self.paused, 4, "resume_writing in the life {!r}, paused: {}",
                 self.life, self.paused)  # fmt: skip
-        require(self.waiting() <= self.connection.low_bytes, 4, "{} was resumed with {} bytes waiting, low mark {}",
-                self.connection, self.waiting(), self.connection.low_bytes)  # fmt: skip
+        require(self.waiting() <= self.low, 4, "{} was resumed with {} bytes waiting, low mark {}",
+                self.connection, self.waiting(), self.low)  # fmt: skip
         self.paused = False
         self._call("resume_writing")
 
@@ -222,6 +274,11 @@ class Witness(Protocol):
         finally:
             world.callback_ends(callback)
 
+    def wants_frames(self, prefixed: bool) -> Frames:
+        """The program wants its input in frames, behind a length or in front of a line feed."""
+        self.frames = Frames(self, prefixed)
+        return self.frames
+
     # The system calls.
 
     def was_sent(self, count: int) -> None:
@@ -234,6 +291,7 @@ class Witness(Protocol):
         """`recv` gave data, or the end."""
         if not data:
             self.end_read = True
+            self.end_due = self.end_due or self.state in DELIVERING
             self.heard_at = self.world.loop_time
         elif self.state in DELIVERING:
             self.heard_at = self.world.loop_time

@@ -1,0 +1,105 @@
+"""What frames there are in a stream, worked out a second time.
+
+A splitter of frames can lose one, join two, hand over one that is too long, keep one back, or begin its deadline anew
+with every byte that trickles in. Whether it does cannot be asked of the splitter. So here the stream itself is looked
+at, in the words of the peer who sent it: where the next frame begins, whether all of it has been delivered, whether
+it is longer than any may be, and since when its beginning has been there.
+
+A frame's time has two ends. No deadline may come before `frame_seconds` have passed since the first byte of it came
+(`began_at`); and none may be later than that much after the loop first slept for want of the rest (`owed_since`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .laws import DELIVERING, NEVER, require
+
+if TYPE_CHECKING:
+    from .witness import Witness
+
+
+class Frames:
+    """The frames of one connection whose program wants its input in frames."""
+
+    __slots__ = ("witness", "prefixed", "begin", "paused", "owed_since", "_owed", "_arrivals", "_turn", "_count")
+
+    def __init__(self, witness: Witness, prefixed: bool) -> None:
+        self.witness = witness
+        self.prefixed = prefixed  # behind a length of one byte, else in front of a line feed
+        self.begin = 0  # where the next frame begins in the stream
+        self.paused = False  # the program wants none now
+        self.owed_since = NEVER  # when the loop first slept on the frame that is unfinished
+        self._owed = -1  # where that one begins
+        self._arrivals: list[tuple[int, float]] = []  # up to where the stream had come, and when
+        self._turn = self._count = 0  # how many frames were handed over in this iteration
+
+    def arrived(self) -> None:
+        """More of the stream was delivered."""
+        arrivals, witness = self._arrivals, self.witness
+        while arrivals and arrivals[0][0] <= self.begin:
+            del arrivals[0]
+        arrivals.append((witness.delivered, witness.world.loop_time))
+
+    def handed_over(self, frame: bytes) -> None:
+        """Laws 5, 6 and 8: the program was given `frame`."""
+        witness, limits = self.witness, self.witness.world.limits
+        whole, end = self._next()
+        require(end and frame == whole, 5, "{} was given the frame {!r} at {}, where the peer sent {!r}",
+                witness.connection, frame[:40], self.begin, whole[:40])  # fmt: skip
+        require(len(frame) <= limits.frame_bytes, 6, "{} was given a frame of {} bytes, and {} may be",
+                witness.connection, len(frame), limits.frame_bytes)  # fmt: skip
+        if self._turn != witness.world.iteration:
+            self._turn, self._count = witness.world.iteration, 0
+        self._count += 1
+        require(self._count <= limits.frames_per_iteration, 8, "{} was given {} frames in a turn, and {} may be",
+                witness.connection, self._count, limits.frames_per_iteration)  # fmt: skip
+        self.begin = end
+
+    def kept(self) -> int:
+        """How many bytes were delivered that no frame handed over holds."""
+        return self.witness.delivered - self.begin
+
+    def began_at(self) -> float:
+        """When the first byte of the frame came that is unfinished; NEVER without one."""
+        for end, when in self._arrivals:
+            if end > self.begin:
+                return when
+        return NEVER
+
+    def must_end_at(self) -> float:
+        """When the frame must be whole that the loop sleeps on; infinity without one."""
+        limits = self.witness.world.limits
+        return self.owed_since + limits.frame_seconds if self.owed_since != NEVER else math.inf
+
+    def too_long(self) -> bool:
+        """Whether the next frame is longer than any may be, as far as one can see."""
+        stream, most = self.witness.endpoint.peer.owner.sent, self.witness.world.limits.frame_bytes
+        if not self.kept():
+            return False
+        if self.prefixed:
+            return bool(stream[self.begin] > most)
+        return self.kept() > most and stream.find(b"\n", self.begin, self.begin + most + 1) < 0
+
+    def loop_sleeps(self) -> None:
+        """Law 6: no frame is kept back, and none that is too long is waited for."""
+        witness = self.witness
+        self.owed_since, before, owed = NEVER, self.owed_since, self._owed
+        self._owed = -1
+        if self.paused or witness.paused or not (witness.state in DELIVERING or witness.state == "HALF_CLOSED_REMOTE"):
+            return
+        require(not self._next()[1], 6, "there is a frame for {} and the loop sleeps", witness.connection)
+        require(not self.too_long(), 6, "the rest of a frame that is too long is waited for by {}", witness.connection)
+        if self.kept() and witness.life == "made":
+            self._owed = self.begin
+            self.owed_since = before if owed == self.begin else witness.world.loop_time
+
+    def _next(self) -> tuple[bytes, int]:
+        """The next frame, and where it ends; 0 if it is not whole."""
+        stream, begin, delivered = self.witness.endpoint.peer.owner.sent, self.begin, self.witness.delivered
+        if self.prefixed:
+            end = begin + 1 + stream[begin] if begin < delivered else 0
+            return (bytes(stream[begin + 1 : end]), end) if end <= delivered else (b"", 0)
+        end = stream.find(b"\n", begin, delivered)
+        return (bytes(stream[begin:end]), end + 1) if end >= 0 else (b"", 0)
