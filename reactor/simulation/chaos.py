@@ -90,11 +90,15 @@ class Chaos(Program):
 
     def set_marks(self, connection: Connection) -> None:
         """Move the marks of the output buffer."""
-        high = self.pick(0, self.size)
-        if self.draw() < 0.5:
+        high, number = self.pick(0, self.size), self.draw()
+        if number < 0.4:
             connection.set_write_buffer_limits(high=high)
-        else:
+        elif number < 0.8:
             connection.set_write_buffer_limits(high=high, low=self.pick(0, high))
+        elif number < 0.95:
+            connection.set_write_buffer_limits(low=high // 4)
+        else:
+            connection.set_write_buffer_limits()
 
     def act_later(self, connection: Connection) -> None:
         """Do something when time has passed."""

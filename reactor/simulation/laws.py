@@ -152,6 +152,8 @@ def check_deadlines(witness: Witness, until: float, slack: float) -> None:
 def check_end(witness: Witness, now: float) -> None:
     """Laws 6 and 10: a connection ends, and the reason that it has is true."""
     connection = witness.connection
+    require(not witness.end_due or witness.life != "made", 4, "{} ends and was not told of the end that was read",
+            connection)  # fmt: skip
     require(connection.close_reason is not None, 10, "{} ends without a reason", connection)
     reason = connection.close_reason.value if connection.close_reason is not None else ""
     if reason in DEADLINES:

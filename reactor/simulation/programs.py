@@ -207,13 +207,21 @@ class Killer(Program):
 
 
 class Doorkeeper(Echo):
-    """Lets nobody in any more once somebody has spoken, perhaps in the very batch in which others knock (E7)."""
+    """Lets nobody in any more once somebody has spoken, perhaps in the very batch in which others knock (E7).
+
+    It then opens a connection, which would get the listener's number if that were free already.
+    """
 
     __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
-        self.world.stop_listening()
+        if not self.world.listener.closed:
+            self.world.stop_listening()
+            self.world.upstreams.dial(lambda: Echo(self.world), self._failed)
         super().data_received(data)
+
+    def _failed(self, exc: OSError) -> None:
+        """Nobody is there, and nobody minds."""
 
 
 class BigReplier(Program):
@@ -400,5 +408,5 @@ class Relay(Program):
 
 PROGRAMS: tuple[Any, ...] = (
     Echo, PoliteEcho, Chat, EarlyCloser, HalfCloser, LateReplier, Raiser, Killer, BigReplier, Source, Timed, Pauser,
-    Pauser, Requeuer, Lines, Relay, Doorkeeper,
+    Requeuer, Lines, Relay, Doorkeeper,
 )  # fmt: skip

@@ -24,6 +24,8 @@ from .programs import PROGRAMS
 from .sockets import Faults
 
 ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Chaos)}
+# What is drawn, with those more often that have more to go wrong or a law of their own.
+DRAWN_PROGRAMS = (*ALL_PROGRAMS, "Lines", "Lines", "Pauser", "Doorkeeper")
 SCALES = (4, 4, 20, 20, 100, 100, 600)
 ANSWERS = ("accept", "accept", "accept", "refuse", "silent", "unreachable")
 
@@ -80,10 +82,10 @@ class Draw:
 def make(seed: int) -> Scenario:
     """The scenario of that number."""
     draw = Draw(seed)
-    program = "Chaos" if draw.chance(0.3) else draw.one_of(tuple(ALL_PROGRAMS))
+    program = "Chaos" if draw.chance(0.3) else draw.one_of(DRAWN_PROGRAMS)
     peers = tuple(_peer(draw) for _ in range(draw.one_of((1, 1, 2, 2, 3, 4))))
     upstreams: tuple[tuple[str, PeerPlan], ...] = ()
-    if program == "Relay":
+    if program in ("Relay", "Doorkeeper"):
         upstreams = tuple((draw.one_of(ANSWERS), _peer(draw)) for _ in peers)
     return Scenario(
         seed=seed,
@@ -91,7 +93,7 @@ def make(seed: int) -> Scenario:
         size=draw.scale,
         block=draw.one_of((65536, 2 + draw.scale // 2)),
         epoll=draw.chance(0.6),
-        limits=tuple(_limits(draw).items()),
+        limits=tuple(_limits(draw, program).items()),
         peers=peers,
         upstreams=upstreams,
         faults=_faults(draw),
@@ -99,7 +101,7 @@ def make(seed: int) -> Scenario:
     )
 
 
-def _limits(draw: Draw) -> dict[str, Any]:
+def _limits(draw: Draw, program: str) -> dict[str, Any]:
     limits: dict[str, Any] = {
         "first_byte_seconds": draw.one_of((1.0, 5.0, 20.0)),
         "idle_seconds": draw.one_of((1.0, 5.0, 20.0)),
@@ -122,8 +124,8 @@ def _limits(draw: Draw) -> dict[str, Any]:
         limits["accepts_per_iteration"] = draw.number(1, 3)
     if draw.chance(0.3):
         limits["memory_bytes"] = draw.room(0.5)
-    if draw.chance(0.5):
-        limits["frame_bytes"] = draw.one_of((5, 20, 100))
+    if draw.chance(0.9 if program == "Lines" else 0.2):
+        limits["frame_bytes"] = draw.one_of((5, 9, 20, 100, 105, 110, 115))  # lengths that peers send are 10, 97 to 122
         limits["frames_per_iteration"] = draw.number(1, 4)
     return limits | _places(draw)
 
