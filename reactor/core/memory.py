@@ -37,8 +37,9 @@ class MemoryBudget:
             return
         connections = everyone()
         if not self._asked:
-            self._asked = True
-            if _ask_to_pause(connections):
+            any_asked = _ask_to_pause(connections)
+            self._asked = True  # not before: SystemExit in a `pause_writing` leaves the others to be asked yet
+            if any_asked:
                 return  # they want attention now, so the next iteration comes at once, even if nothing happens
         for connection in sorted(connections, key=Connection.buffered_bytes, reverse=True):
             if self._counters.buffered_bytes <= self._most:
