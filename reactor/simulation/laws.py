@@ -139,8 +139,8 @@ def check_not_forgotten(witness: Witness, epoll: bool) -> None:
 
 
 def check_deadlines(witness: Witness, until: float, slack: float) -> None:
-    """Law 6: the loop is about to sleep until `until`, not past a deadline by much; `slack` is for dawdling."""
-    slack += LATE_SECONDS
+    """Law 6: the loop is about to sleep until `until`, not past a deadline by more than `slack`."""
+    slack += LATE_SECONDS + witness.late
     found = deadlines(witness)
     if witness.frames is not None and "frame_timeout" in found:
         found["frame_timeout"] = witness.frames.must_end_at()

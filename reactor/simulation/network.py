@@ -40,6 +40,7 @@ class Network:
     """Virtual time, and what is due at which moment of it."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.now = 1000.0  # not 0: whoever takes a missing time for 0 should be found out
         self.draw = random.Random(seed).random  # the one source of chance; `random()` is the same everywhere
         self._schedule: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []

@@ -66,6 +66,7 @@ class Peer:
         self.endpoint = Endpoint(network, f"peer {index}", plan.rooms[0], plan.rooms[1], plan.latency)
         self.endpoint.owner = self
         self.endpoint.address = (f"10.0.0.{plan.host}", 40000 + index)
+        self._begin = index * 997 + network.seed * 31  # where in the pattern it begins
         self.sent = bytearray()  # what its kernel has taken
         self.received = 0
         self.at_end = False  # the server's FIN was read
@@ -146,7 +147,7 @@ class Peer:
         if size and not self.endpoint.fin_queued:  # behind its own end it has nothing to say
             self._to_send, self._gap = size, gap
         while self._to_send and not self.broken:
-            begin = (self.index * 997 + len(self.sent)) % len(PATTERN)
+            begin = (self._begin + len(self.sent)) % len(PATTERN)
             data = PATTERN[begin : begin + (1 if self._gap else self._to_send)]
             try:
                 count = self.endpoint.send(data)

@@ -10,6 +10,7 @@ left out of a scenario to make it smaller, the programs of the other peers still
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -270,14 +271,20 @@ class Timed(Program):
     def connection_made(self, connection: Connection) -> None:
         super().connection_made(connection)
         ending = connection.close if self.draw() < 0.7 else connection.abort
-        # In tenths of a second, as the ticks of deadlines are: so that some of both fall together.
-        self.handles = [self.world.later(self.pick(1, 50) / 10, ending)]
+        limits, number = self.world.limits, self.pick(1, 100)
+        seconds = number / 10 if number <= 50 else limits.first_byte_seconds if number <= 80 else limits.idle_seconds
+        self.handles = [self.later(seconds, ending)]
 
     def data_received(self, data: bytes) -> None:
         self.connection.write(data)
         if self.draw() < 0.2:
             self.world.dawdle(self.draw() * 2)
-        self.handles.append(self.world.later(self.pick(1, 20) / 10, self.connection.write, self.data(3)))
+        self.handles.append(self.later(self.pick(1, 20) / 10, self.connection.write, self.data(3)))
+
+    def later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> Any:
+        """At a full tenth of a second, as the ticks of deadlines are: so that some of both fall together."""
+        now = self.world.network.now
+        return self.world.later(math.ceil((now + seconds) * 10) / 10 - now, call, *arguments)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for handle in self.handles:

@@ -25,7 +25,9 @@ from .sockets import Faults
 
 ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Chaos)}
 # What is drawn, with those more often that have more to go wrong or a law of their own.
-DRAWN_PROGRAMS = (*ALL_PROGRAMS, "Lines", "Lines", "Pauser", "Doorkeeper")
+DRAWN_PROGRAMS = (*ALL_PROGRAMS, "Lines", "Lines", "Lines", "Pauser", "Doorkeeper", "Source", "Timed")
+# The longest frame, for `Lines`: behind lengths, which in what peers send are 10 or 97 to 122; and of lines.
+FRAME_BYTES = ((9, 98, 101, 104, 107, 110, 113, 116, 119), (3, 5, 9, 20))
 SCALES = (4, 4, 20, 20, 100, 100, 600)
 ANSWERS = ("accept", "accept", "accept", "refuse", "silent", "unreachable")
 
@@ -49,6 +51,7 @@ class Draw:
     """Values out of one source of chance."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.random = random.Random(seed).random
         self.large = self.chance(0.005)  # more than a block of the output buffer: slow, so seldom
         self.together = self.chance(0.25)  # all peers at the same moment, so that their events are in one batch
@@ -125,7 +128,7 @@ def _limits(draw: Draw, program: str) -> dict[str, Any]:
     if draw.chance(0.3):
         limits["memory_bytes"] = draw.room(0.5)
     if draw.chance(0.9 if program == "Lines" else 0.2):
-        limits["frame_bytes"] = draw.one_of((5, 9, 20, 100, 105, 110, 115))  # lengths that peers send are 10, 97 to 122
+        limits["frame_bytes"] = draw.one_of(FRAME_BYTES[draw.seed % 2])
         limits["frames_per_iteration"] = draw.number(1, 4)
     return limits | _places(draw)
 
@@ -172,11 +175,11 @@ def _peer(draw: Draw) -> PeerPlan:
 
 def _step(draw: Draw) -> Step:
     kind = draw.random()
-    if kind < 0.50:
+    if kind < 0.47:
         return ("send", max(1, draw.size()))
-    if kind < 0.62:
+    if kind < 0.59:
         return ("wait", draw.seconds(3.0))
-    if kind < 0.70:
+    if kind < 0.67:
         return ("expect", draw.size())
     if kind < 0.74:
         return ("trickle", draw.number(2, 6), draw.one_of((0.01, 0.3, 1.0)))

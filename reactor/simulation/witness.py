@@ -55,6 +55,7 @@ class WatchedConnection(Connection):
                 check_end(witness, world.loop_time)
                 witness.ended_in = world.phase_number
             witness.since, witness.state = world.loop_time, after.name
+            world.moved.append(witness)
 
     # What a program asks for.
 
@@ -142,7 +143,7 @@ class Witness(Protocol):
         "world", "program", "connection", "endpoint", "accepted", "delivered", "life", "paused", "state", "since",
         "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised",
         "end_read", "errors", "deadlines_before", "waits_since", "high", "low", "reading_paused", "frames", "end_due",
-        "wrote_in", "ended_in", "asked_in",
+        "wrote_in", "ended_in", "asked_in", "late",
     )  # fmt: skip
 
     connection: WatchedConnection
@@ -157,6 +158,7 @@ class Witness(Protocol):
         self.paused = False
         self.state = "NEW"  # the name of it
         self.since = world.loop_time  # when it came into its state
+        self.late = 0.0  # how much later, at most, the loop took note of that
         self.heard_at = NEVER
         self.progress_at = NEVER
         self.waits_since = NEVER  # when output was written and none was waiting

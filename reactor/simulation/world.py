@@ -77,6 +77,7 @@ class WatchedReactor(Reactor):
 
     def _poll(self, timeout: float) -> list[tuple[int, int]]:
         self.world.phase_begins("poll")
+        self.world.notes_steps()
         events = super()._poll(timeout)
         self.world.loop_time = self.world.network.now
         return events
@@ -110,6 +111,7 @@ class World:
         self.phase, self.phase_number, self.iteration = "start", 0, 0
         self.loop_time = self.network.now  # when the last poll returned: what the loop takes for now
         self.promises = Promises(self)
+        self.moved: list[Witness] = []  # those who took a step of which the loop has not taken note
         self.live: list[Witness] = []  # from connection_made to connection_lost
         self.witnesses: list[Witness] = []
         self.steps: set[tuple[str, str]] = set()
@@ -122,7 +124,6 @@ class World:
         self._idle_turns, self._last = 0, (0.0, 0)
         self._memory_was_over = self._memory_may_be_over = False  # when the last flush was done
         self._stirred = self._places = -1
-        self._dawdled = 0.0
         self.upstreams = Upstreams(self)
         self.ending = False
         self.reactor = WatchedReactor(
@@ -215,6 +216,12 @@ class World:
         if self.network.note is not None and phase != "poll":
             self.network.note(f"-- {self.iteration}:", phase)
 
+    def notes_steps(self) -> None:
+        """Steps that callbacks took count from here at the latest: however long those took, the loop has seen to them."""
+        for witness in self.moved:
+            witness.late = self.network.now - witness.since
+        self.moved.clear()
+
     def phase_ends(self) -> None:
         """Look at everything."""
         if self.phase in ("timers", "ready"):
@@ -302,7 +309,7 @@ class World:
         )
 
     def _loop_sleeps(self, until: float) -> None:
-        slack = self._dawdled + 2 * WAIT_GRAIN_SECONDS
+        slack = 2 * WAIT_GRAIN_SECONDS
         for witness in self.live:
             check_not_forgotten(witness, self.scenario.epoll)
             if witness.frames is not None:
@@ -366,7 +373,6 @@ class World:
     def dawdle(self, seconds: float) -> None:
         """Time passes inside a callback."""
         self.network.now += seconds
-        self._dawdled += seconds
 
     def misused(self, connection: Any) -> None:
         """A RuntimeError came out of `write`."""
