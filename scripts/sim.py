@@ -69,7 +69,8 @@ def positive(text: str) -> int:
 
 def whole_number(text: str, least: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS and int(text) >= least):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up, at most {MOST_DIGITS} digits long")
+        bounds = f"from {least} up, of at most {MOST_DIGITS} digits"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {bounds}")
     return int(text)
 
 

@@ -92,7 +92,7 @@ class Books(Watcher):
 
     def _check_owner(self, sock: FakeSocket, what: str) -> Any:
         """Law 7: an event has told of this descriptor, and of this owner of it."""
-        entry = self.world.waiter.batch.get(sock.number)
+        entry: Any = self.world.waiter.batch.get(sock.number)
         require(entry is not None, 7, "{} is called for descriptor {}, of which no event told", what, sock.number)
         require(entry[0] is sock, 7, "an event for the former owner of descriptor {} has reached the new one",
                 sock.number)  # fmt: skip
@@ -105,7 +105,8 @@ class Books(Watcher):
                 "may still be dispatched", sock.number, phase)  # fmt: skip
         reason = connection.close_reason.value if connection.close_reason is not None else ""
         if reason in ("aborted", "handler_error") or witness.waiting():
-            require(endpoint.linger_zero or endpoint.dead, 5, "{} ends for {}, and not with a reset", connection, reason)
+            reset = endpoint.linger_zero or endpoint.dead
+            require(reset, 5, "{} ends for {}, and not with a reset", connection, reason)
         elif reason in CLEAN:
             require(not endpoint.linger_zero, 5, "{} ends for {} with a reset", connection, reason)
 

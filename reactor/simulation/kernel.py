@@ -121,8 +121,9 @@ class ModelFace:
         """That many more clients; how many are connected at once."""
         answers: list[int] = []
         for index in range(count):
-            ends = [Endpoint(self.network, f"{side} {index}", ROOM, ROOM, 0.001) for side in ("client", "server")]
-            self._door.knock(*ends, answers.append)
+            client = Endpoint(self.network, f"client {index}", ROOM, ROOM, 0.001)
+            server = Endpoint(self.network, f"server {index}", ROOM, ROOM, 0.001)
+            self._door.knock(client, server, answers.append)
         return len(answers)
 
     def close_door(self) -> None:

@@ -176,12 +176,13 @@ def check_end(witness: Witness, now: float) -> None:
         "reset": witness.errors,
         "handler_error": witness.raised,
         "slow_reader": witness.waiting() > limits.output_hard_bytes,
-        "memory": witness.world.keeps_most(witness),
+        "memory": witness.world.memory.keeps_most(witness),
         "frame_too_large": frames is not None and frames.too_long(),
     }
     require(truth.get(reason, True), 10, "{} ends for {}, which is not what happened", connection, reason)
     if reason == "memory":
-        require(witness.world.all_were_asked(), 6, "{} is ended for memory before all were asked to pause", connection)
+        asked = witness.world.memory.all_were_asked()
+        require(asked, 6, "{} is ended for memory before all were asked to pause", connection)
     if reason in CLEAN:
         require(
             witness.waiting() == 0, 5, "{} ends for {} with {} bytes not sent", connection, reason, witness.waiting()

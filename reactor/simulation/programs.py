@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.connection import Connection
 from ..core.protocol import Protocol
-from ..net.framing import DelimitedFrames, FramedProtocol, FrameTooLarge, PrefixedFrames, Splitter
+from .lines import Lines
 from .peers import PATTERN
 
 if TYPE_CHECKING:
@@ -323,51 +323,6 @@ class Requeuer(Program):
         self.turns -= 1
         if self.turns > 0:
             (self.world.soon if self.draw() < 0.7 else self.world.soon_threadsafe)(self._again, data)
-
-
-class Lines(FramedProtocol):
-    """Answers whole frames, and now and then pauses them (R2 to R4)."""
-
-    __slots__ = ("world", "prefixed", "frames", "draw")
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.prefixed = world.scenario.seed % 2 == 0
-
-    def connection_made(self, connection: Connection) -> None:
-        super().connection_made(connection)
-        self.frames = connection.protocol.wants_frames(self.prefixed)  # type: ignore[attr-defined]
-        self.draw = random.Random(self.world.scenario.seed * 1009 + connection.peername[1]).random
-
-    def make_splitter(self, most: int) -> Splitter:
-        """Lines, or pieces behind a length of one byte."""
-        return PrefixedFrames(1, most) if self.prefixed else DelimitedFrames(b"\n", most)
-
-    def pause_frames(self) -> None:
-        """Tell of it."""
-        self.frames.paused = True
-        super().pause_frames()
-
-    def resume_frames(self) -> None:
-        """Tell of it."""
-        self.frames.paused = False
-        super().resume_frames()
-
-    def frame_received(self, frame: bytes) -> None:
-        """Send it back."""
-        self.frames.handed_over(frame)
-        self.connection.write(frame + b"\n")
-        if self.draw() < 0.1:
-            self.pause_frames()
-            self.world.later(self.draw(), self.resume_frames)
-        elif self.draw() < 0.02:
-            self.connection.close()
-        elif self.draw() < 0.02:
-            self.world.leave(1.0, self)
-
-    def frame_too_large(self, error: FrameTooLarge) -> None:
-        """Say so."""
-        self.connection.write(b"too long\n")
 
 
 class Relay(Program):

@@ -242,7 +242,7 @@ class Witness(Protocol):
         require(self.life in ("made", "eof") and not self.paused, 4, "pause_writing in the life {!r}, paused: {}",
                 self.life, self.paused)  # fmt: skip
         if self.waiting() <= self.high:
-            require(self.world.memory_is_short(), 4, "{} was paused with {} bytes waiting and a high mark of {}",
+            require(self.world.memory.is_short(), 4, "{} was paused with {} bytes waiting and a high mark of {}",
                     self.connection, self.waiting(), self.high)  # fmt: skip
             self.asked_in = self.world.phase_number
         self.paused = True

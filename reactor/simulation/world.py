@@ -25,6 +25,7 @@ from ..core.protocol import Protocol
 from .books import Books, counted_log
 from .demultiplexers import FOREVER_SECONDS, WAIT_GRAIN_SECONDS, make_poller
 from .laws import LawBroken, check_deadlines, check_not_forgotten, check_settled, require
+from .memory import Memory
 from .network import Door, Endpoint, Network
 from .peers import Peer
 from .programs import Interruption, Mishap
@@ -119,11 +120,11 @@ class World:
         self.peers = [
             Peer(self.network, index, plan, self.books.peer_reads) for index, plan in enumerate(scenario.peers)
         ]
+        self.memory = Memory(self)
         self._draw = random.Random(scenario.seed + 1).random
         self._depth = self._callbacks = 0
         self._idle_turns, self._last = 0, (0.0, 0)
-        self._memory_was_over = self._memory_may_be_over = False  # when the last flush was done
-        self._stirred = self._places = -1
+        self._stirred, self._population = -1, (0, 0, 0)
         self.upstreams = Upstreams(self)
         self.ending = False
         self.reactor = WatchedReactor(
@@ -217,7 +218,7 @@ class World:
             self.network.note(f"-- {self.iteration}:", phase)
 
     def notes_steps(self) -> None:
-        """Steps that callbacks took count from here at the latest: however long those took, the loop has seen to them."""
+        """A step counts from here at the latest: the loop has seen to it, however long the callbacks took."""
         for witness in self.moved:
             witness.late = self.network.now - witness.since
         self.moved.clear()
@@ -227,7 +228,7 @@ class World:
         if self.phase in ("timers", "ready"):
             self.promises.check_made(self.phase)
         if self.phase == "flush":
-            self._check_memory()
+            self.memory.flushed()
         if self._stirred == self.network.stirred:
             return  # nothing has moved since all was looked at last
         self._stirred = self.network.stirred
@@ -255,8 +256,9 @@ class World:
     def iteration_ends(self) -> None:
         """Look at the totals, and at whether there was any sense in it."""
         reactor, network = self.reactor, self.network
-        if not reactor.dispatcher.doomed and self._places != network.stirred:
-            self._places = network.stirred
+        population = (len(self.witnesses), len(self.live), reactor.counters.accepted)
+        if not reactor.dispatcher.doomed and self._population != population:
+            self._population = population
             self._check_places()
         now = (network.now, network.happened)
         self._idle_turns = self._idle_turns + 1 if now == self._last else 0
@@ -278,35 +280,6 @@ class World:
         hosts = [witness.endpoint.peer.address[0] for witness in inside]
         most = max(map(hosts.count, hosts), default=0)
         require(most <= self.limits.max_connections_per_peer, 6, "{} are inside from one address", most)
-
-    def _check_memory(self) -> None:
-        least, most = self._kept()
-        counted, allowed = self.reactor.counters.buffered_bytes, self.limits.memory_bytes
-        require(least <= counted <= most, 6, "{} to {} bytes are kept in buffers and {} counted", least, most, counted)
-        require(not (least > allowed and self._memory_was_over), 6,
-                "{} bytes are kept, twice in a row, and {} may be", least, allowed)  # fmt: skip
-        self._memory_was_over, self._memory_may_be_over = least > allowed, most > allowed
-
-    def _kept(self) -> tuple[int, int]:
-        """The least and the most bytes that all buffers together hold."""
-        kept = [witness.kept() for witness in self.live]
-        return sum(least for least, _ in kept), sum(most for _, most in kept)
-
-    def memory_is_short(self) -> bool:
-        """Whether the buffers of all together may be over their limit."""
-        return self._kept()[1] > self.limits.memory_bytes
-
-    def keeps_most(self, witness: Witness) -> bool:
-        """Whether no other connection surely keeps more."""
-        return witness.kept()[1] >= max(other.kept()[0] for other in self.live)
-
-    def all_were_asked(self) -> bool:
-        """Whether everyone with output waiting was asked to pause in an earlier turn, and memory is still short."""
-        return self._memory_may_be_over or all(
-            witness.paused and witness.asked_in < self.phase_number
-            for witness in self.live
-            if witness.connection.state.writes and witness.wrote_in != self.phase_number and witness.waiting()
-        )
 
     def _loop_sleeps(self, until: float) -> None:
         slack = 2 * WAIT_GRAIN_SECONDS

@@ -1,0 +1,60 @@
+"""What all buffers together hold, added up from outside.
+
+The core counts its buffers as they grow and shrink, and ends connections by that count. Here the same is worked out
+from what programs wrote, what the kernel took, and what was delivered and is no frame yet. It comes out as two
+numbers, the least and the most, for within one phase nobody outside can tell what was offered to the kernel already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .laws import require
+
+if TYPE_CHECKING:
+    from .witness import Witness
+    from .world import World
+
+
+class Memory:
+    """The account of the buffers of one world."""
+
+    __slots__ = ("_world", "_most", "_was_over", "_may_be_over")
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._most = world.limits.memory_bytes
+        self._was_over = self._may_be_over = False  # when the last flush was done
+
+    def flushed(self) -> None:
+        """Law 6: the count is right, and not over the limit twice in a row."""
+        least, most = self._kept()
+        counted, allowed = self._world.reactor.counters.buffered_bytes, self._most
+        require(least <= counted <= most, 6, "{} to {} bytes are kept in buffers and {} counted", least, most, counted)
+        require(not (least > allowed and self._was_over), 6, "{} bytes are kept, twice in a row, and {} may be", least,
+                allowed)  # fmt: skip
+        self._was_over, self._may_be_over = least > allowed, most > allowed
+
+    def _kept(self) -> tuple[int, int]:
+        least = most = 0
+        for witness in self._world.live:
+            surely, perhaps = witness.kept()
+            least, most = least + surely, most + perhaps
+        return least, most
+
+    def is_short(self) -> bool:
+        """Whether the buffers of all together may be over their limit."""
+        return self._kept()[1] > self._most
+
+    def keeps_most(self, witness: Witness) -> bool:
+        """Whether no other connection surely keeps more."""
+        return witness.kept()[1] >= max(other.kept()[0] for other in self._world.live)
+
+    def all_were_asked(self) -> bool:
+        """Whether everyone with output waiting was asked to pause in an earlier turn, and memory is still short."""
+        phase = self._world.phase_number
+        return self._may_be_over or all(
+            witness.paused and witness.asked_in < phase
+            for witness in self._world.live
+            if witness.connection.state.writes and witness.wrote_in != phase and witness.waiting()
+        )
