@@ -102,11 +102,12 @@ class Waiter:
     def ready(self) -> list[tuple[int, int]]:
         """What is ready now."""
         found = []
-        table, always = self.table, self.always
+        table, always, spurious = self.table, self.always, self.table.faults.spurious
+        sockets = table.open
         for fd, bits in self.watched.items():
             if fd >= FIRST_DESCRIPTOR:
-                happened = table.open[fd].events() & (bits | always)
-                if not happened and bits & IN and table.strikes("spurious", table.faults.spurious):
+                happened = sockets[fd].events() & (bits | always)
+                if spurious and not happened and bits & IN and table.strikes("spurious", spurious):
                     happened = IN
                 if happened:
                     found.append((fd, happened))

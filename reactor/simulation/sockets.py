@@ -91,7 +91,7 @@ class Descriptors:
 
     def strikes(self, kind: str, probability: float) -> bool:
         """Whether the fault `kind` happens now."""
-        if not self.network.chance(probability):
+        if not probability or not self.network.chance(probability):
             return False
         self.count(kind)
         return True

@@ -46,15 +46,16 @@ class WatchedConnection(Connection):
         world.network.stirred += 1
         if world.network.note is not None:
             world.network.note(f"descriptor {self.fd}", "becomes", after.label)
-        require(after.name in STEPS[before.name], 2, "{} steps from {} to {}", self, before.name, after.name)
-        world.steps.add((before.name, after.name))
+        step = old, new = before.name, after.name
+        require(new in STEPS[old], 2, "{} steps from {} to {}", self, old, new)
+        world.steps.add(step)
         witness = self.protocol
         if isinstance(witness, Witness):
-            if after.name == "CLOSED":
+            if new == "CLOSED":
                 witness.deadlines_before = deadlines(witness)
                 check_end(witness, world.loop_time)
                 witness.ended_in = world.phase_number
-            witness.since, witness.state = world.loop_time, after.name
+            witness.since, witness.state = world.loop_time, new
             world.moved.append(witness)
 
     # What a program asks for.
