@@ -33,7 +33,7 @@ Step = tuple[Any, ...]
 PATIENCE_SECONDS = 100.0  # after which `expect` and `end` go on: deadlines of the server are shorter
 _draw = random.Random(1).random
 # Letters, and a line feed now and then for those who speak in lines.
-PATTERN = bytes(97 + int(_draw() * 26) if _draw() > 0.06 else 10 for _ in range(20011))
+PATTERN = bytes(97 + int(_draw() * 26) if _draw() > 0.12 else 10 for _ in range(20011))
 POLITE_END: tuple[Step, ...] = (("fin",), ("end",), ("close",))
 RUDE = frozenset({"close", "reset", "cut", "vanish", "dead", "drop"})
 

@@ -86,6 +86,8 @@ def make(seed: int) -> Scenario:
     """The scenario of that number."""
     draw = Draw(seed)
     program = "Chaos" if draw.chance(0.3) else draw.one_of(DRAWN_PROGRAMS)
+    if program == "Doorkeeper":
+        draw.together = draw.chance(0.7)  # else nobody is at the door when it is shut
     peers = tuple(_peer(draw) for _ in range(draw.one_of((1, 1, 2, 2, 3, 4))))
     upstreams: tuple[tuple[str, PeerPlan], ...] = ()
     if program in ("Relay", "Doorkeeper"):
