@@ -7,9 +7,10 @@ counts what waits to be sent, the law subtracts what the kernel took from what t
 core derives a deadline, the law derives it again from the times of the events. Two derivations that agree over
 millions of steps are worth something, and a law that asked the core for the answer would be worth nothing.
 
-Of the core itself these are believed, and nothing else: the names of the states, of which each step is checked; which
-connections wait for attention, so that they are not looked at in the middle of something; and that a descriptor of -1
-stands for none. The reason of an end and the error that goes with it are what is judged, not what it is judged by.
+Of the core itself this is believed, and nothing else: the name of the state that a connection is in, of which each step
+is checked; and which connections wait to be settled or to be reaped, for those are in the middle of something and are
+looked at when that is done. (A descriptor of -1 stands for one that is not watched.) The reason of an end, the error that
+goes with it, and all counters are what is judged, not what it is judged by.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ STEPS = {
     "LOST": set(),
 }
 STEP_COUNT = sum(map(len, STEPS.values()))
+WRITING = {"OPEN", "HALF_CLOSED_REMOTE"}
 DELIVERING = {"OPEN", "HALF_CLOSED_LOCAL"}
 DISCARDING = {"CLOSING", "LINGERING"}
 ENDED = {"CLOSED", "LOST"}

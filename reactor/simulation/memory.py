@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .laws import require
+from .laws import WRITING, require
 
 if TYPE_CHECKING:
     from .witness import Witness
@@ -56,5 +56,5 @@ class Memory:
         return self._may_be_over or all(
             witness.paused and witness.asked_in < phase
             for witness in self._world.live
-            if witness.connection.state.writes and witness.wrote_in != phase and witness.waiting()
+            if witness.state in WRITING and witness.wrote_in != phase and witness.waiting()
         )

@@ -216,7 +216,7 @@ class Doorkeeper(Echo):
     __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
-        if not self.world.listener.closed:
+        if self.world.listening:
             self.world.stop_listening()
             self.world.upstreams.dial(lambda: Echo(self.world), self._failed)
         super().data_received(data)

@@ -16,7 +16,7 @@ from ..core.connection import Connection
 from ..core.protocol import Protocol
 from ..core.states import State
 from .frames import Frames
-from .laws import DELIVERING, ENDED, NEVER, STEPS, check_end, check_lost, deadlines, require
+from .laws import DELIVERING, ENDED, NEVER, STEPS, WRITING, check_end, check_lost, deadlines, require
 from .network import Endpoint
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ class WatchedConnection(Connection):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Count what is accepted."""
         witness = self.protocol
-        if not isinstance(witness, Witness) or not self.state.writes:
+        if not isinstance(witness, Witness) or witness.state not in WRITING:
             super().write(data)
             return
         require(not witness.asked_close and not witness.asked_eof, 3, "{} takes output after its end", self)
-        hard = self.limits.output_hard_bytes
+        hard = witness.world.limits.output_hard_bytes
         if data and witness.waiting() > hard:
             super().write(data)
             require(self.state.name == "CLOSED", 6, "{} keeps {} bytes and more, and {} are allowed", self,
@@ -86,9 +86,9 @@ class WatchedConnection(Connection):
         """Work the marks out from what is promised, before the core does."""
         witness = self.protocol
         assert isinstance(witness, Witness)
-        if high is None:
-            high = witness.world.limits.output_high_bytes if low is None else low * 4
-        witness.high, witness.low = high, high // 4 if low is None else low
+        default = witness.world.limits.output_high_bytes if low is None else low * 4
+        witness.high = default if high is None else high
+        witness.low = witness.high // 4 if low is None else low
         marks = witness.low, witness.high
         super().set_write_buffer_limits(high, low)
         if marks == (witness.low, witness.high):  # else the pause that this has caused has set others
@@ -194,7 +194,7 @@ class Witness(Protocol):
 
     def check_paused(self) -> None:
         """Law 4: whoever has more output waiting than the high mark was asked to pause."""
-        if self.connection.state.writes and self.waiting() > self.high:
+        if self.state in WRITING and self.waiting() > self.high:
             require(self.paused, 4, "{} bytes of {} wait, the high mark is {}, and it was not paused",
                     self.waiting(), self.connection, self.high)  # fmt: skip
 

@@ -127,6 +127,7 @@ class World:
         self._stirred, self._population = -1, (0, 0, 0)
         self.upstreams = Upstreams(self)
         self.ending = False
+        self.listening = True
         self.reactor = WatchedReactor(
             limits=self.limits,
             selector=self.poller,
@@ -290,8 +291,7 @@ class World:
             check_deadlines(witness, until, slack)
         require(not self.promises.wait_for_next_turn(), 6, "the loop sleeps on calls that are queued")
         require(until <= self.promises.next_when() + slack, 6, "the loop sleeps past a timer, until {:.3f}", until)
-        if self.door.waiting and not self.listener.closed:
-            require(self.listener.resting, 1, "somebody waits to be accepted and the loop sleeps")
+        if self.door.waiting and self.listening:
             require(until - self.network.now < 0.1 + slack, 6, "the listener rests for long")
         require(until - self.network.now <= FOREVER_SECONDS or not self.live, 6, "the loop sleeps for ever")
 
@@ -353,6 +353,7 @@ class World:
 
     def stop_listening(self) -> None:
         """No more newcomers."""
+        self.listening = False
         self.reactor.acceptor.stop_listening(self.listener)
 
 
