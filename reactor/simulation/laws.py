@@ -9,8 +9,8 @@ millions of steps are worth something, and a law that asked the core for the ans
 
 Of the core itself this is believed, and nothing else: the name of the state that a connection is in, of which each step
 is checked; and which connections wait to be settled or to be reaped, for those are in the middle of something and are
-looked at when that is done. (A descriptor of -1 stands for one that is not watched.) The reason of an end, the error that
-goes with it, and all counters are what is judged, not what it is judged by.
+looked at when that is done. (A descriptor of -1 stands for one that is not watched.) The reason of an end, the error
+that goes with it, and all counters are what is judged, not what it is judged by.
 """
 
 from __future__ import annotations
