@@ -15,10 +15,10 @@ Usage: make sim [SEEDS=10000], make sim SEED=1234, make sim ARGS=--mutants
 import argparse
 import sys
 import time
-from typing import NoReturn
 
 from reactor.simulation.mutants import MUTANTS, hunt
 from reactor.simulation.summary import Summary, explain_seed, survey
+from scripts.command_line import Parser
 
 PROGRESS_SECONDS = 2.0
 MUTANT_SEEDS = 2000
@@ -42,12 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.seed is not None:
         return show_seed(arguments.seed)
     return show_survey(range(arguments.first, arguments.first + arguments.seeds))
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, without the usage that argparse would print before it."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -6,7 +6,7 @@ import pytest
 
 from reactor import CloseReason, Limits, State
 from reactor.core.poller import BROKEN, READABLE, WRITABLE
-from tests.rig import StubReactor, ended, os_error, readable, stubbed, write
+from tests.rig import StubReactor, ended, leave, os_error, readable, stubbed, write
 
 # Writing.
 
@@ -190,6 +190,17 @@ def test_no_more_are_ended_than_have_to_be_and_no_fewer():
     for _ in range(3):
         stub.finish()
     assert [connection.state is State.LOST for connection in connections] == [False, True, True, True]
+
+
+def test_who_leaves_the_loop_when_asked_does_not_keep_the_others_from_being_asked():
+    stub = StubReactor(Limits(memory_bytes=100))
+    first, second = full(stub, 60, pause_writing=leave), full(stub, 60)
+    with pytest.raises(SystemExit):
+        stub.finish()
+    assert first.protocol.names[-1] == "pause_writing" and second.protocol.names == ["connection_made"]
+    stub.finish()
+    assert second.protocol.names == ["connection_made", "pause_writing"]
+    assert [connection.state for connection in (first, second)] == [State.OPEN] * 2
 
 
 def test_who_makes_room_when_asked_is_not_ended():

@@ -271,6 +271,16 @@ def test_what_is_kept_for_a_frame_is_accounted_for(serve):
     served.expect_end(CloseReason.PEER_CLOSED)
 
 
+def test_a_frame_that_is_too_large_is_accounted_for_until_its_connection_is_gone(serve):
+    served = serve(frame_bytes=100)
+    counted = []
+    served.protocol.frame_too_large = lambda error: counted.append(served.reactor.counters.buffered_bytes)
+    served.hear(b"x" * 102)
+    assert counted == [102]
+    served.peer.close()
+    served.expect_end(CloseReason.FRAME_TOO_LARGE)
+
+
 @pytest.fixture
 def timed(descriptors_come_back):
     """A served `Framed` with a frame deadline of ten seconds, and a clock that is pushed."""
