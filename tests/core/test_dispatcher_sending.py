@@ -193,7 +193,7 @@ def test_no_more_are_ended_than_have_to_be_and_no_fewer():
 
 
 def test_who_leaves_the_loop_when_asked_does_not_keep_the_others_from_being_asked():
-    stub = StubReactor(Limits(memory_bytes=100))
+    stub = StubReactor(Limits(memory_bytes=100, output_high_bytes=80, output_low_bytes=10))
     first, second = full(stub, 60, pause_writing=leave), full(stub, 60)
     with pytest.raises(SystemExit):
         stub.finish()
