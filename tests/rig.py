@@ -146,8 +146,8 @@ class StubSocket:
         self.options.append((level, option, value))
 
     def getsockopt(self, level: int, option: int) -> int:
-        assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
-        return self.error
+        assert level == socket.SOL_SOCKET and option in (socket.SO_ERROR, socket.SO_ACCEPTCONN)
+        return self.error if option == socket.SO_ERROR else 0
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         answer = self._answer(self.receives, BlockingIOError())

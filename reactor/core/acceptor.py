@@ -23,7 +23,7 @@ from .admission import host_of
 from .dispatcher import Dispatcher
 from .limits import Limits
 from .listener import Listener
-from .options import reset_on_close, send_at_once
+from .options import is_listening, reset_on_close, send_at_once
 from .protocol import Protocol
 from .states import CloseReason
 
@@ -56,9 +56,9 @@ class Acceptor:
     def listen(self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits) -> Listener:
         """Accept connections from the bound stream socket `sock`, from the next iteration on."""
         sock.setblocking(False)
+        listener = Listener(sock, factory, limits, is_listening(sock))
         send_at_once(sock)
         sock.listen(limits.backlog)
-        listener = Listener(sock, factory, limits)
         self._poller.register(listener.fd, 0, self.accept, listener)
         self._watch(listener)
         return listener
@@ -102,6 +102,8 @@ class Acceptor:
     def _admit(self, sock: socket.socket, peername: Any, listener: Listener) -> None:
         host = host_of(peername)
         if self._dispatcher.admission.enter(host, listener.limits):
+            if listener.inherited:
+                send_at_once(sock)
             self._dispatcher.adopt(sock, peername, listener.factory, listener.limits, host)
             return
         self._counters.closed[CloseReason.REFUSED] += 1

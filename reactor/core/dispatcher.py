@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("reactor.core")
 
-MALLOC_KEEPS_BYTES = 32 << 20  # at most: mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX on 64-bit systems
+MALLOC_KEEPS_BYTES = 31 << 20  # at most: with its header a block must stay below mallopt(3)'s 32 MiB
 RECEIVE_GROWTH = 16  # times as much is asked for when `recv` has filled what it was given
 
 
@@ -438,6 +438,7 @@ def _have_malloc_keep(size: int) -> None:
 
     Beyond 128 KiB glibc asks the kernel for a mapping of its own, of which each page is then a fault: that makes a
     large `recv` four times as dear. Once a mapped block was freed, blocks of its size count as something that comes
-    again (mallopt(3), M_MMAP_THRESHOLD). Other allocators are not troubled by it.
+    again (mallopt(3), M_MMAP_THRESHOLD); a block twice as large makes sure of headers and rounding. Other allocators
+    are not troubled by it.
     """
     bytes(min(2 * size, MALLOC_KEEPS_BYTES))  # zeroed memory that nobody looks at is not even there

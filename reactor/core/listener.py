@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 class Listener:
     """The state of one listening socket. The `Dispatcher` makes its system calls."""
 
-    __slots__ = ("socket", "fd", "factory", "limits", "interest", "resting", "closed")
+    __slots__ = ("socket", "fd", "factory", "limits", "interest", "resting", "closed", "inherited")
 
-    def __init__(self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits) -> None:
+    def __init__(
+        self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits, inherited: bool = False
+    ) -> None:
         self.socket = sock
         self.fd = sock.fileno()
         self.factory = factory  # makes one protocol for each connection
@@ -37,6 +39,7 @@ class Listener:
         self.interest = 0  # what the kernel was last asked to watch
         self.resting = False  # no descriptor or memory is left: not watched for a while
         self.closed = False
+        self.inherited = inherited  # it listened before it came to us: who waited in its queue has the options of before
 
     @property
     def address(self) -> Any:

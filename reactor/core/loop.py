@@ -216,7 +216,7 @@ class Reactor:
     def call_soon(self, callback: Callable[..., object], *args: object) -> Handle:
         """Call `callback(*args)` in the next iteration, in the order of these calls.
 
-        RuntimeError when the reactor is closed, as from `call_later` and `call_at`: the call would never be made.
+        RuntimeError when the reactor is closed: the call would never be made.
         """
         self.check_open()
         handle = Handle(callback, args, -math.inf, None)
@@ -224,11 +224,17 @@ class Reactor:
         return handle
 
     def call_later(self, seconds: float, callback: Callable[..., object], *args: object) -> Handle:
-        """Call `callback(*args)` when `seconds` have passed, never earlier. ValueError for NaN."""
+        """Call `callback(*args)` when `seconds` have passed, never earlier. ValueError for NaN.
+
+        RuntimeError when the reactor is closed.
+        """
         return self.call_at(self.timers.clock() + seconds, callback, *args)
 
     def call_at(self, when: float, callback: Callable[..., object], *args: object) -> Handle:
-        """Call `callback(*args)` at `when`, in seconds of `time()`, never earlier. ValueError for NaN."""
+        """Call `callback(*args)` at `when`, in seconds of `time()`, never earlier. ValueError for NaN.
+
+        RuntimeError when the reactor is closed.
+        """
         self.check_open()
         return self.timers.call_at(when, callback, *args)
 

@@ -25,6 +25,11 @@ def send_at_once(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def is_listening(sock: socket.socket) -> bool:
+    """Whether `listen` was called for it before (socket(7), SO_ACCEPTCONN)."""
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
 def reset_on_close(sock: socket.socket) -> None:
     """Have the close of `sock` send a RST instead of a FIN: the peer is not to take what it has for the whole.
 

@@ -77,6 +77,10 @@ class DelimitedFrames:
             self._searched = max(self._start, len(self._data) - len(self._delimiter) + 1)
             if self.waiting() - (len(self._delimiter) - 1) > self._most:
                 raise FrameTooLarge(f"a frame is longer than {self._most} bytes")
+            if self._start:  # an idle peer must not hold on to what has been used up
+                self._data = self._data[self._start :]
+                self._searched -= self._start
+                self._start = 0
             return None
         if end - self._start > self._most:
             raise FrameTooLarge(f"a frame is longer than {self._most} bytes")
@@ -107,23 +111,28 @@ class PrefixedFrames:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
-        if self._start:
-            del self._data[: self._start]
-            self._start = 0
+        self._forget_used()
         self._data += data
 
     def next_frame(self) -> bytes | None:
         """The next whole frame, or None when there is none yet. FrameTooLarge when its length says so."""
         begin = self._start + self._prefix_bytes
         if begin > len(self._data):
+            self._forget_used()
             return None
         length = int.from_bytes(self._data[self._start : begin])
         if length > self._most:
             raise FrameTooLarge(f"a frame of {length} bytes is longer than {self._most} bytes")
         if begin + length > len(self._data):
+            self._forget_used()
             return None
         self._start = begin + length
         return bytes(self._data[begin : self._start])
+
+    def _forget_used(self) -> None:
+        if self._start:  # an idle peer must not hold on to what has been used up
+            del self._data[: self._start]
+            self._start = 0
 
     def waiting(self) -> int:
         """How many bytes are kept that were not returned as frames."""

@@ -214,7 +214,9 @@ class FakeSocket:
         return self.dial(self, address)
 
     def getsockopt(self, level: int, option: int) -> int:
-        """As getsockopt(2), of SO_ERROR."""
+        """As getsockopt(2), of SO_ERROR; nobody here has listened before."""
+        if (level, option) == (socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return 0
         assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
         self.table.watcher.calls(self, "error")
         error: int = self.endpoint.take_error()

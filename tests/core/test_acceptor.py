@@ -1,5 +1,6 @@
 """Taking connections in: a budget a turn, errors told apart, and rest where nothing else helps (A1-A6)."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -277,14 +278,21 @@ def test_a_listener_stopped_outside_a_batch_is_closed_at_once(reactor):
         socket.create_connection(address)
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["it came before", "it came after"])
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_what_is_accepted_over_tcp_sends_at_once(reactor, family, host):
+def test_what_is_accepted_over_tcp_sends_at_once(reactor, family, host, before):
+    """Also who waited in the queue of a socket that listened before it was handed over, as systemd does."""
     if family == socket.AF_INET6 and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     made = []
     sock = socket.create_server((host, 0), family=family)
-    listener = reactor.listen(sock, lambda: made.append(Recorder()) or made[-1])
-    with socket.create_connection(listener.address[:2]):
+    with contextlib.ExitStack() as stack:
+        address = sock.getsockname()[:2]
+        if before:
+            stack.enter_context(socket.create_connection(address))
+        reactor.listen(sock, lambda: made.append(Recorder()) or made[-1])
+        if not before:
+            stack.enter_context(socket.create_connection(address))
         rig.turn_until(reactor, lambda: made and made[0].names, "the connection")
         accepted = made[0].connection.get_extra_info("socket")
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import sys
 
 import pytest
 
@@ -267,3 +268,15 @@ def test_each_byte_is_looked_at_a_few_times_whatever_the_segments(work, name, se
         frames += len(take(splitter))
     assert frames == count
     assert 0 < work.bytes <= 12 * len(stream)  # the most for a prefix of 4 bytes, read again with each byte
+
+
+@pytest.mark.parametrize("rest", [b"", b"\0", b"\0\5ab"], ids=["nothing", "a part", "more of it"])
+@pytest.mark.parametrize("kind", ["delimited", "prefixed"])
+def test_what_was_used_up_is_not_kept(kind, rest):
+    """An idle connection would hold its last segment otherwise, and nobody would count it."""
+    splitter = DelimitedFrames(b"\n", MOST) if kind == "delimited" else PrefixedFrames(2, MOST)
+    frames = [b"x" * 1000] * 200
+    splitter.feed((delimited(frames, b"\n") if kind == "delimited" else prefixed(frames, 2)) + rest)
+    assert take(splitter) == frames
+    assert splitter.waiting() == len(rest)
+    assert sys.getsizeof(splitter._data) < 200
