@@ -100,7 +100,7 @@ bench-rivals:
 	@exec .venv/bin/python scripts/bench.py rounds --rivals --rounds $(call quote,$(ROUNDS)) $(ARGS)
 
 bench-instructions:
-	@$(python) scripts/environment.py test
+	@$(python) scripts/environment.py test $(if $(findstring --check,$(ARGS)),,rivals)
 	@exec .venv/bin/python scripts/bench.py instructions $(ARGS)
 
 bench-pictures:

@@ -39,7 +39,7 @@ class Listener:
         self.interest = 0  # what the kernel was last asked to watch
         self.resting = False  # no descriptor or memory is left: not watched for a while
         self.closed = False
-        self.inherited = inherited  # it listened before it came to us: who waited in its queue has the options of before
+        self.inherited = inherited  # it listened before it came to us: who waited then has other options
 
     @property
     def address(self) -> Any:

@@ -58,12 +58,11 @@ def _ours() -> Contender:
 
 def standard() -> list[Contender]:
     """Ours, and what needs nothing but Python."""
-    threads = (sys.executable, str(ROOT / "scripts" / "ladder" / "2_threads.py"), "127.0.0.1", "0")
     return [
         _ours(),
         _script("asyncio Protocol", "asyncio_echo.py", "protocol", "asyncio"),
         _script("asyncio streams", "asyncio_echo.py", "streams", "asyncio"),
-        Contender("threads", threads, (sys.executable, str(SERVERS / "threads_lines.py"))),
+        _script("threads", "threads_echo.py"),
         _script("floor (Python, bare epoll)", "floor.py"),
     ]
 

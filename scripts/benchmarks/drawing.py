@@ -95,7 +95,7 @@ def _cpu_per_echo(results: Results, measured: list[str]) -> Picture:
         end = medians[who], place
         axes.annotate(f"{end[0]:.1f}", end, (5, 0), textcoords="offset points", va="center", weight=weight)
     _name_rows(axes, order)
-    axes.set_xlabel(_caption(results, "CPU time per echo, µs"))
+    axes.set_xlabel(_caption(results, "echo", "CPU time per echo, µs"))
     axes.set_title(results["rows"]["echo"]["title"])
     parts = [Patch(color=KERNEL), Patch(color=ORANGE), Patch(color=BLUE)]
     axes.legend(parts, ["in the kernel", "in reactor", "in other servers"], loc="upper right")
@@ -115,14 +115,14 @@ def _connections(results: Results, measured: list[str]) -> Picture:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.grid(True, axis="y")
-    steps = [int(step) for step in points]
+    steps = [int(step) for step in _details(results, "growth", measured[0])[0]["microseconds"]]
     axes.set_xticks(steps, [f"{step:,}" for step in steps])
     axes.tick_params(axis="x", which="minor", length=0, labelbottom=False)
     _plain_numbers(axes)
     _name_ends(axes, ends, steps[-1])
     axes.set_title("CPU per echo by number of busy connections, 64 bytes")
     axes.set_ylabel("µs (logarithmic)")
-    axes.set_xlabel(_caption(results, "connections"))
+    axes.set_xlabel(_caption(results, "growth", "connections"))
     return picture
 
 
@@ -145,7 +145,7 @@ def _latency(results: Results, measured: list[str]) -> Picture:
     axes.grid(True, axis="x")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     _name_rows(axes, order)
-    axes.set_xlabel(_caption(results, "µs from sending to the last byte back (logarithmic)"))
+    axes.set_xlabel(_caption(results, "firehose", "µs from sending to the last byte back (logarithmic)"))
     axes.set_title("Waiting of 50 ping-pong clients, alone and beside one firehose", pad=30)
     shapes = [Line2D([], [], color=TEXT, marker=mark, linestyle="") for mark in PERCENTILES.values()]
     grounds = [Patch(edgecolor=TEXT, facecolor="none"), Patch(color=TEXT)]
@@ -196,7 +196,8 @@ def _medians(details: Any) -> dict[str, float]:
     return {name: statistics.median(each[name] for each in details) for name in details[0]}
 
 
-def _caption(results: Results, words: str) -> str:
+def _caption(results: Results, row: str, words: str) -> str:
     machine = results.get("machine", {})
-    made = f"Python {machine.get('python')}, {machine.get('processor')}; medians of {results['rounds']} rounds"
+    count = max(len(rounds.samples(results, row, who)) for who in results["contenders"])
+    made = f"Python {machine.get('python')}, {machine.get('processor')}; medians of {count} rounds"
     return f"{words}\n{made}"

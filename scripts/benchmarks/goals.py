@@ -6,6 +6,7 @@ measured, the goal is neither met nor missed, and the table says what is wanting
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -67,10 +68,17 @@ def _measured(results: Results, goal: Goal) -> float | None:
         return float(sample["details"]["by_name"].get(goal.call, 0.0))
     if goal.reference == EVERY_OTHER:
         others = [name for name in results["contenders"] if name.split()[0] not in (OURS, *YARDSTICKS)]
-        figures = [rounds.ratio(results, goal.row, OURS, other) for other in others]
-        return max((figure.median for figure in figures if figure), default=None)
+        waits = [wait for other in others if (wait := _wait(results, goal.row, other)) is not None]
+        ours = _wait(results, goal.row, OURS)
+        return ours / min(waits) if waits and ours is not None else None
     if goal.reference:
         figure = rounds.ratio(results, goal.row, OURS, goal.reference)
     else:
         figure = rounds.value(results, goal.row, OURS)
     return figure.median if figure else None
+
+
+def _wait(results: Results, row: str, contender: str) -> float | None:
+    """The median over the rounds of what its clients waited beside the firehose, all but one in a hundred of them."""
+    waits = [sample["details"]["beside"]["p99"] for sample in rounds.samples(results, row, contender).values()]
+    return statistics.median(waits) if waits else None

@@ -121,7 +121,8 @@ def notes(results: Results) -> Iterator[str]:
         which = (failure["row"], failure["contender"], failure["reason"])
         reasons[which] = reasons.get(which, 0) + 1
     for (row, name, reason), times in reasons.items():
-        yield f"{row}: {name} failed in {times} of {results['rounds']} rounds: {reason}"
+        tried = times + len(rounds.samples(results, row, name))
+        yield f"{row}: {name} failed in {times} of {tried} rounds: {reason}"
 
 
 def _doubts(results: Results, key: str) -> Iterator[str]:

@@ -74,9 +74,11 @@ class Row:
     is_ratio: bool = False  # compares a server with itself: its figure needs no other
 
 
-def _cpu_per_message(server: ServerProcess, count: int, run: Callable[[int], dict[str, float]]) -> Sample:
-    """Warm up, then the server's CPU microseconds for each of `count` messages that `run` sends."""
-    run(max(LEAST_WARM_UP, int(count * WARM_UP_SHARE)) if count > LEAST_WARM_UP else count)
+def _cpu_per_message(
+    server: ServerProcess, count: int, run: Callable[[int], dict[str, float]], warm_up: int = 0
+) -> Sample:
+    """Warm up, by `warm_up` messages at least; then the server's CPU microseconds for each of `count` of `run`'s."""
+    run(max(warm_up, LEAST_WARM_UP, int(count * WARM_UP_SHARE)) if count > LEAST_WARM_UP else count)
     before = server.usage()
     told = run(count)
     used = server.usage() - before
@@ -110,18 +112,20 @@ def _growth(setting: Setting) -> Sample:
     """CPU per echo at the most connections, relative to that at 100 of the same process; and all between."""
     contender, tools = setting.contender, setting.tools
     steps = sorted({min(step, setting.most_connections) for step in STEPS})
-    microseconds: dict[str, float] = {}
+    samples: dict[int, Sample] = {}
     with running(contender.command("echo"), contender.name, contender.root) as server:
         with loading(tools.load_command(), server.port) as load:
             for connections in steps:
                 load.connect(connections)
                 count = max(setting.count(20_000), 2 * connections)
-                sample = _cpu_per_message(server, count, lambda number: load.echo(number, MESSAGE_BYTES))
-                microseconds[str(connections)] = sample.value
-    base = microseconds[str(min(FEW, steps[-1]))]
-    sample.value = microseconds[str(steps[-1])] / base
-    sample.details = {"connections": steps[-1], "microseconds": microseconds}
-    return sample
+                samples[connections] = _cpu_per_message(
+                    server, count, lambda number: load.echo(number, MESSAGE_BYTES), connections
+                )
+    base, last = samples[min(FEW, steps[-1])], samples[steps[-1]]
+    busy, waited = min(base.busy or 0.0, last.busy or 0.0), max(base.waited or 0.0, last.waited or 0.0)
+    microseconds = {str(connections): sample.value for connections, sample in samples.items()}
+    details = {"connections": steps[-1], "microseconds": microseconds}
+    return Sample(last.value / base.value, last.kernel_share, busy, waited, details)
 
 
 def _memory(setting: Setting) -> Sample:

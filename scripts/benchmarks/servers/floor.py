@@ -1,9 +1,9 @@
 """The floor: the least Python that can echo for many connections, on a bare `select.epoll`.
 
 No framework, no classes, no errors, no limits: a `recv`, a dictionary look-up and a `send`. No server in pure Python
-can have less, so what another one takes beyond this is what its services cost. Its sockets block, so that `send`
-takes all of a message however full the kernel is; a client that does not read would stop it, and the load always
-reads.
+can have less for a small message, so what another one takes beyond this is what its services cost. Its sockets block,
+so that `send` takes all of a message however full the kernel is; a client that does not read would stop it, and the
+load always reads.
 
 Usage: python floor.py echo|lines
 """
