@@ -111,7 +111,6 @@ class Connection:
         self.state: State = NEW
         self.peername = peername
         self.ordinary = False
-        self.receive_bytes = min(SMALL_RECEIVE_BYTES, limits.receive_bytes)
         self.unsent = b""
         self.backlog: OutputBuffer | None = None
         self.limits = limits
@@ -137,6 +136,7 @@ class Connection:
         self.close_reason: CloseReason | None = None
         self.error: Exception | None = None
         self.dropped_writes = 0
+        self.receive_little()
 
     # What a protocol may ask.
 
@@ -314,6 +314,10 @@ class Connection:
             self.frame_since = frame_since
             if frame_since != NEVER:
                 self.touch()
+
+    def receive_little(self) -> None:
+        """Ask for little from now on, until that is filled."""
+        self.receive_bytes = min(SMALL_RECEIVE_BYTES, self.limits.receive_bytes)
 
     def sent(self, count: int) -> bool:
         """The kernel took the first `count` bytes of the output; whether that was all of it."""

@@ -360,6 +360,7 @@ class Dispatcher:
         if when <= self.timers.now:
             connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
         else:
+            connection.receive_little()  # its large messages may be over
             self.deadlines.arm(connection, next_look(connection, self.timers.now))
 
     def _advance(self, connection: Connection) -> None:

@@ -225,6 +225,19 @@ def test_the_next_frame_has_its_own_time_and_one_that_its_program_holds_back_has
     assert connection.close_reason is CloseReason.FRAME_TIMEOUT
 
 
+def test_who_is_looked_at_is_asked_for_little_again(stub):
+    """A connection that once had a large message would pay for the room of one with every small one."""
+    connection = stubbed(stub, receives=[b"x" * 10_000])
+    little = connection.receive_bytes
+    for _ in range(3):
+        stub.dispatcher.dispatch(connection, READABLE)
+    assert connection.receive_bytes > little
+    for _ in range(3):
+        stub.pass_time(59)
+        stub.finish()
+    assert connection.state is State.OPEN and connection.receive_bytes == little
+
+
 def test_a_message_arms_no_timer(stub):
     connection = stubbed(stub, receives=[b"x"] * 1000)
     entries = len(stub.timers._heap)
