@@ -55,12 +55,16 @@ def refuses(server: Server) -> bool:
     return False
 
 
+def process_state(server: ServerProcess) -> str:
+    """What proc(5) says of its main thread: R is running, S asleep, T stopped."""
+    return pathlib.Path(f"/proc/{server.pid}/stat").read_text().rpartition(") ")[2][0]
+
+
 @contextlib.contextmanager
 def frozen(server: ServerProcess) -> Iterator[None]:
     """Whatever happens in the block, the server sees at once, in that order, when the block ends."""
     server.send_signal(signal.SIGSTOP)
-    status = pathlib.Path(f"/proc/{server.pid}/stat")
-    wait_until(lambda: status.read_text().rpartition(") ")[2].startswith("T"), "the server to stand still")
+    wait_until(lambda: process_state(server) == "T", "the server to stand still")
     try:
         yield
     finally:

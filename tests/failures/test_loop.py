@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from tests.failures.clients import process_state
 from tests.failures.programs.loop_protocols import TIMERS, WAKES
 from tests.failures.programs.protocols import REPLY
 from tests.support import connect, exchange, receive, receive_all, wait_until
@@ -85,7 +86,8 @@ def test_l2_sigterm_behind_signals_that_fill_the_wake_up_pipe(serve):
     with serve("block") as server, connect(server.address) as client:
         assert exchange(client, b"x") == b"x"
         client.sendall(b"b")
-        server.stderr.wait_for("program: blocks")  # from now on nobody empties the pipe
+        server.stderr.wait_for("program: blocks")
+        wait_until(lambda: process_state(server) == "S", "the sleep")  # from now on nobody empties the pipe
         flood_with_signals(server)
         server.send_signal(signal.SIGTERM)
         assert receive_all(client) == b"b", "the answer is lost"
