@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from .processes import LOAD_CORE, MeasurementError, pin
 
 HERE = pathlib.Path(__file__).resolve().parent
 EXIT_SECONDS = 10.0
+ORDER_SECONDS = 30.0  # for what takes one or two: a server that starves its clients would never be done
 
 
 class Tools:
@@ -98,6 +100,9 @@ class Load:
     def _order(self, line: str) -> dict[str, Any]:
         self._tell(line)
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], ORDER_SECONDS)[0]:
+            self._process.kill()
+            raise MeasurementError(f"it was not done with that within {ORDER_SECONDS:g} s")
         answer = self._process.stdout.readline()
         if not answer:
             raise MeasurementError("the load ended without a word")

@@ -199,7 +199,7 @@ ROWS = [
         functools.partial(_echo, connections=FEW, messages=30_000, size=MESSAGE_BYTES)),
     Row("calls", f"system calls per echo, {FEW} busy connections", "calls",
         functools.partial(_calls, program="echo", run=_send_echoes), rounds=1),
-    Row("growth", f"growth of CPU per echo, {FEW} to {MANY:,} busy connections", "×", _growth, rounds=3,
+    Row("growth", f"growth of CPU per echo, {FEW} to {MANY:,} busy connections", "×", _growth, rounds=2,
         is_ratio=True),
     Row("memory", f"resident memory per idle connection after one echo, {MANY:,} connections", "bytes", _memory,
         rounds=2),
