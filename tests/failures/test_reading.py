@@ -229,7 +229,8 @@ def echo_in_pieces(client, data):
 
 
 @pytest.mark.parametrize("error", ["EINTR", "EAGAIN"])
-@pytest.mark.parametrize("when", ["2+3", "1..9"])  # now and then, and nine times in a row
+# Now and then, and nine times in a row; and over when strace lets go, which may else leave a call without an answer.
+@pytest.mark.parametrize("when", ["2..80+3", "1..9"])
 def test_r6_system_calls_fail_for_now(serve, adapter, tmp_path, error, when):
     if error in adapter.never_meets:
         pytest.skip(f"not applicable to {adapter.name}: {adapter.never_meets[error]}")
