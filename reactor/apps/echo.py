@@ -3,7 +3,7 @@
 The smallest server there is, and already one that can be brought down: a peer that sends and never reads makes a
 naive echo keep every byte. The remedy costs two methods. While the output waits for a peer that does not read,
 we do not read from it either; the kernel's buffers fill up, and TCP tells the peer to stop sending. So nobody
-can make this server keep more than its marks and the kernel's own buffers.
+can make this server keep more than its marks, one receive and the kernel's own buffers.
 """
 
 from __future__ import annotations
