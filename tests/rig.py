@@ -253,9 +253,9 @@ def adopt(
     return reactor.dispatcher.adopt(sock, "peer", lambda: protocol, limits or reactor.limits)
 
 
-def write(data: bytes) -> Callable[..., Any]:
-    """A reaction: write `data`."""
-    return lambda recorder, *_: recorder.connection.write(data)
+def write(*chunks: bytes) -> Callable[..., Any]:
+    """A reaction: write `chunks`, of which only the first has no other before it that waits."""
+    return lambda recorder, *_: recorder.connection.writelines(chunks)
 
 
 def call(name: str) -> Callable[..., Any]:

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("reactor.core")
 
-MALLOC_KEEPS_BYTES = 31 << 20  # at most: with its header a block must stay below mallopt(3)'s 32 MiB
 RECEIVE_GROWTH = 16  # times as much is asked for when `recv` has filled what it was given
 
 
@@ -75,7 +74,6 @@ class Dispatcher:
         self.deadlines = Deadlines(self.timers, self._look_at_deadline)
         self._handler = self.dispatch  # made once: a bound method is an object of 64 bytes
         self.memory = MemoryBudget(self.counters, reactor.limits.memory_bytes)
-        _have_malloc_keep(reactor.limits.receive_bytes)
 
     # Coming in.
 
@@ -262,6 +260,8 @@ class Dispatcher:
         emptied = True
         if connection.unsent or connection.backlog is not None:
             emptied = self.send(connection)
+            if not emptied:
+                connection.check_high_mark()
         if connection.ordinary:
             connection.attended = False
         else:
@@ -432,14 +432,3 @@ class Dispatcher:
     def connections(self) -> list[Connection]:
         """All that are registered: everything but what has ended and waits for `reap`."""
         return [source for _, source in self.poller.handlers.values() if isinstance(source, Connection)]
-
-
-def _have_malloc_keep(size: int) -> None:
-    """Have the allocator keep blocks of `size` bytes for itself, rather than map and unmap each.
-
-    Beyond 128 KiB glibc asks the kernel for a mapping of its own, of which each page is then a fault: that makes a
-    large `recv` four times as dear. Once a mapped block was freed, blocks of its size count as something that comes
-    again (mallopt(3), M_MMAP_THRESHOLD); a block twice as large makes sure of headers and rounding. Other allocators
-    are not troubled by it.
-    """
-    bytes(min(2 * size, MALLOC_KEEPS_BYTES))  # zeroed memory that nobody looks at is not even there

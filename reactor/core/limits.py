@@ -59,7 +59,7 @@ class Limits:
         16, 1, 65535, "accepts in a turn, at most", "Netty takes 16 (maxMessagesPerRead)"
     )
     receive_bytes: int = _count(
-        256 * KIB, 1, GIB, "read before others get a turn", "asyncio 256 KiB; libuv 64 KiB"
+        120 * KIB, 1, GIB, "read before others get a turn", "asyncio 256 KiB; libuv 64 KiB"
     )
     send_bytes: int = _count(
         256 * KIB, 1, GIB, "sent before others get a turn", "Redis NET_MAX_WRITES_PER_EVENT 64 KiB"

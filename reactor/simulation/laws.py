@@ -112,6 +112,7 @@ def check_settled(witness: Witness, watched: int) -> None:
             "wants" if reads else "wants no", "on" if watched & 1 else "off")  # fmt: skip
     require(bool(watched & 4) == (waiting > 0), 1, "{} bytes of {} wait and WRITE is {}", waiting, connection,
             "on" if watched & 4 else "off")  # fmt: skip
+    witness.check_paused()
     require(not witness.paused or waiting > witness.low, 4, "{} is paused with {} bytes waiting and a low mark of {}",
             connection, waiting, witness.low)  # fmt: skip
     if (witness.asked_eof or witness.asked_close) and not waiting:

@@ -73,7 +73,8 @@ class WatchedConnection(Connection):
             require(self.state.name == "CLOSED", 6, "{} keeps {} bytes and more, and {} are allowed", self,
                     witness.waiting(), hard)  # fmt: skip
             return
-        if not witness.waiting():
+        witness.alone = not witness.waiting()
+        if witness.alone:
             witness.waits_since = self.reactor.world.loop_time  # type: ignore[attr-defined]
             witness.wrote_in = witness.world.phase_number
         witness.accepted += data
@@ -144,7 +145,7 @@ class Witness(Protocol):
         "world", "program", "connection", "endpoint", "accepted", "delivered", "life", "paused", "state", "since",
         "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised",
         "end_read", "errors", "deadlines_before", "waits_since", "high", "low", "reading_paused", "frames", "end_due",
-        "wrote_in", "ended_in", "asked_in", "late",
+        "wrote_in", "ended_in", "asked_in", "late", "alone",
     )  # fmt: skip
 
     connection: WatchedConnection
@@ -164,6 +165,7 @@ class Witness(Protocol):
         self.progress_at = NEVER
         self.waits_since = NEVER  # when output was written and none was waiting
         self.stalled = False  # the last send left something
+        self.alone = False  # what waits is one write, and the kernel was not offered it yet
         self.asked_close = self.asked_abort = self.asked_eof = False
         self.finished = False  # closed for a reason that comes with an error
         self.raised = False
@@ -193,8 +195,11 @@ class Witness(Protocol):
         return frames + (waiting if self.wrote_in != phase else 0), frames + waiting
 
     def check_paused(self) -> None:
-        """Law 4: whoever has more output waiting than the high mark was asked to pause."""
-        if self.state in WRITING and self.waiting() > self.high:
+        """Law 4: whoever has more output waiting than the high mark was asked to pause.
+
+        One write alone does not wait before the kernel was offered it.
+        """
+        if self.state in WRITING and self.waiting() > self.high and not self.alone:
             require(self.paused, 4, "{} bytes of {} wait, the high mark is {}, and it was not paused",
                     self.waiting(), self.connection, self.high)  # fmt: skip
 
@@ -242,7 +247,7 @@ class Witness(Protocol):
     def pause_writing(self) -> None:
         require(self.life in ("made", "eof") and not self.paused, 4, "pause_writing in the life {!r}, paused: {}",
                 self.life, self.paused)  # fmt: skip
-        if self.waiting() <= self.high:
+        if self.waiting() <= self.high or self.alone:
             require(self.world.memory.is_short(), 4, "{} was paused with {} bytes waiting and a high mark of {}",
                     self.connection, self.waiting(), self.high)  # fmt: skip
             self.asked_in = self.world.phase_number
@@ -289,6 +294,7 @@ class Witness(Protocol):
         if count or not self.stalled:
             self.progress_at = self.world.loop_time
         self.stalled = self.waiting() > 0
+        self.alone = False
 
     def was_read(self, data: bytes) -> None:
         """`recv` gave data, or the end."""

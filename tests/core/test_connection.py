@@ -210,10 +210,17 @@ def test_pause_writing_comes_only_strictly_above_the_high_mark(state, ordinary):
 
 
 @in_every_writing_state
-def test_the_first_chunk_alone_can_be_over_the_mark(state, ordinary):
+def test_a_first_chunk_over_the_mark_is_judged_by_what_the_kernel_leaves_of_it(state, ordinary):
     connection = make_writing(state, ordinary, marks(10, 5))
-    connection.write(b"12345678901")
-    assert connection.protocol.calls == [("pause_writing",)]
+    connection.write(b"123456789012")
+    connection.check_high_mark()
+    assert connection.protocol.calls == [], "it was not offered yet"
+    for taken, calls in ((1, [("pause_writing",)]), (2, [])):
+        connection = make_writing(state, ordinary, marks(10, 5))
+        connection.write(b"123456789012")
+        connection.sent(taken)
+        connection.check_high_mark()
+        assert connection.protocol.calls == calls
 
 
 @in_every_writing_state
@@ -226,16 +233,16 @@ def test_pause_writing_comes_once_however_much_is_written(state, ordinary):
 
 def test_pause_writing_can_write_more_without_recursion():
     connection = make_connection(limits=marks(2, 1), pause_writing=lambda recorder: recorder.connection.write(b"more"))
-    connection.write(b"some ")
+    connection.writelines([b"so", b"me "])
     assert connection.protocol.calls == [("pause_writing",)]
     assert output(connection) == b"some more"
 
 
 def test_what_two_connections_write_to_each_other_in_pause_writing_stays_in_order():
     first, second = make_connection(limits=marks(0, 0)), make_connection(limits=marks(0, 0))
-    first.protocol.reactions["pause_writing"] = lambda _: second.write(b"from the first")
+    first.protocol.reactions["pause_writing"] = lambda _: second.writelines([b"from ", b"the first"])
     second.protocol.reactions["pause_writing"] = lambda _: first.write(b" from the second")
-    first.write(b"begin")
+    first.writelines([b"be", b"gin"])
     assert output(first) == b"begin from the second"
     assert output(second) == b"from the first"
 
@@ -243,7 +250,7 @@ def test_what_two_connections_write_to_each_other_in_pause_writing_stays_in_orde
 @pytest.mark.parametrize("end", ["close", "abort", "write_eof"])
 def test_pause_writing_can_end_the_connection(end):
     connection = make_connection(limits=marks(2, 1), pause_writing=lambda recorder: getattr(recorder.connection, end)())
-    connection.write(b"some")
+    connection.writelines([b"so", b"me"])
     assert not connection.state.writes
 
 
@@ -252,21 +259,20 @@ def test_an_exception_in_pause_writing_ends_that_connection_and_not_the_one_who_
         raise LookupError("on purpose")
 
     connection = make_connection(limits=marks(2, 1), pause_writing=broken)
-    connection.write(b"some")
+    connection.writelines([b"so", b"me"])
     assert (connection.state, connection.close_reason) == (CLOSED, CloseReason.HANDLER_ERROR)
     assert isinstance(connection.error, LookupError)
     (record,) = caplog.records
     assert "pause_writing" in record.getMessage() and record.exc_info[0] is LookupError
 
 
-@pytest.mark.parametrize("pieces", [[b"some"], [b"s", b"ome"]], ids=["one chunk", "two chunks"])
-def test_what_was_written_is_sent_even_when_pause_writing_leaves_the_loop(pieces):
+def test_what_was_written_is_sent_even_when_pause_writing_leaves_the_loop():
     def leave(_recorder):
         raise SystemExit
 
     connection = make_connection(limits=marks(2, 1), pause_writing=leave)
     with pytest.raises(SystemExit):
-        connection.writelines(pieces)
+        connection.writelines([b"s", b"ome"])
     assert connection in connection.attention
     assert connection.state is OPEN and connection.writing_paused
 
@@ -305,14 +311,18 @@ def test_a_high_mark_of_zero_pauses_whenever_anything_waits():
     connection = make_connection()
     connection.set_write_buffer_limits(high=0)
     connection.write(b"")
+    connection.sent(0)
+    connection.check_high_mark()
     assert connection.protocol.calls == []
     connection.write(b"1")
+    connection.sent(0)
+    connection.check_high_mark()
     assert connection.protocol.calls == [("pause_writing",)]
 
 
 def test_a_high_mark_that_is_lowered_below_what_waits_pauses():
     connection = make_connection()
-    connection.write(b"1234567890")
+    connection.writelines([b"12345", b"67890"])
     connection.set_write_buffer_limits(high=10)
     assert connection.protocol.calls == []
     connection.set_write_buffer_limits(high=9)
@@ -324,6 +334,7 @@ def test_a_high_mark_that_is_lowered_below_what_waits_pauses():
 def test_marks_can_be_set_in_every_state_and_pause_nobody_who_cannot_write(state):
     connection = make_connection(state)
     connection.unsent = b"waiting"
+    connection.sent(0)
     connection.set_write_buffer_limits(high=0)
     assert connection.protocol.calls == ([("pause_writing",)] if state in WRITING else [])
 

@@ -229,7 +229,7 @@ def test_the_protocol_can_hand_over():
     first, second = connection.get_protocol(), make_connection().protocol
     connection.set_protocol(second)
     assert connection.get_protocol() is second
-    connection.write(b"some")
+    connection.writelines([b"so", b"me"])
     assert first.calls == []
     assert second.calls == [("pause_writing",)]
 

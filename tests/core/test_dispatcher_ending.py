@@ -225,7 +225,7 @@ def test_a_connection_can_be_ended_from_every_callback_and_ends_once(stub, how, 
         if whose == "its own, twice":
             recorder.connection.abort()
 
-    reactions = {"data_received": write(b"x"), callback: end}
+    reactions = {"data_received": write(b"x", b"y"), callback: end}
     connection = stubbed(
         stub,
         receives=[b"x", b""],
@@ -250,7 +250,7 @@ def test_a_connection_can_be_ended_from_every_callback_and_ends_once(stub, how, 
 def test_an_exception_in_a_callback_ends_its_connection_with_one_log_line(stub, callback, caplog):
     other = stubbed(stub)
     connection = stubbed(stub, receives=[b"data", b""], limits=Limits(output_high_bytes=0, output_low_bytes=0),
-                         **{"data_received": write(b"x"), callback: break_down})  # fmt: skip
+                         **{"data_received": write(b"x", b"y"), callback: break_down})  # fmt: skip
     for _ in range(2):
         if connection.state is not State.LOST:
             readable(stub, connection)
@@ -297,6 +297,24 @@ def test_after_system_exit_from_eof_received_the_connection_closes_as_it_would_h
         readable(stub, connection)
     stub.finish()
     assert ended(connection) is CloseReason.PEER_CLOSED
+
+
+@pytest.mark.parametrize("event", ["its own event", "flush"])
+def test_after_system_exit_from_pause_writing_the_connection_is_settled_on(stub, event):
+    connection = stubbed(stub, receives=[b"?"], sends=[50_000, BlockingIOError(), BlockingIOError()],
+                         data_received=write(b"x" * 200_000), pause_writing=leave)  # fmt: skip
+    with pytest.raises(SystemExit):
+        if event == "flush":
+            connection.write(b"x" * 200_000)
+            stub.dispatcher.flush()
+        else:
+            stub.dispatcher.dispatch(connection, READABLE)
+    stub.finish()
+    for _ in range(2):
+        assert stub.poller.watched[connection.fd] & WRITABLE or not connection.has_output()
+        stub.dispatcher.dispatch(connection, WRITABLE)
+    assert b"".join(connection.socket.sent) == b"x" * 200_000
+    assert connection.protocol.names[-1] == "resume_writing"
 
 
 @pytest.mark.parametrize("event", ["its own event", "flush"])

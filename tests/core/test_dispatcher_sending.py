@@ -99,6 +99,47 @@ def test_sending_has_a_budget_so_that_a_fast_reader_starves_nobody(stub):
 # The marks.
 
 
+@pytest.mark.parametrize("how", ["its own event", "flush"])
+@pytest.mark.parametrize("taken, paused", [(1000, False), (900, False), (899, True), (0, True)])
+def test_a_large_reply_is_paused_for_by_what_the_kernel_leaves_of_it(stub, how, taken, paused):
+    limits = Limits(output_high_bytes=100, output_low_bytes=0)
+    sends = [taken, BlockingIOError(), BlockingIOError()]
+    connection = stubbed(stub, receives=[b"?"], sends=sends, limits=limits, data_received=write(b"x" * 1000))
+    if how == "flush":
+        connection.write(b"x" * 1000)
+        stub.dispatcher.flush()
+    else:
+        stub.dispatcher.dispatch(connection, READABLE)
+    assert ("pause_writing" in connection.protocol.names) == paused
+    assert connection.get_write_buffer_size() == 1000 - taken
+    assert bool(stub.poller.watched[connection.fd] & WRITABLE) == (taken < 1000)
+
+
+def test_what_follows_a_first_chunk_is_judged_inside_the_write(stub):
+    connection = stubbed(stub, limits=Limits(output_high_bytes=100, output_low_bytes=0))
+    connection.write(b"x" * 100)
+    connection.write(b"y")
+    assert connection.protocol.names[1:] == ["pause_writing"], "else a loop of writes would never be paused"
+
+
+@pytest.mark.parametrize("end", ["close", "write_eof"])
+def test_who_has_said_its_last_is_not_asked_to_pause(stub, end):
+    connection = stubbed(stub, sends=[BlockingIOError()], limits=Limits(output_high_bytes=0, output_low_bytes=0))
+    connection.write(b"last")
+    getattr(connection, end)()
+    stub.dispatcher.flush()
+    assert connection.protocol.names[1:] == []
+
+
+def test_pause_writing_can_abort_while_the_kernel_takes_part_after_part(stub):
+    limits = Limits(output_high_bytes=100, output_low_bytes=0, send_bytes=1000)
+    connection = stubbed(stub, sends=[0], limits=limits, pause_writing=lambda recorder: recorder.connection.abort())
+    connection.write(b"x" * 1000)
+    stub.finish()
+    assert connection.socket.sent == [b""]
+    assert ended(connection) is CloseReason.ABORTED
+
+
 def test_resume_writing_comes_at_the_low_mark_and_not_before(stub):
     limits = Limits(output_high_bytes=100, output_low_bytes=50)
     connection = stubbed(stub, sends=[0, 50, 1], limits=limits)
@@ -136,9 +177,9 @@ def test_a_low_mark_of_zero_resumes_when_all_is_sent(stub):
 
 def test_what_resume_writing_writes_has_its_turn_after_the_others(stub):
     limits = Limits(output_high_bytes=0, output_low_bytes=0)
-    endless = stubbed(stub, limits=limits, resume_writing=write(b"more"))
+    endless = stubbed(stub, limits=limits, resume_writing=write(b"mo", b"re"))
     other = stubbed(stub)
-    endless.write(b"first")
+    endless.writelines([b"fi", b"rst"])
     other.write(b"other")
     stub.dispatcher.flush()
     assert endless.socket.sent == [b"first"]
@@ -149,8 +190,8 @@ def test_what_resume_writing_writes_has_its_turn_after_the_others(stub):
 
 def test_a_protocol_that_always_has_more_to_say_gets_no_more_turns_the_longer_it_speaks(stub):
     limits = Limits(output_high_bytes=0, output_low_bytes=0)
-    connection = stubbed(stub, receives=[b"x"] * 100, limits=limits, resume_writing=write(b"more"))
-    connection.write(b"first")
+    connection = stubbed(stub, receives=[b"x"] * 100, limits=limits, resume_writing=write(b"mo", b"re"))
+    connection.writelines([b"fi", b"rst"])
     for _ in range(50):
         sent = len(connection.socket.sent)
         readable(stub, connection)

@@ -159,7 +159,7 @@ def test_a_connection_that_the_parent_closes_is_closed_though_a_child_lives(reac
         theirs.sendall(b"x")
         turn_until(reactor, lambda: protocol.received, "the data")
         connection.set_write_buffer_limits(high=0)
-        connection.write(b"reply")
+        connection.writelines([b"re", b"ply"])
         turn_until_idle(reactor)
         theirs.shutdown(socket.SHUT_WR)
         turn_until(reactor, lambda: protocol.lost, "the end")
@@ -208,7 +208,7 @@ def test_a_child_that_returns_into_the_loop_gets_no_further(reactor, callback):
             other.sendall(b"x")  # in the same batch
             if callback in ("pause_writing", "resume_writing"):
                 connection.set_write_buffer_limits(high=0)
-                connection.write(b"reply")
+                connection.writelines([b"re", b"ply"])
             elif callback != "data_received":
                 theirs.shutdown(socket.SHUT_WR)
 
@@ -265,7 +265,7 @@ def test_system_exit_from_a_callback_leaves_the_childs_loop_as_it_is(reactor, ca
         theirs.sendall(b"x")
         theirs.shutdown(socket.SHUT_WR)
         connection.set_write_buffer_limits(high=0)
-        connection.write(b"reply")
+        connection.writelines([b"re", b"ply"])
         reactor.call_later(0.05, reactor.stop)
 
     with theirs:

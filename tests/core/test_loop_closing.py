@@ -61,7 +61,7 @@ def test_the_reactor_can_be_closed_from_every_callback_and_nobody_is_told_inside
     ours, theirs = socket.socketpair()
     other_ours, other_theirs = socket.socketpair()
     other = Recorder()
-    protocol = Recorder(**{"data_received": lambda recorder, data: recorder.connection.write(b"x"), callback: close})
+    protocol = Recorder(**{"data_received": rig.write(b"x", b"y"), callback: close})
     with theirs, other_theirs:
         adopt(reactor, other_ours, other)
         reactor.call_soon(adopt, reactor, ours, protocol)

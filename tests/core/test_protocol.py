@@ -92,7 +92,7 @@ def test_pause_and_resume_alternate_even_when_every_resume_writes_too_much():
 
     def write_again(recorder):
         if next(rounds, None) is not None:
-            recorder.connection.write(b"x" * 100_000)
+            recorder.connection.writelines([b"x" * 50_000] * 2)
 
     protocol = Recorder(resume_writing=write_again)
     connection = adopt(reactor, StubSocket(), protocol)

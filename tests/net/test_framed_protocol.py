@@ -178,6 +178,7 @@ def test_a_program_cannot_resume_while_its_output_is_paused(serve):
     served = serve()
     served.turn()
     served.connection.write(MUCH)
+    served.turn()
     served.hear(b"a\n")
     served.protocol.resume_frames()
     served.turn()
