@@ -216,6 +216,10 @@ class StubReactor:
         self.timers.now = self.timers.clock()
         self.timers.run_due()
 
+    def happens(self, connection: Connection, events: int) -> None:
+        """A batch of one event at `connection`."""
+        self.dispatcher.dispatch([(connection.fd, events)])
+
     def finish(self) -> None:
         """The end of an iteration: all that is owed is done."""
         self.dispatcher.flush()
@@ -273,7 +277,7 @@ def stubbed(
 
 def readable(stub: StubReactor, connection: Connection) -> None:
     """As the loop: an event, and then all that is owed."""
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     stub.finish()
 
 

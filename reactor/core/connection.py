@@ -68,7 +68,7 @@ class Connection:
         "protocol",  # whom to tell
         "state",  # where in its life; moved by `set_state` alone
         "peername",  # the peer's address as `accept` or `connect` had it
-        "ordinary",  # open and reading, nothing waits, nothing was changed: what nearly all are nearly always
+        "ordinary",  # READABLE, the event to expect, if it is open and reading and nothing was changed; else 0
         "receive_bytes",  # how much to ask the kernel for: little, until it fills that
         "unsent",  # the only chunk written since the last send: kept as it is, not copied
         "backlog",  # an OutputBuffer once there is more than that, or the kernel was full; else None
@@ -110,7 +110,7 @@ class Connection:
         self.protocol: Protocol = None  # type: ignore[assignment]  # given before the state is OPEN
         self.state: State = NEW
         self.peername = peername
-        self.ordinary = False
+        self.ordinary = 0
         self.unsent = b""
         self.backlog: OutputBuffer | None = None
         self.limits = limits
@@ -375,7 +375,7 @@ class Connection:
 
     def touch(self) -> None:
         """Something has changed beyond plain output: have the state, the interest and the deadline looked at."""
-        self.ordinary = False
+        self.ordinary = 0
         if not self.attended:
             self.ask_for_attention()
 
@@ -414,7 +414,7 @@ class Connection:
         self.check_high_mark()
 
     def _start_backlog(self) -> None:
-        self.ordinary = False
+        self.ordinary = 0
         self.backlog = OutputBuffer()
         self.backlog.append(self.unsent)
         self.reactor.counters.buffered_bytes += len(self.unsent)

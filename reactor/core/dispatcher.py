@@ -69,10 +69,10 @@ class Dispatcher:
         # counters, and this is done for every message: `tally` adds them up, once a batch.
         self.received: list[int] = []
         self.sent: list[int] = []
+        self.connections: dict[int, Connection] = {}  # by descriptor: all but what has ended and waits for `reap`
         self.attention: deque[Connection] = deque()  # touched outside their own callback: to be settled
         self.doomed: deque[Connection] = deque()  # CLOSED: to be reaped
         self.deadlines = Deadlines(self.timers, self._look_at_deadline)
-        self._handler = self.dispatch  # made once: a bound method is an object of 64 bytes
         self.memory = MemoryBudget(self.counters, reactor.limits.memory_bytes)
 
     # Coming in.
@@ -92,7 +92,7 @@ class Dispatcher:
         sock.setblocking(False)
         connection = Connection(sock, peername, limits, self.reactor, self.attention)
         connection.admitted_from = admitted_from
-        self.poller.register(connection.fd, 0, self._handler, connection)
+        self.connections[connection.fd] = connection
         connection.attended = True
         try:
             self._introduce(connection, factory)
@@ -117,51 +117,61 @@ class Dispatcher:
 
     # Reading.
 
-    def dispatch(self, connection: Connection, events: int) -> None:
-        """Something happened at a connection: read, tell its protocol, and settle what came of it.
+    def dispatch(self, events: list[tuple[int, int]]) -> None:
+        """Go through a batch of what happened: read, tell each connection's protocol, and settle what came of it.
 
-        The ordinary event of an ordinary connection is written out here in one piece, down to the send: every message
-        takes this path, and a function call saved on it is worth 3 % of an echo. Whatever is not ordinary leaves it
-        where that shows. It reads once, and sends once: a firehose must not starve the others (R1), and what is not
-        read now is reported again.
+        The ordinary event of an ordinary connection is written out here in one piece, from the look-up down to the
+        send: every message takes this path, and a function call saved on it is worth 3 % of an echo. Whatever is not
+        ordinary leaves it where that shows. It reads once, and sends once: a firehose must not starve the others (R1),
+        and what is not read now is reported again.
         """
-        connection.attended = True  # what its own callbacks ask for is settled below, without the queue
+        connections, received, sent, now = self.connections, self.received, self.sent, self.timers.now
         try:
-            if events != READABLE or not connection.ordinary:
-                self._dispatch_rare(connection, events)
-                return
-            asked = connection.receive_bytes
-            try:
-                data = connection.socket.recv(asked)
-            except OSError as exc:
-                self._fail(connection, exc)
-                return
-            count = len(data)
-            if count == asked or not count:
-                self._take(connection, data)
-            else:
-                connection.heard_at = self.timers.now
-                self.received.append(count)
+            for fd, happened in events:
                 try:
-                    connection.protocol.data_received(data)
-                except Exception as exc:
-                    connection.fail("data_received", exc)
-            output = connection.unsent
-            if output and connection.ordinary:
+                    connection = connections[fd]
+                except KeyError:  # a listener or the like; or it was retired earlier in this batch (E7)
+                    self.poller.tell(fd, happened)
+                    continue
+                connection.attended = True  # what its own callbacks ask for is settled below, without the queue
                 try:
-                    count = connection.socket.send(output)
-                except OSError as exc:
-                    self._fail(connection, exc)
-                    return
-                self.sent.append(count)
-                if count == len(output):
-                    connection.unsent = b""
-                    connection.attended = False
-                else:
-                    connection.sent(count)
-        finally:  # also when a callback raises SystemExit: whoever runs the loop again finds all in order
-            if connection.attended:
-                self.settle(connection)
+                    if happened != connection.ordinary:
+                        self._dispatch_rare(connection, happened)
+                        continue
+                    asked = connection.receive_bytes
+                    try:
+                        data = connection.socket.recv(asked)
+                    except OSError as exc:
+                        self._fail(connection, exc)
+                        continue
+                    count = len(data)
+                    if count == asked or not count:
+                        self._take(connection, data)
+                    else:
+                        connection.heard_at = now
+                        received.append(count)
+                        try:
+                            connection.protocol.data_received(data)
+                        except Exception as exc:
+                            connection.fail("data_received", exc)
+                    output = connection.unsent
+                    if output and connection.ordinary:
+                        try:
+                            count = connection.socket.send(output)
+                        except OSError as exc:
+                            self._fail(connection, exc)
+                            continue
+                        sent.append(count)
+                        if count == len(output):
+                            connection.unsent = b""
+                            connection.attended = False
+                        else:
+                            connection.sent(count)
+                finally:  # also when a callback raises SystemExit: whoever runs the loop again finds all in order
+                    if connection.attended:
+                        self.settle(connection)
+        finally:
+            self.tally()
 
     def _dispatch_rare(self, connection: Connection, events: int) -> None:
         """An event that is not just input, or at a connection that is paused, ending, or waiting to send."""
@@ -322,7 +332,8 @@ class Dispatcher:
             connection.settled_state = connection.state
             connection.since = self.timers.now
         self.deadlines.arm(connection, next_look(connection, self.timers.now))
-        connection.ordinary = connection.state is OPEN and wanted == READABLE | BROKEN
+        if connection.state is OPEN and wanted == READABLE | BROKEN:
+            connection.ordinary = READABLE
 
     def _check_low_mark(self, connection: Connection) -> None:
         if connection.state is CLOSED or connection.state is LOST:
@@ -346,7 +357,7 @@ class Dispatcher:
             connection = self.attention.popleft()
             connection.queued = False
             self.settle(connection)
-        self.memory.enforce(self.connections, self.settle)
+        self.memory.enforce(self.connections.values(), self.settle)
 
     # Ending.
 
@@ -389,7 +400,9 @@ class Dispatcher:
 
     def _retire(self, connection: Connection) -> None:
         """It is over. Off the kernel's list at once, so that nothing stale can reach it; the rest in `reap`."""
-        self.poller.unregister(connection.fd, connection.interest)
+        del self.connections[connection.fd]
+        if connection.interest:
+            self.poller.modify(connection.fd, connection.interest, 0)
         connection.fd, connection.interest = -1, 0
         self.deadlines.disarm(connection)
         if connection.has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR):
@@ -428,7 +441,3 @@ class Dispatcher:
             self.admission.leave(connection.admitted_from)
         connection.socket.close()
         logger.debug("%s: %s%s", connection, reason.value, f" ({connection.error})" if connection.error else "")
-
-    def connections(self) -> list[Connection]:
-        """All that are registered: everything but what has ended and waits for `reap`."""
-        return [source for _, source in self.poller.handlers.values() if isinstance(source, Connection)]

@@ -159,20 +159,12 @@ class Reactor:
         )
 
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
-        poller = self.poller
-        handlers = poller.handlers
-        poller.in_batch = True
+        self.poller.in_batch = True
         self.acceptor.ready = len(events)
         try:
-            for fd, happened in events:
-                try:
-                    handler, source = handlers[fd]
-                except KeyError:
-                    continue  # unregistered earlier in this batch: the event is stale (E7)
-                handler(source, happened)
+            self.dispatcher.dispatch(events)
         finally:
-            self.dispatcher.tally()
-            poller.end_batch()
+            self.poller.end_batch()
 
     # Running it.
 
@@ -304,7 +296,7 @@ class Reactor:
 
     def _end_connections(self) -> None:
         leaving: BaseException | None = None
-        while (connections := self.dispatcher.connections()) or self.dispatcher.doomed:
+        while (connections := list(self.dispatcher.connections.values())) or self.dispatcher.doomed:
             for connection in connections:
                 connection.end(CloseReason.SHUTDOWN, None)
                 self.dispatcher.settle(connection)
@@ -319,10 +311,13 @@ class Reactor:
         """In a child made by fork: give up the copies of the parent's descriptors, and refuse all use (L5)."""
         self._closed = True
         self._signals.close()
-        for connection in self.dispatcher.connections():
+        sources = [source for _, source in self.poller.handlers.values()]
+        for connection in self.dispatcher.connections.values():
             connection.fd = -1  # not registered any more, so whatever touches it leaves the poller alone
-        for source in (*(source for _, source in self.poller.handlers.values()), *self.dispatcher.doomed):
+            sources.append(connection)
+        for source in (*sources, *self.dispatcher.doomed):
             source.socket.close()
+        self.dispatcher.connections.clear()
         self.timers.clear()
         self._ready.clear()
         self._foreign.clear()

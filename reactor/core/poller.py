@@ -3,7 +3,7 @@
 `selectors.DefaultSelector` picks the best demultiplexer of the platform: epoll on Linux, kqueue on the BSDs
 and macOS, poll or select elsewhere. A `Poller` wraps it and adds what a reactor needs on top:
 
-- a table from file descriptor to handler, so that an event costs one dictionary look-up;
+- a table from file descriptor to handler, for all but connections, which their dispatcher looks up itself;
 - three questions that `selectors` cannot ask. It knows only readable and writable, and refuses an
   interest of neither. But a connection whose reading is paused, or whose peer has sent its FIN, is
   interested in neither and must still hear of a reset (R5, E5).
@@ -64,6 +64,12 @@ class SelectorPoller:
         """Forget `fd`, before it is closed. Events for it in the batch at hand are dropped."""
         self.handlers.pop(fd, None)
         self._watch(fd, interest, 0)
+
+    def tell(self, fd: int, events: int) -> None:
+        """Call the handler of `fd`; nobody, if it was unregistered earlier in this batch: the event is stale (E7)."""
+        if fd in self.handlers:
+            handler, source = self.handlers[fd]
+            handler(source, events)
 
     def discard(self, sock: socket.socket, fd: int, interest: int) -> None:
         """Unregister `fd` and close `sock`, whose it is; in the middle of a batch, at its end.

@@ -200,7 +200,7 @@ class Server:
             self.reactor.stop()
 
     def _connections(self) -> list[Any]:
-        return self.reactor.dispatcher.connections()
+        return list(self.reactor.dispatcher.connections.values())
 
     # On a thread of its own.
 

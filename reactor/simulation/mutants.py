@@ -209,12 +209,12 @@ MUTANTS = (
            "            self.admission.leave(connection.admitted_from)\n",
            "            pass\n"),
     # Events.
-    Mutant("a stale event is not guarded against", "core/loop.py",
-           "                except KeyError:\n                    continue",
-           "                except KeyError:\n                    raise AssertionError(fd) from None"),
-    Mutant("what has ended stays on the kernel's list", "core/poller.py",
-           "        self.handlers.pop(fd, None)\n        self._watch(fd, interest, 0)",
-           "        self.handlers.pop(fd, None)"),
+    Mutant("a stale event is not guarded against", "core/poller.py",
+           "        if fd in self.handlers:\n",
+           "        if fd not in self.handlers:\n            raise AssertionError(fd)\n        else:\n"),
+    Mutant("what has ended stays on the kernel's list", "core/dispatcher.py",
+           "            self.poller.modify(connection.fd, connection.interest, 0)\n",
+           "            pass\n"),
     Mutant("the interest is not brought into line", "core/dispatcher.py",
            "                self.poller.modify(connection.fd, connection.interest, wanted)\n",
            "                pass\n"),
@@ -310,7 +310,7 @@ MUTANTS = (
            "            if any_asked:\n",
            "            if False:\n"),
     Mutant("all buffers together have no limit", "core/dispatcher.py",
-           "        self.memory.enforce(self.connections, self.settle)\n",
+           "        self.memory.enforce(self.connections.values(), self.settle)\n",
            ""),
 )  # fmt: skip
 

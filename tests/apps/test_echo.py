@@ -21,7 +21,7 @@ def stub():
 def test_what_comes_is_sent_back_in_order(stub):
     connection = adopt(stub, StubSocket(receives=[b"one ", b"two ", b"three"]), Echo())
     for _ in range(3):
-        stub.dispatcher.dispatch(connection, READABLE)
+        stub.happens(connection, READABLE)
     assert connection.socket.sent == [b"one ", b"two ", b"three"]
 
 
@@ -33,7 +33,7 @@ def test_it_reads_no_more_from_a_peer_that_does_not_read_and_goes_on_when_it_doe
     connection = adopt(stub, StubSocket(receives=[b"x" * 50_000] * 100, sends=[0] * 100), Echo())
     for _ in range(100):
         if connection.is_reading():
-            stub.dispatcher.dispatch(connection, READABLE)
+            stub.happens(connection, READABLE)
     waiting = connection.get_write_buffer_size()
     assert LIMITS.output_high_bytes < waiting <= LIMITS.output_high_bytes + LIMITS.receive_bytes
     connection.socket.sends.clear()
@@ -41,7 +41,7 @@ def test_it_reads_no_more_from_a_peer_that_does_not_read_and_goes_on_when_it_doe
     assert not stub.poller.watched[connection.fd] & READABLE
     while connection.has_output():
         assert stub.poller.watched[connection.fd] & WRITABLE
-        stub.dispatcher.dispatch(connection, WRITABLE)
+        stub.happens(connection, WRITABLE)
     assert connection.is_reading()
     assert stub.poller.watched[connection.fd] & READABLE
 
@@ -49,7 +49,7 @@ def test_it_reads_no_more_from_a_peer_that_does_not_read_and_goes_on_when_it_doe
 def test_a_chunk_larger_than_the_mark_that_leaves_at_once_does_not_stop_it(stub):
     connection = adopt(stub, StubSocket(receives=[b"x" * 65536] * 10), Echo(), Limits(output_high_bytes=16384))
     while connection.socket.receives:
-        stub.dispatcher.dispatch(connection, READABLE)
+        stub.happens(connection, READABLE)
         stub.finish()
         assert connection.is_reading()
     assert sum(map(len, connection.socket.sent)) == 10 * 65536

@@ -114,7 +114,7 @@ def test_who_falls_silent_is_ended(stub):
     connection = stubbed(stub, receives=[b"x"] * 3)
     for _ in range(3):
         stub.pass_time(59)
-        stub.dispatcher.dispatch(connection, READABLE)
+        stub.happens(connection, READABLE)
     assert pass_until_the_end(stub, connection) == 300
     assert connection.close_reason is CloseReason.IDLE_TIMEOUT
 
@@ -125,7 +125,7 @@ def test_silence_is_noticed_in_time_even_where_the_first_byte_may_take_longer(st
     for _ in range(first_byte_after):
         stub.pass_time(1)
         stub.finish()
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     stub.finish()
     assert pass_until_the_end(stub, connection) == 10
     assert connection.close_reason is CloseReason.IDLE_TIMEOUT
@@ -133,7 +133,7 @@ def test_silence_is_noticed_in_time_even_where_the_first_byte_may_take_longer(st
 
 def test_one_who_is_only_sent_to_is_not_idle_once_it_has_spoken(stub):
     connection = stubbed(stub, receives=[b"x"])
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     for _ in range(10):
         stub.pass_time(200)
         connection.write(b"news")
@@ -145,7 +145,7 @@ def test_a_trickle_does_not_push_back_the_deadline_of_a_frame(stub):
     connection = stubbed(stub, receives=[b"x"] * 1000)
 
     def trickle():
-        stub.dispatcher.dispatch(connection, READABLE)
+        stub.happens(connection, READABLE)
         since = connection.frame_since if connection.frame_bytes else stub.timers.now
         connection.keep_input(connection.frame_bytes + 1, since)
 
@@ -155,15 +155,15 @@ def test_a_trickle_does_not_push_back_the_deadline_of_a_frame(stub):
 
 def test_who_takes_nothing_of_what_waits_is_ended_and_who_takes_a_little_is_not(stub):
     connection = stubbed(stub, receives=[b"x"], sends=[1, *[0, 1] * 3, *[0] * 1000])
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     connection.write(b"0123456789")
     stub.finish()
     for _ in range(6):
         stub.pass_time(40 / 2)
-        stub.dispatcher.dispatch(connection, WRITABLE)
+        stub.happens(connection, WRITABLE)
         stub.finish()
     assert connection.state is State.OPEN
-    retry = lambda: stub.dispatcher.dispatch(connection, WRITABLE)  # noqa: E731
+    retry = lambda: stub.happens(connection, WRITABLE)  # noqa: E731
     assert pass_until_the_end(stub, connection, feed=retry) == 50
     assert connection.close_reason is CloseReason.WRITE_STALLED
     assert connection.socket.resets
@@ -172,7 +172,7 @@ def test_who_takes_nothing_of_what_waits_is_ended_and_who_takes_a_little_is_not(
 @pytest.mark.parametrize("quiet_seconds", [0, 200])
 def test_the_wait_for_the_kernel_begins_when_it_is_first_full(stub, quiet_seconds):
     connection = stubbed(stub, receives=[b"x"], sends=[2, *[0] * 1000])
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     if quiet_seconds:
         connection.write(b"ok")
         stub.finish()
@@ -190,7 +190,7 @@ def test_after_close_a_trickle_of_progress_does_not_help(stub):
     connection.write(b"x" * 1000)
     connection.close()
     stub.finish()
-    assert pass_until_the_end(stub, connection, feed=lambda: stub.dispatcher.dispatch(connection, WRITABLE)) == 20
+    assert pass_until_the_end(stub, connection, feed=lambda: stub.happens(connection, WRITABLE)) == 20
     assert connection.close_reason is CloseReason.CLOSE_TIMEOUT
 
 
@@ -199,13 +199,13 @@ def test_lingering_ends(stub):
     connection.close()
     stub.finish()
     assert connection.state is State.LINGERING
-    assert pass_until_the_end(stub, connection, feed=lambda: stub.dispatcher.dispatch(connection, READABLE)) == 5
+    assert pass_until_the_end(stub, connection, feed=lambda: stub.happens(connection, READABLE)) == 5
     assert connection.close_reason is CloseReason.LINGER_TIMEOUT
 
 
 def test_one_whose_reading_is_paused_is_idle_too(stub):
     connection = stubbed(stub, receives=[b"x"])
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     connection.pause_reading()
     stub.finish()
     assert pass_until_the_end(stub, connection) == 300
@@ -214,7 +214,7 @@ def test_one_whose_reading_is_paused_is_idle_too(stub):
 
 def test_the_next_frame_has_its_own_time_and_one_that_its_program_holds_back_has_none(stub):
     connection = stubbed(stub, receives=[b"x"])
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     for since in (True, False, True):
         connection.keep_input(1, stub.timers.now if since else NEVER)
         stub.finish()
@@ -230,7 +230,7 @@ def test_who_is_looked_at_is_asked_for_little_again(stub):
     connection = stubbed(stub, receives=[b"x" * 10_000])
     little = connection.receive_bytes
     for _ in range(3):
-        stub.dispatcher.dispatch(connection, READABLE)
+        stub.happens(connection, READABLE)
     assert connection.receive_bytes > little
     for _ in range(3):
         stub.pass_time(59)
@@ -242,7 +242,7 @@ def test_a_message_arms_no_timer(stub):
     connection = stubbed(stub, receives=[b"x"] * 1000)
     entries = len(stub.timers._heap)
     for _ in range(1000):
-        stub.dispatcher.dispatch(connection, READABLE)
+        stub.happens(connection, READABLE)
         connection.write(b"echo")
         stub.finish()
     assert len(stub.timers._heap) == entries == 1
@@ -344,7 +344,7 @@ def test_every_number_of_seconds_that_the_limits_allow_can_be_lived_under(second
     limits = Limits(**{name: seconds for name in LIMITS.__slots__ if name.endswith("_seconds")})
     stub = StubReactor(limits)
     connection = stubbed(stub, limits=limits, receives=[b"x"], sends=[0] * 100)
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     connection.write(b"waiting")
     stub.finish()
     connection.close()

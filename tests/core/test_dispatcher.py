@@ -95,9 +95,9 @@ def test_an_error_while_reading_ends_it_with_that_error(stub, number):
 
 def test_an_error_and_input_together_are_fetched_by_reading(stub):
     connection = stubbed(stub, receives=[b"last", os_error(errno.ECONNRESET)])
-    stub.dispatcher.dispatch(connection, READABLE | WRITABLE | BROKEN | PEER_FIN)
+    stub.happens(connection, READABLE | WRITABLE | BROKEN | PEER_FIN)
     assert connection.protocol.received == b"last"
-    stub.dispatcher.dispatch(connection, BROKEN)
+    stub.happens(connection, BROKEN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET
 
@@ -137,9 +137,9 @@ def test_output_that_waits_at_the_peers_end_is_sent_first(stub):
     readable(stub, connection)
     assert connection.state is State.FLUSHING
     assert stub.poller.watched[connection.fd] == WRITABLE | BROKEN
-    stub.dispatcher.dispatch(connection, WRITABLE)
+    stub.happens(connection, WRITABLE)
     stub.finish()
-    stub.dispatcher.dispatch(connection, WRITABLE) if connection.state is State.FLUSHING else None
+    stub.happens(connection, WRITABLE) if connection.state is State.FLUSHING else None
     stub.finish()
     assert b"".join(connection.socket.sent) == b"reply late"
     assert ended(connection) is CloseReason.PEER_CLOSED
@@ -161,7 +161,7 @@ def test_when_both_sides_have_ended_it_is_over_whatever_eof_received_returns(stu
 def test_a_paused_reader_is_left_alone_and_a_resumed_one_is_not(stub):
     connection = stubbed(stub, receives=[b"data"])
     connection.pause_reading()
-    stub.dispatcher.dispatch(connection, READABLE)  # of this batch still
+    stub.happens(connection, READABLE)  # of this batch still
     stub.finish()
     assert connection.protocol.received == b""
     assert stub.poller.watched[connection.fd] == PEER_FIN | BROKEN
@@ -188,7 +188,7 @@ def test_what_another_has_aborted_in_the_same_batch_is_not_read_any_more(stub, a
 def test_a_reset_while_reading_is_paused_ends_it(stub):
     connection = paused(stub, b"unread")
     connection.socket.error = errno.ECONNRESET
-    stub.dispatcher.dispatch(connection, BROKEN | PEER_FIN)
+    stub.happens(connection, BROKEN | PEER_FIN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET
     assert connection.protocol.calls[-1][1].errno == errno.ECONNRESET
@@ -197,14 +197,14 @@ def test_a_reset_while_reading_is_paused_ends_it(stub):
 
 def test_a_fin_with_nothing_unread_is_told_to_a_paused_reader(stub):
     connection = paused(stub, b"", eof_received=lambda recorder: True)
-    stub.dispatcher.dispatch(connection, PEER_FIN)
+    stub.happens(connection, PEER_FIN)
     assert connection.protocol.names == ["connection_made", "eof_received"]
     assert stub.poller.watched[connection.fd] == BROKEN
 
 
 def test_a_fin_behind_unread_data_waits_for_its_turn_and_is_not_asked_for_again(stub):
     connection = paused(stub, b"unread", b"")
-    stub.dispatcher.dispatch(connection, PEER_FIN)
+    stub.happens(connection, PEER_FIN)
     assert connection.protocol.names == ["connection_made"]
     assert stub.poller.watched[connection.fd] == BROKEN, "it would spin"
     connection.resume_reading()
@@ -218,14 +218,14 @@ def test_a_fin_behind_unread_data_waits_for_its_turn_and_is_not_asked_for_again(
 
 def test_a_fin_whose_data_is_gone_again_is_no_end_yet(stub):
     connection = paused(stub, BlockingIOError())
-    stub.dispatcher.dispatch(connection, PEER_FIN)
+    stub.happens(connection, PEER_FIN)
     assert connection.state is State.OPEN
     assert stub.poller.watched[connection.fd] == PEER_FIN | BROKEN, "it is to be told again"
 
 
 def test_an_error_found_while_looking_ends_it(stub):
     connection = paused(stub, os_error(errno.ECONNRESET))
-    stub.dispatcher.dispatch(connection, PEER_FIN)
+    stub.happens(connection, PEER_FIN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET
 
@@ -234,7 +234,7 @@ def test_a_reset_after_the_fin_ends_it(stub):
     connection = stubbed(stub, receives=[b""], eof_received=lambda recorder: True)
     readable(stub, connection)
     connection.socket.error = errno.EPIPE
-    stub.dispatcher.dispatch(connection, BROKEN)
+    stub.happens(connection, BROKEN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET
     assert connection.protocol.calls[-1][1].errno == errno.EPIPE
@@ -243,7 +243,7 @@ def test_a_reset_after_the_fin_ends_it(stub):
 def test_a_hang_up_after_the_fin_ends_it_though_there_is_no_error(stub):
     connection = stubbed(stub, receives=[b""], eof_received=lambda recorder: True)
     readable(stub, connection)
-    stub.dispatcher.dispatch(connection, BROKEN)
+    stub.happens(connection, BROKEN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET
     assert connection.protocol.calls[-1][1].errno == errno.EPIPE
@@ -255,7 +255,7 @@ def test_a_hang_up_that_was_fetched_before_another_ended_the_connection_changes_
     connection.write_eof()
     stub.finish()
     getattr(connection, end)()  # by another's callback, in the same batch
-    stub.dispatcher.dispatch(connection, BROKEN | PEER_FIN)
+    stub.happens(connection, BROKEN | PEER_FIN)
     stub.finish()
     if connection.state is not State.LOST:
         readable(stub, connection)

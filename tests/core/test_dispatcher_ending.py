@@ -31,7 +31,7 @@ def test_close_sends_what_was_written_then_our_fin_and_waits_for_the_peers(stub)
     connection.close()
     stub.finish()
     assert (connection.state, connection.socket.shut) == (State.CLOSING, [])
-    stub.dispatcher.dispatch(connection, WRITABLE)
+    stub.happens(connection, WRITABLE)
     assert (connection.state, connection.socket.shut) == (State.LINGERING, [socket.SHUT_WR])
     assert b"".join(connection.socket.sent) == b"reply"
     readable(stub, connection)
@@ -73,7 +73,7 @@ def test_the_peers_fin_while_we_flush_ends_it_when_all_is_sent_and_is_not_told(s
     stub.finish()
     readable(stub, connection)
     assert connection.state is State.FLUSHING
-    stub.dispatcher.dispatch(connection, WRITABLE)
+    stub.happens(connection, WRITABLE)
     stub.finish()
     assert connection.socket.sent == [b"reply"]
     assert ended(connection) is CloseReason.CLOSED
@@ -129,7 +129,7 @@ def test_write_eof_waits_until_all_is_sent(stub):
     connection.write_eof()
     stub.dispatcher.flush()
     assert connection.socket.shut == []
-    stub.dispatcher.dispatch(connection, WRITABLE)
+    stub.happens(connection, WRITABLE)
     assert (connection.socket.sent, connection.socket.shut) == ([b"last"], [socket.SHUT_WR])
     assert connection.state is State.HALF_CLOSED_LOCAL
 
@@ -176,10 +176,10 @@ def test_the_socket_is_closed_in_the_last_phase_only_after_connection_lost(stub)
         data_received=call("abort"),
         connection_lost=lambda recorder, exc: seen.append(recorder.connection.socket.closed),
     )
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     assert connection.state is State.CLOSED
     assert not connection.socket.closed and not seen
-    assert stub.dispatcher.connections() == [], "nothing stale can reach it any more"
+    assert not stub.dispatcher.connections, "nothing stale can reach it any more"
     stub.dispatcher.reap()
     assert seen == [False]
     assert ended(connection) is CloseReason.ABORTED
@@ -235,7 +235,7 @@ def test_a_connection_can_be_ended_from_every_callback_and_ends_once(stub, how, 
     for _ in range(4):
         for each in (connection, other):
             if each.state not in (State.CLOSED, State.LOST):
-                stub.dispatcher.dispatch(each, READABLE)
+                stub.happens(each, READABLE)
         stub.finish()
     for each in (connection, other):
         ended(each)
@@ -284,7 +284,7 @@ def test_what_was_written_before_system_exit_is_sent(stub, callback):
     with pytest.raises(SystemExit):
         readable(stub, adopt(stub, sock, recorder))
     assert sock.sent == [b"last words"]
-    (connection,) = stub.dispatcher.connections()
+    (connection,) = stub.dispatcher.connections.values()
     recorder.reactions.clear()
     readable(stub, connection)
     assert recorder.calls[-1][0] == "data_received", "it is served on"
@@ -308,11 +308,11 @@ def test_after_system_exit_from_pause_writing_the_connection_is_settled_on(stub,
             connection.write(b"x" * 200_000)
             stub.dispatcher.flush()
         else:
-            stub.dispatcher.dispatch(connection, READABLE)
+            stub.happens(connection, READABLE)
     stub.finish()
     for _ in range(2):
         assert stub.poller.watched[connection.fd] & WRITABLE or not connection.has_output()
-        stub.dispatcher.dispatch(connection, WRITABLE)
+        stub.happens(connection, WRITABLE)
     assert b"".join(connection.socket.sent) == b"x" * 200_000
     assert connection.protocol.names[-1] == "resume_writing"
 
@@ -327,7 +327,7 @@ def test_after_system_exit_from_resume_writing_the_connection_is_settled_on(stub
         if event == "flush":
             stub.dispatcher.flush()
         else:
-            stub.dispatcher.dispatch(connection, WRITABLE)
+            stub.happens(connection, WRITABLE)
     stub.finish()
     assert connection.state is State.LINGERING
     assert b"".join(connection.socket.sent) == b"x" * 100_000

@@ -17,7 +17,7 @@ def test_what_one_callback_writes_leaves_as_one_system_call(stub):
             recorder.connection.write(piece)
 
     connection = stubbed(stub, receives=[b"x"], data_received=write_three)
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     assert connection.socket.sent == [b"one two three"]
 
 
@@ -40,7 +40,7 @@ def test_however_little_the_kernel_takes_all_arrives_in_order(stub, sends):
     turns = 0
     while connection.has_output():
         assert stub.poller.watched[connection.fd] & WRITABLE
-        stub.dispatcher.dispatch(connection, WRITABLE)
+        stub.happens(connection, WRITABLE)
         turns += 1
         assert turns < 3000
     assert b"".join(connection.socket.sent) == message
@@ -55,7 +55,7 @@ def test_a_full_kernel_is_asked_again_only_when_it_has_room(stub):
     stub.dispatcher.flush()
     assert connection.socket.sent == []
     assert stub.poller.watched[connection.fd] == READABLE | WRITABLE | BROKEN
-    stub.dispatcher.dispatch(connection, WRITABLE)
+    stub.happens(connection, WRITABLE)
     assert connection.socket.sent == [b"data"]
     assert stub.poller.watched[connection.fd] == READABLE | BROKEN
 
@@ -73,7 +73,7 @@ def test_an_error_while_sending_ends_it_with_that_error(stub, number):
 def test_ten_thousand_writes_after_the_reset_raise_nothing_and_log_once(stub, caplog):
     caplog.set_level("INFO")
     connection = stubbed(stub, receives=[os_error(errno.ECONNRESET)])
-    stub.dispatcher.dispatch(connection, READABLE)
+    stub.happens(connection, READABLE)
     for _ in range(10_000):
         connection.write(b"late")
     stub.finish()
@@ -92,7 +92,7 @@ def test_sending_has_a_budget_so_that_a_fast_reader_starves_nobody(stub):
     assert 100_000 <= sent < 200_000
     assert stub.poller.watched[connection.fd] & WRITABLE
     while connection.has_output():
-        stub.dispatcher.dispatch(connection, WRITABLE)
+        stub.happens(connection, WRITABLE)
     assert sum(map(len, connection.socket.sent)) == 1_000_000
 
 
@@ -109,7 +109,7 @@ def test_a_large_reply_is_paused_for_by_what_the_kernel_leaves_of_it(stub, how, 
         connection.write(b"x" * 1000)
         stub.dispatcher.flush()
     else:
-        stub.dispatcher.dispatch(connection, READABLE)
+        stub.happens(connection, READABLE)
     assert ("pause_writing" in connection.protocol.names) == paused
     assert connection.get_write_buffer_size() == 1000 - taken
     assert bool(stub.poller.watched[connection.fd] & WRITABLE) == (taken < 1000)
@@ -146,10 +146,10 @@ def test_resume_writing_comes_at_the_low_mark_and_not_before(stub):
     connection.write(b"x" * 101)
     stub.dispatcher.flush()
     assert connection.protocol.names[1:] == ["pause_writing"]
-    stub.dispatcher.dispatch(connection, WRITABLE)
+    stub.happens(connection, WRITABLE)
     assert connection.get_write_buffer_size() == 51
     assert connection.protocol.names[1:] == ["pause_writing"]
-    stub.dispatcher.dispatch(connection, WRITABLE)
+    stub.happens(connection, WRITABLE)
     assert connection.get_write_buffer_size() == 50
     assert connection.protocol.names[1:] == ["pause_writing", "resume_writing"]
 
@@ -171,7 +171,7 @@ def test_a_low_mark_of_zero_resumes_when_all_is_sent(stub):
     connection.write(b"xy")
     stub.dispatcher.flush()
     assert connection.protocol.names[1:] == ["pause_writing"]
-    stub.dispatcher.dispatch(connection, WRITABLE)
+    stub.happens(connection, WRITABLE)
     assert connection.protocol.names[1:] == ["pause_writing", "resume_writing"]
 
 
@@ -249,7 +249,7 @@ def test_who_makes_room_when_asked_is_not_ended():
     connections = [full(stub, 60), full(stub, 60)]
     stub.finish()
     connections[0].socket.sends.clear()
-    stub.dispatcher.dispatch(connections[0], WRITABLE)
+    stub.happens(connections[0], WRITABLE)
     for _ in range(3):
         stub.finish()
     assert [connection.state for connection in connections] == [State.OPEN] * 2
@@ -261,7 +261,7 @@ def test_the_next_time_there_is_too_much_there_is_a_warning_again():
     stub.finish()
     for connection in connections:
         connection.socket.sends.clear()
-        stub.dispatcher.dispatch(connection, WRITABLE)
+        stub.happens(connection, WRITABLE)
     stub.finish()
     connections = [full(stub, 60), full(stub, 60)]
     stub.finish()

@@ -56,8 +56,7 @@ def woken(poller):
     """Whether a wait would end now; what the waker has to do about it is done."""
     events = poller.poll(0)
     for fd, happened in events:
-        handler, source = poller.handlers[fd]
-        handler(source, happened)
+        poller.tell(fd, happened)
     return bool(events)
 
 
