@@ -121,6 +121,7 @@ class StubSocket:
     def __init__(self, *, receives: Any = (), sends: Any = (), accepts: Any = ()) -> None:
         self.receives, self.sends, self.accepts = deque(receives), deque(sends), deque(accepts)
         self.error = 0  # what SO_ERROR will say
+        self.recorder: Any = None  # who is told of it: see `told`
         self.sent: list[bytes] = []  # what each `send` took
         self.options: list[tuple[int, int, Any]] = []
         self.shut: list[int] = []
@@ -254,6 +255,8 @@ def adopt(
 ) -> Connection:
     """Make a connection of `sock`, as a connector would."""
     reactor.counters.connected += 1
+    if isinstance(sock, StubSocket):
+        sock.recorder = protocol
     return reactor.dispatcher.adopt(sock, "peer", lambda: protocol, limits or reactor.limits)
 
 
@@ -273,6 +276,11 @@ def stubbed(
     """A connection over a stub socket, its protocol introduced."""
     sock = StubSocket(receives=receives, sends=sends)
     return adopt(stub, sock, Recorder(**reactions), limits)
+
+
+def told(connection: Connection) -> Recorder:
+    """Who is told of a stubbed connection; it is asked when the connection itself has let go of it, too."""
+    return connection.socket.recorder
 
 
 def readable(stub: StubReactor, connection: Connection) -> None:

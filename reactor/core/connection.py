@@ -107,7 +107,7 @@ class Connection:
     ) -> None:
         self.socket = sock
         self.fd = sock.fileno()
-        self.protocol: Protocol = None  # type: ignore[assignment]  # given before the state is OPEN
+        self.protocol: Protocol = None  # type: ignore[assignment]  # from OPEN to LOST
         self.state: State = NEW
         self.peername = peername
         self.ordinary = 0
@@ -261,7 +261,7 @@ class Connection:
         self.protocol = protocol
 
     def get_protocol(self) -> Protocol:
-        """The protocol that is being told."""
+        """The protocol that is being told; None once it has heard of the end."""
         return self.protocol
 
     # What the dispatcher asks.

@@ -198,8 +198,8 @@ MUTANTS = (
            "        connection.drop_buffers()\n        self.doomed",
            "        connection.socket.close()\n        connection.drop_buffers()\n        self.doomed"),
     Mutant("sockets are never closed", "core/dispatcher.py",
-           "        connection.socket.close()\n        logger",
-           "        logger"),
+           "        connection.socket.close()\n        if",
+           "        if"),
     Mutant("only one connection is reaped in a turn, and forgotten ones stay", "core/dispatcher.py",
            "        count = len(self.doomed)\n",
            "        count = min(1, len(self.doomed))\n"

@@ -35,7 +35,7 @@ class Interruption(KeyboardInterrupt):
 class Program(Protocol):
     """What they have in common."""
 
-    __slots__ = ("world", "connection", "draw", "size")
+    __slots__ = ("world", "connection", "witness", "draw", "size")
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -45,6 +45,7 @@ class Program(Protocol):
     def connection_made(self, connection: Connection) -> None:
         """Keep it, and find the source of chance that goes with the peer."""
         self.connection = connection
+        self.witness: Any = connection.protocol
         self.draw = random.Random(self.world.scenario.seed * 1009 + connection.peername[1]).random
 
     def pick(self, low: int, high: int) -> int:
@@ -53,7 +54,7 @@ class Program(Protocol):
 
     def data(self, size: int) -> bytes:
         """`size` bytes to write, which go on where the last ones ended."""
-        return bytes(pattern(len(self.connection.protocol.accepted) * 13 + self.connection.peername[1], size))  # type: ignore[attr-defined]
+        return bytes(pattern(len(self.witness.accepted) * 13 + self.connection.peername[1], size))
 
     def others(self) -> list[Connection]:
         """The connections of everyone else."""

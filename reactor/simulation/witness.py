@@ -86,7 +86,9 @@ class WatchedConnection(Connection):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Work the marks out from what is promised, before the core does."""
         witness = self.protocol
-        assert isinstance(witness, Witness)
+        if not isinstance(witness, Witness):  # it was lost before
+            super().set_write_buffer_limits(high, low)
+            return
         default = witness.world.limits.output_high_bytes if low is None else low * 4
         witness.high = default if high is None else high
         witness.low = witness.high // 4 if low is None else low

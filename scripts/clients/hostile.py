@@ -124,30 +124,44 @@ class Hostile(Protocol):
 class Flood(Hostile):
     """Writes up to `most` bytes, as fast as the server takes them; reads what comes back, or never does."""
 
-    __slots__ = ("reads", "left")
+    __slots__ = ("reads", "left", "paused")
 
     def __init__(self, crowd: Crowd, tally: Tally, *, reads: bool, most: float) -> None:
         super().__init__(crowd, tally)
         self.reads = reads
         self.left = most
+        self.paused = False
 
     def connection_made(self, connection: Connection) -> None:
-        # Writing is then resumed whenever the kernel has taken a piece, whole: one piece a turn of the loop, and
-        # the honest clients have theirs.
-        connection.set_write_buffer_limits(high=0)
+        connection.set_write_buffer_limits(high=0)  # paused is then whoever has anything left of a piece
         if not self.reads:
             connection.pause_reading()
         super().connection_made(connection)
         self._write_piece()
 
+    def pause_writing(self) -> None:
+        self.paused = True
+
     def resume_writing(self) -> None:
-        self.tally.bytes_sent += PIECE_BYTES
-        self._write_piece()
+        self.paused = False
+        self._go_on()
 
     def _write_piece(self) -> None:
         if self.left > 0 and not self.over:
             self.left -= PIECE_BYTES
             self.connection.write(self.crowd.piece)
+            self.crowd.reactor.call_soon(self._look)  # one piece a turn of the loop: the honest clients have theirs
+
+    def _look(self) -> None:
+        if self.connection.get_write_buffer_size() == 0:
+            self._go_on()
+        elif not self.paused:  # the kernel was not offered it yet
+            self.crowd.reactor.call_soon(self._look)
+
+    def _go_on(self) -> None:
+        """The kernel has taken a piece, whole."""
+        self.tally.bytes_sent += PIECE_BYTES
+        self._write_piece()
 
 
 class Slowloris(Hostile):

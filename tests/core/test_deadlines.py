@@ -8,7 +8,7 @@ from reactor import CloseReason, Limits, State
 from reactor.core.deadlines import NEVER, TICK_SECONDS, Deadlines, next_deadline
 from reactor.core.poller import READABLE, WRITABLE
 from reactor.core.timers import Timers
-from tests.rig import FakeClock, Recorder, StubReactor, StubSocket, adopt, make_connection
+from tests.rig import FakeClock, Recorder, StubReactor, StubSocket, adopt, make_connection, told
 
 LIMITS = Limits(
     first_byte_seconds=60, idle_seconds=300, frame_seconds=30,
@@ -99,7 +99,7 @@ def pass_until_the_end(stub, connection, step=0.5, feed=lambda: None):
         feed()
         stub.pass_time(step)
         stub.finish()
-    assert isinstance(connection.protocol.calls[-1][1], TimeoutError)
+    assert isinstance(told(connection).calls[-1][1], TimeoutError)
     assert len(stub.timers) == 0
     return stub.timers.now - begin
 

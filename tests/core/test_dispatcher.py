@@ -9,7 +9,7 @@ from reactor import CloseReason, Limits, State
 from reactor.core.dispatcher import RECEIVE_GROWTH
 from reactor.core.options import send_at_once
 from reactor.core.poller import BROKEN, PEER_FIN, READABLE, WRITABLE
-from tests.rig import StubSocket, ended, os_error, paused, readable, stubbed, write
+from tests.rig import StubSocket, ended, os_error, paused, readable, stubbed, told, write
 
 RECEIVE_ERRNOS = [errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EPIPE, errno.ENOBUFS]
 
@@ -47,16 +47,16 @@ def test_what_connection_made_writes_is_sent_at_once(stub):
 def test_one_event_is_one_recv_so_that_a_firehose_starves_nobody(stub):
     connection = stubbed(stub, receives=[b"1", b"2", b"3"])
     readable(stub, connection)
-    assert connection.protocol.received == b"1"
+    assert told(connection).received == b"1"
     readable(stub, connection)
-    assert connection.protocol.received == b"12"
+    assert told(connection).received == b"12"
 
 
 def test_no_more_is_read_at_once_than_its_own_limits_allow(stub):
     connection = stubbed(stub, receives=[b"1234567890"], limits=Limits(receive_bytes=4))
     for expected in (b"1234", b"12345678", b"1234567890"):
         readable(stub, connection)
-        assert connection.protocol.received == expected
+        assert told(connection).received == expected
 
 
 @pytest.mark.parametrize("small", [1, 3])
@@ -64,7 +64,7 @@ def test_little_is_asked_for_until_that_was_not_enough_and_then_ever_more_up_to_
     connection = stubbed(stub, receives=[b"x"] * small + [b"y" * 100_000], limits=Limits(receive_bytes=60_000))
     for _ in range(small + 4):
         readable(stub, connection)
-    first, second, most, rest = (len(data) for name, data in connection.protocol.calls[1 + small :])
+    first, second, most, rest = (len(data) for name, data in told(connection).calls[1 + small :])
     assert first < 1000 and second == RECEIVE_GROWTH * first < 60_000
     assert (most, rest) == (60_000, 40_000 - first - second)
 
@@ -74,15 +74,15 @@ def test_one_byte_results_are_put_together_in_order(stub):
     connection = stubbed(stub, receives=[bytes([byte]) for byte in message])
     for _ in message:
         readable(stub, connection)
-    assert connection.protocol.received == message
+    assert told(connection).received == message
 
 
 def test_a_spurious_event_is_nothing(stub):
     connection = stubbed(stub, receives=[BlockingIOError(), b"data"])
     readable(stub, connection)
-    assert connection.protocol.names == ["connection_made"]
+    assert told(connection).names == ["connection_made"]
     readable(stub, connection)
-    assert connection.protocol.received == b"data"
+    assert told(connection).received == b"data"
 
 
 @pytest.mark.parametrize("number", RECEIVE_ERRNOS, ids=errno.errorcode.get)
@@ -90,13 +90,13 @@ def test_an_error_while_reading_ends_it_with_that_error(stub, number):
     connection = stubbed(stub, receives=[os_error(number)])
     readable(stub, connection)
     assert ended(connection) is CloseReason.RESET
-    assert connection.protocol.calls[-1][1].errno == number
+    assert told(connection).calls[-1][1].errno == number
 
 
 def test_an_error_and_input_together_are_fetched_by_reading(stub):
     connection = stubbed(stub, receives=[b"last", os_error(errno.ECONNRESET)])
     stub.happens(connection, READABLE | WRITABLE | BROKEN | PEER_FIN)
-    assert connection.protocol.received == b"last"
+    assert told(connection).received == b"last"
     stub.happens(connection, BROKEN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET
@@ -109,7 +109,7 @@ def test_what_eof_received_returns_decides_whether_it_stays_open_for_writing(stu
     readable(stub, connection)
     if not keep_open:
         assert ended(connection) is CloseReason.PEER_CLOSED
-        assert connection.protocol.calls[-1] == ("connection_lost", None)
+        assert told(connection).calls[-1] == ("connection_lost", None)
         return
     assert connection.state is State.HALF_CLOSED_REMOTE
     connection.write(b"more")
@@ -118,7 +118,7 @@ def test_what_eof_received_returns_decides_whether_it_stays_open_for_writing(stu
     connection.close()
     stub.finish()
     assert ended(connection) is CloseReason.PEER_CLOSED
-    assert connection.protocol.names == ["connection_made", "data_received", "eof_received", "connection_lost"]
+    assert told(connection).names == ["connection_made", "data_received", "eof_received", "connection_lost"]
 
 
 def test_write_eof_after_the_peers_end_closes(stub):
@@ -152,10 +152,10 @@ def test_when_both_sides_have_ended_it_is_over_whatever_eof_received_returns(stu
     stub.dispatcher.flush()
     assert connection.socket.shut == [socket.SHUT_WR]
     readable(stub, connection)
-    assert connection.protocol.received == b"data", "reading goes on"
+    assert told(connection).received == b"data", "reading goes on"
     readable(stub, connection)
     assert ended(connection) is CloseReason.PEER_CLOSED
-    assert "eof_received" in connection.protocol.names
+    assert "eof_received" in told(connection).names
 
 
 def test_a_paused_reader_is_left_alone_and_a_resumed_one_is_not(stub):
@@ -163,13 +163,13 @@ def test_a_paused_reader_is_left_alone_and_a_resumed_one_is_not(stub):
     connection.pause_reading()
     stub.happens(connection, READABLE)  # of this batch still
     stub.finish()
-    assert connection.protocol.received == b""
+    assert told(connection).received == b""
     assert stub.poller.watched[connection.fd] == PEER_FIN | BROKEN
     connection.resume_reading()
     stub.finish()
     assert stub.poller.watched[connection.fd] == READABLE | BROKEN
     readable(stub, connection)
-    assert connection.protocol.received == b"data"
+    assert told(connection).received == b"data"
 
 
 @pytest.mark.parametrize("answer", [b"data", b"", os_error(errno.ECONNRESET)], ids=["data", "end", "error"])
@@ -179,7 +179,7 @@ def test_what_another_has_aborted_in_the_same_batch_is_not_read_any_more(stub, a
     readable(stub, connection)
     assert len(connection.socket.receives) == 1
     assert ended(connection) is CloseReason.ABORTED
-    assert connection.protocol.names == ["connection_made", "connection_lost"]
+    assert told(connection).names == ["connection_made", "connection_lost"]
 
 
 # Peers that leave while nobody reads (R5, E5).
@@ -191,27 +191,27 @@ def test_a_reset_while_reading_is_paused_ends_it(stub):
     stub.happens(connection, BROKEN | PEER_FIN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET
-    assert connection.protocol.calls[-1][1].errno == errno.ECONNRESET
-    assert connection.protocol.received == b""
+    assert told(connection).calls[-1][1].errno == errno.ECONNRESET
+    assert told(connection).received == b""
 
 
 def test_a_fin_with_nothing_unread_is_told_to_a_paused_reader(stub):
     connection = paused(stub, b"", eof_received=lambda recorder: True)
     stub.happens(connection, PEER_FIN)
-    assert connection.protocol.names == ["connection_made", "eof_received"]
+    assert told(connection).names == ["connection_made", "eof_received"]
     assert stub.poller.watched[connection.fd] == BROKEN
 
 
 def test_a_fin_behind_unread_data_waits_for_its_turn_and_is_not_asked_for_again(stub):
     connection = paused(stub, b"unread", b"")
     stub.happens(connection, PEER_FIN)
-    assert connection.protocol.names == ["connection_made"]
+    assert told(connection).names == ["connection_made"]
     assert stub.poller.watched[connection.fd] == BROKEN, "it would spin"
     connection.resume_reading()
     stub.finish()
     readable(stub, connection)
-    assert connection.protocol.names == ["connection_made", "data_received"]
-    assert connection.protocol.received == b"unread"
+    assert told(connection).names == ["connection_made", "data_received"]
+    assert told(connection).received == b"unread"
     readable(stub, connection)
     assert ended(connection) is CloseReason.PEER_CLOSED
 
@@ -237,7 +237,7 @@ def test_a_reset_after_the_fin_ends_it(stub):
     stub.happens(connection, BROKEN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET
-    assert connection.protocol.calls[-1][1].errno == errno.EPIPE
+    assert told(connection).calls[-1][1].errno == errno.EPIPE
 
 
 def test_a_hang_up_after_the_fin_ends_it_though_there_is_no_error(stub):
@@ -246,7 +246,7 @@ def test_a_hang_up_after_the_fin_ends_it_though_there_is_no_error(stub):
     stub.happens(connection, BROKEN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET
-    assert connection.protocol.calls[-1][1].errno == errno.EPIPE
+    assert told(connection).calls[-1][1].errno == errno.EPIPE
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])

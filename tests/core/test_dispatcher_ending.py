@@ -19,6 +19,7 @@ from tests.rig import (
     paused,
     readable,
     stubbed,
+    told,
     write,
 )
 
@@ -38,7 +39,7 @@ def test_close_sends_what_was_written_then_our_fin_and_waits_for_the_peers(stub)
     assert connection.state is State.LINGERING
     readable(stub, connection)
     assert ended(connection) is CloseReason.CLOSED
-    assert connection.protocol.calls == [("connection_made",), ("connection_lost", None)]
+    assert told(connection).calls == [("connection_made",), ("connection_lost", None)]
     assert not connection.socket.resets
 
 
@@ -50,7 +51,7 @@ def test_input_is_read_and_thrown_away_while_the_reply_is_still_being_sent(stub)
     for _ in range(5):
         readable(stub, connection)
     assert not connection.socket.receives
-    assert connection.protocol.received == b""
+    assert told(connection).received == b""
     assert connection.state is State.CLOSING
 
 
@@ -77,7 +78,7 @@ def test_the_peers_fin_while_we_flush_ends_it_when_all_is_sent_and_is_not_told(s
     stub.finish()
     assert connection.socket.sent == [b"reply"]
     assert ended(connection) is CloseReason.CLOSED
-    assert connection.protocol.names == ["connection_made", "connection_lost"]
+    assert told(connection).names == ["connection_made", "connection_lost"]
 
 
 def test_a_paused_reader_that_closes_still_throws_its_input_away(stub):
@@ -144,7 +145,7 @@ def test_a_fin_that_cannot_be_sent_means_that_the_peer_is_gone(stub):
     connection.close()
     stub.finish()
     assert ended(connection) is CloseReason.RESET
-    assert connection.protocol.calls[-1][1].errno == errno.ENOTCONN
+    assert told(connection).calls[-1][1].errno == errno.ENOTCONN
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_who_was_lost_while_its_writing_was_paused_is_not_resumed_by_a_late_touc
     stub.finish()
     getattr(connection, touch)()
     stub.finish()
-    assert connection.protocol.names == ["connection_made", "pause_writing", "connection_lost"]
+    assert told(connection).names == ["connection_made", "pause_writing", "connection_lost"]
 
 
 def test_an_end_is_counted_and_logged_once_with_its_reason(stub, caplog):
@@ -240,7 +241,7 @@ def test_a_connection_can_be_ended_from_every_callback_and_ends_once(stub, how, 
     for each in (connection, other):
         ended(each)
     assert sum(stub.counters.closed.values()) == 2
-    assert connection.protocol.names[-1] == "connection_lost"
+    assert told(connection).names[-1] == "connection_lost"
 
 
 # Exceptions out of callbacks (E9).
@@ -256,7 +257,7 @@ def test_an_exception_in_a_callback_ends_its_connection_with_one_log_line(stub, 
             readable(stub, connection)
     stub.finish()
     assert ended(connection) is CloseReason.HANDLER_ERROR
-    assert isinstance(connection.protocol.calls[-1][1], LookupError)
+    assert isinstance(told(connection).calls[-1][1], LookupError)
     (record,) = caplog.records
     assert callback in record.getMessage() and record.exc_info[0] is LookupError
     assert connection.socket.resets, "the peer must not take what it has for the whole"
@@ -314,7 +315,7 @@ def test_after_system_exit_from_pause_writing_the_connection_is_settled_on(stub,
         assert stub.poller.watched[connection.fd] & WRITABLE or not connection.has_output()
         stub.happens(connection, WRITABLE)
     assert b"".join(connection.socket.sent) == b"x" * 200_000
-    assert connection.protocol.names[-1] == "resume_writing"
+    assert told(connection).names[-1] == "resume_writing"
 
 
 @pytest.mark.parametrize("event", ["its own event", "flush"])
@@ -344,7 +345,7 @@ def test_system_exit_from_connection_lost_keeps_the_others_to_be_told_and_closes
     with pytest.raises(SystemExit):
         stub.dispatcher.reap()
     assert ended(first) is CloseReason.ABORTED
-    assert second.protocol.names == ["connection_made"]
+    assert told(second).names == ["connection_made"]
     stub.dispatcher.reap()
     assert ended(second) is CloseReason.ABORTED
 

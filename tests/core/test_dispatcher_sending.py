@@ -6,7 +6,7 @@ import pytest
 
 from reactor import CloseReason, Limits, State
 from reactor.core.poller import BROKEN, READABLE, WRITABLE
-from tests.rig import StubReactor, ended, leave, os_error, readable, stubbed, write
+from tests.rig import StubReactor, ended, leave, os_error, readable, stubbed, told, write
 
 # Writing.
 
@@ -66,7 +66,7 @@ def test_an_error_while_sending_ends_it_with_that_error(stub, number):
     connection.write(b"data")
     stub.finish()
     assert ended(connection) is CloseReason.RESET
-    assert connection.protocol.calls[-1][1].errno == number
+    assert told(connection).calls[-1][1].errno == number
     assert not connection.has_output()
 
 
@@ -110,7 +110,7 @@ def test_a_large_reply_is_paused_for_by_what_the_kernel_leaves_of_it(stub, how, 
         stub.dispatcher.flush()
     else:
         stub.happens(connection, READABLE)
-    assert ("pause_writing" in connection.protocol.names) == paused
+    assert ("pause_writing" in told(connection).names) == paused
     assert connection.get_write_buffer_size() == 1000 - taken
     assert bool(stub.poller.watched[connection.fd] & WRITABLE) == (taken < 1000)
 
@@ -119,7 +119,7 @@ def test_what_follows_a_first_chunk_is_judged_inside_the_write(stub):
     connection = stubbed(stub, limits=Limits(output_high_bytes=100, output_low_bytes=0))
     connection.write(b"x" * 100)
     connection.write(b"y")
-    assert connection.protocol.names[1:] == ["pause_writing"], "else a loop of writes would never be paused"
+    assert told(connection).names[1:] == ["pause_writing"], "else a loop of writes would never be paused"
 
 
 @pytest.mark.parametrize("end", ["close", "write_eof"])
@@ -128,7 +128,7 @@ def test_who_has_said_its_last_is_not_asked_to_pause(stub, end):
     connection.write(b"last")
     getattr(connection, end)()
     stub.dispatcher.flush()
-    assert connection.protocol.names[1:] == []
+    assert told(connection).names[1:] == []
 
 
 def test_pause_writing_can_abort_while_the_kernel_takes_part_after_part(stub):
@@ -145,13 +145,13 @@ def test_resume_writing_comes_at_the_low_mark_and_not_before(stub):
     connection = stubbed(stub, sends=[0, 50, 1], limits=limits)
     connection.write(b"x" * 101)
     stub.dispatcher.flush()
-    assert connection.protocol.names[1:] == ["pause_writing"]
+    assert told(connection).names[1:] == ["pause_writing"]
     stub.happens(connection, WRITABLE)
     assert connection.get_write_buffer_size() == 51
-    assert connection.protocol.names[1:] == ["pause_writing"]
+    assert told(connection).names[1:] == ["pause_writing"]
     stub.happens(connection, WRITABLE)
     assert connection.get_write_buffer_size() == 50
-    assert connection.protocol.names[1:] == ["pause_writing", "resume_writing"]
+    assert told(connection).names[1:] == ["pause_writing", "resume_writing"]
 
 
 def test_resume_writing_comes_when_the_marks_are_raised_above_what_waits(stub):
@@ -159,10 +159,10 @@ def test_resume_writing_comes_when_the_marks_are_raised_above_what_waits(stub):
     connection.set_write_buffer_limits(high=10)
     connection.write(b"x" * 100)
     stub.dispatcher.flush()
-    assert connection.protocol.names[1:] == ["pause_writing"]
+    assert told(connection).names[1:] == ["pause_writing"]
     connection.set_write_buffer_limits(high=1000, low=100)
     stub.dispatcher.flush()
-    assert connection.protocol.names[1:] == ["pause_writing", "resume_writing"]
+    assert told(connection).names[1:] == ["pause_writing", "resume_writing"]
 
 
 def test_a_low_mark_of_zero_resumes_when_all_is_sent(stub):
@@ -170,9 +170,9 @@ def test_a_low_mark_of_zero_resumes_when_all_is_sent(stub):
     connection.set_write_buffer_limits(high=0)
     connection.write(b"xy")
     stub.dispatcher.flush()
-    assert connection.protocol.names[1:] == ["pause_writing"]
+    assert told(connection).names[1:] == ["pause_writing"]
     stub.happens(connection, WRITABLE)
-    assert connection.protocol.names[1:] == ["pause_writing", "resume_writing"]
+    assert told(connection).names[1:] == ["pause_writing", "resume_writing"]
 
 
 def test_what_resume_writing_writes_has_its_turn_after_the_others(stub):
@@ -216,11 +216,11 @@ def test_when_all_keep_too_much_they_are_asked_to_pause_and_then_the_largest_is_
     stub.finish()
     assert stub.counters.buffered_bytes == 120
     for connection in (small, large, medium):
-        assert connection.protocol.names == ["connection_made", "pause_writing"]
-    assert idle.protocol.names == ["connection_made"]
+        assert told(connection).names == ["connection_made", "pause_writing"]
+    assert told(idle).names == ["connection_made"]
     stub.finish()
     assert ended(large) is CloseReason.MEMORY
-    assert "60 bytes" in str(large.protocol.calls[-1][1])
+    assert "60 bytes" in str(told(large).calls[-1][1])
     assert [connection.state for connection in (small, medium, idle)] == [State.OPEN] * 3
     assert stub.counters.buffered_bytes == 60
 
@@ -238,9 +238,9 @@ def test_who_leaves_the_loop_when_asked_does_not_keep_the_others_from_being_aske
     first, second = full(stub, 60, pause_writing=leave), full(stub, 60)
     with pytest.raises(SystemExit):
         stub.finish()
-    assert first.protocol.names[-1] == "pause_writing" and second.protocol.names == ["connection_made"]
+    assert told(first).names[-1] == "pause_writing" and told(second).names == ["connection_made"]
     stub.finish()
-    assert second.protocol.names == ["connection_made", "pause_writing"]
+    assert told(second).names == ["connection_made", "pause_writing"]
     assert [connection.state for connection in (first, second)] == [State.OPEN] * 2
 
 
@@ -273,8 +273,8 @@ def test_who_cannot_write_any_more_is_not_asked_to_pause():
     closing, writing = full(stub, 60), full(stub, 60)
     closing.close()
     stub.finish()
-    assert closing.protocol.names == ["connection_made"]
-    assert writing.protocol.names == ["connection_made", "pause_writing"]
+    assert told(closing).names == ["connection_made"]
+    assert told(writing).names == ["connection_made", "pause_writing"]
 
 
 @pytest.mark.parametrize("how", ["abort", "reset"])

@@ -1,6 +1,8 @@
 """The dispatcher with a kernel: real sockets, and a loop that is turned by hand."""
 
+import gc
 import socket
+import weakref
 
 import pytest
 
@@ -12,7 +14,9 @@ from tests.rig import (
     call,
     patterned,
     receive_all,
+    reset,
     send_all,
+    tcp_pair,
     turn_until,
     turn_until_idle,
 )
@@ -213,19 +217,20 @@ def first_of_two_ready(reactor, reaction):
 
 
 def test_an_event_of_a_connection_closed_in_the_same_batch_is_dropped_and_its_number_not_used_again(reactor):
-    newcomers = []
+    newcomers, told = [], []
 
     def close_and_open(victim):
         number = victim.socket.fileno()
+        told.append(victim.protocol)
         victim.abort()
         ours, theirs = socket.socketpair()
         newcomers.append((adopt(reactor, ours, Recorder()), theirs))
         assert number not in (ours.fileno(), theirs.fileno())
 
-    _first, second = first_of_two_ready(reactor, close_and_open)
+    first_of_two_ready(reactor, close_and_open)
     ((newcomer, theirs),) = newcomers
     with theirs:
-        assert second.protocol.names == ["connection_made", "connection_lost"]
+        assert told[0].names == ["connection_made", "connection_lost"]
         assert newcomer.protocol.names == ["connection_made"]
         assert newcomer.state is State.OPEN
 
@@ -245,3 +250,21 @@ def test_a_thousand_short_connections_over_the_same_numbers_get_their_own_bytes(
             client.close()
     turn_until(reactor, lambda: reactor.counters.open == 0, "all ends")
     assert reactor.counters.accepted == reactor.counters.closed[CloseReason.CLOSED] == 1000
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_what_has_ended_is_freed_at_once_and_not_by_the_cycle_collector(reactor, end):
+    held = [Recorder()]
+    ours, theirs = tcp_pair()
+    adopt(reactor, ours, held[0])
+    (reset if end == "reset" else socket.socket.close)(theirs)
+    gone = weakref.ref(ours), weakref.ref(held[0])
+    del ours
+    gc.collect()
+    gc.disable()
+    try:
+        turn_until(reactor, lambda: held[0].lost, "the end")
+        held.clear()  # and with it what `connection_lost` was given
+        assert [reference() for reference in gone] == [None, None]
+    finally:
+        gc.enable()
