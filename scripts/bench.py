@@ -39,6 +39,7 @@ try:
     )
     from scripts.benchmarks.contenders import Contender
     from scripts.benchmarks.generator import Tools
+    from scripts.command_line import Parser
 except ImportError as missing:
     sys.exit(f"bench: {missing}; run it by `make bench`, or with the Python of .venv")
 
@@ -181,8 +182,8 @@ def _pictures(options: argparse.Namespace, tools: Tools) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What an echo costs: ours beside others.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = Parser(prog="bench", description="What an echo costs: ours beside others.", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")  # of which each is a Parser too
 
     command = _command(commands, "rounds", _rounds, "measure all rows in interleaved rounds")
     keys = ", ".join(row.key for row in rows.ROWS)

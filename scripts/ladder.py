@@ -29,6 +29,10 @@ from typing import Any, TextIO
 from tabulate import tabulate
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.command_line import Parser  # noqa: E402
+
 STEPS = sorted((ROOT / "scripts" / "ladder").glob("[0-9]_*.py"))
 CLIENTS = ROOT / "scripts" / "run_clients.py"
 
@@ -45,7 +49,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Run each server of scripts/ladder/ under the same clients.")
+    parser = Parser(prog="ladder", description="Run each server of scripts/ladder/ under the same clients.")
     parser.add_argument("--connections", type=positive, default=100, metavar="N", help="clients at once (100)")
     parser.add_argument("--messages", type=positive, default=100, metavar="N", help="from each of them (100)")
     return parser.parse_args()

@@ -235,7 +235,8 @@ def test_an_option_that_cannot_be_used_gets_one_line(capsys, words, complaint):
     with pytest.raises(SystemExit) as ended:
         bench.main(words)
     assert ended.value.code == 2
-    assert complaint in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert complaint in line and line.startswith("bench")
 
 
 def test_a_server_that_is_not_known_gets_one_line():

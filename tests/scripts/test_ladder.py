@@ -91,4 +91,5 @@ def test_a_number_that_is_none_is_refused(climb, capfd, value):
     with pytest.raises(SystemExit) as ended:
         climb(f"--messages={value}")
     assert ended.value.code == 2
-    assert f"{value!r} is not a whole number from 1 up" in capfd.readouterr().err
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{value!r} is not a whole number from 1 up" in line
