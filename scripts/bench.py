@@ -182,7 +182,7 @@ def _pictures(options: argparse.Namespace, tools: Tools) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="bench", description="What an echo costs: ours beside others.", allow_abbrev=False)
+    parser = Parser(prog="bench", description="What an echo costs: ours beside others.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")  # of which each is a Parser too
 
     command = _command(commands, "rounds", _rounds, "measure all rows in interleaved rounds")

@@ -5,11 +5,14 @@ it is the only one, and it says where the rest can be read; the exit status is 2
 """
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` of few words. Give it a `prog`: it begins each line."""
+    """An `ArgumentParser` of few words, to which half a name is none. Give it a `prog`: it begins each line."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, without the usage, and exit with status 2."""

@@ -78,7 +78,6 @@ def parse_arguments() -> argparse.Namespace:
     parser = Parser(
         prog="rivals",
         description="Run tests/failures/ against every server, and make a matrix of it.",
-        allow_abbrev=False,
     )
     parser.add_argument("--only", nargs="+", metavar="SERVER", choices=ADAPTERS, help=", ".join(ADAPTERS))
     parser.add_argument("--rows", nargs="+", metavar="ROW", type=row, help="of FAILURES, such as A1 (all)")

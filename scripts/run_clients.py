@@ -119,7 +119,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Load an echo server with many clients at once and check every byte.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     for name, kind, default, meaning in (
         ("host", str, "127.0.0.1", "where the server is: a name or an address"),

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = Parser(prog="sim", description="Run the reactor on a simulated network.", allow_abbrev=False)
+    parser = Parser(prog="sim", description="Run the reactor on a simulated network.")
     parser.add_argument("--seeds", type=positive, default=10_000, metavar="N", help="go through N seeds (10000)")
     parser.add_argument("--first", type=natural, default=0, metavar="N", help="the first of them (0)")
     parser.add_argument("--seed", type=natural, metavar="N", help="show what happens in seed N, and nothing else")

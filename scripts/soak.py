@@ -306,7 +306,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="soak",
         description="Leave an echo server running among honest and hostile clients, and see what becomes of it.",
-        allow_abbrev=False,
     )
     parser.add_argument("--minutes", type=_minutes, default=10.0, metavar="N", help="how long, or a part of one (10)")
     parser.add_argument("--app", default="echo", help="as in `reactor serve APP`; anything that echoes (echo)")

@@ -64,7 +64,7 @@ class Connection:
 
     __slots__ = (
         "socket",  # the handle; only the dispatcher calls it
-        "fd",  # its number, for as long as it is registered
+        "fd",  # its number, for as long as its dispatcher knows it by that; then -1
         "protocol",  # whom to tell
         "state",  # where in its life; moved by `set_state` alone
         "peername",  # the peer's address as `accept` or `connect` had it
@@ -107,7 +107,7 @@ class Connection:
     ) -> None:
         self.socket = sock
         self.fd = sock.fileno()
-        self.protocol: Protocol = None  # type: ignore[assignment]  # from OPEN to LOST
+        self.protocol: Protocol = None  # type: ignore[assignment]  # until LOST
         self.state: State = NEW
         self.peername = peername
         self.ordinary = 0
@@ -149,9 +149,9 @@ class Connection:
         the program. TypeError for anything but bytes; RuntimeError after `write_eof`, which is one (PEP 3156).
 
         When more than the high mark waits, `pause_writing` is called: inside this call if something waited before,
-        else once the kernel was offered all of `data` and has left as much. A write that finds more than
+        else once the kernel was offered all of `data` and has left as much. A write that then finds more than
         `output_hard_bytes` waiting ends the connection, reason `slow_reader` (W1): so what is kept is at most that
-        and one write, however large.
+        and one write, however large; or two, of which the first found nothing waiting.
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
@@ -256,11 +256,12 @@ class Connection:
     def set_protocol(self, protocol: Protocol) -> None:
         """Hand the connection over: every callback from now on goes to `protocol`.
 
-        Its `connection_made` is not called; that is for whoever hands over.
+        Its `connection_made` is not called; that is for whoever hands over. Does nothing when it has heard of the end.
         """
-        self.protocol = protocol
+        if self.state is not LOST:
+            self.protocol = protocol
 
-    def get_protocol(self) -> Protocol:
+    def get_protocol(self) -> Protocol | None:
         """The protocol that is being told; None once it has heard of the end."""
         return self.protocol
 
@@ -392,21 +393,22 @@ class Connection:
         if not self.state.writes:
             self._refuse_write()
         elif self.has_output():
-            self._append(data)
+            if data:
+                self._append(data)
         else:
             self.unsent = data
             if not self.attended:
                 self.ask_for_attention()
 
     def _append(self, data: bytes) -> None:
-        if self.backlog is None:
+        if self.backlog is None:  # not offered to the kernel yet, so nobody could be asked to pause
             self._start_backlog()
-        assert self.backlog is not None
-        waiting, hard = len(self.backlog), self.limits.output_hard_bytes
-        if waiting > hard:  # the pause was not heard, or not heeded (W1)
+        elif len(self.backlog) > self.limits.output_hard_bytes:  # the pause was not heard, or not heeded (W1)
+            waiting, hard = len(self.backlog), self.limits.output_hard_bytes
             error = ConnectionAbortedError(f"{waiting} bytes waited to be sent, more than output_hard_bytes ({hard})")
             self.end(CloseReason.SLOW_READER, error)
             return
+        assert self.backlog is not None
         self.backlog.append(data)
         self.reactor.counters.buffered_bytes += len(data)
         if not self.attended:

@@ -137,7 +137,7 @@ class Dispatcher:
                     continue
                 connection.attended = True  # what its own callbacks ask for is settled below, without the queue
                 try:
-                    if happened != connection.ordinary:
+                    if happened != connection.ordinary:  # 0 for who is not ordinary: nothing that happens is 0
                         self._dispatch_rare(connection, happened)
                         continue
                     asked = connection.receive_bytes

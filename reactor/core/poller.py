@@ -57,7 +57,7 @@ class SelectorPoller:
         self._watch(fd, 0, interest)
 
     def modify(self, fd: int, before: int, interest: int) -> None:
-        """Change the interest in a registered `fd`; 0 keeps the registration, and watches nothing."""
+        """Change the interest in `fd`, whoever is to be told; 0 watches nothing."""
         self._watch(fd, before, interest)
 
     def unregister(self, fd: int, interest: int) -> None:

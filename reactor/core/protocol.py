@@ -63,7 +63,8 @@ class Protocol:
     def pause_writing(self) -> None:
         """Called when the output that waits to be sent goes strictly over the high mark: please stop.
 
-        It can come from inside a call of `write`, as the answer to it.
+        It comes from inside a call of `write` that finds output waiting; or when the callback has returned, for what
+        the kernel has left of a write that found none.
         """
 
     def resume_writing(self) -> None:

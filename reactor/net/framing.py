@@ -206,7 +206,7 @@ class FramedProtocol(Protocol):
             self.frame_too_large(error)
             connection.finish(CloseReason.FRAME_TOO_LARGE, error)
             return
-        connection.keep_input(self._frames.waiting(), NEVER)  # it is not the peer that keeps us waiting
+        connection.keep_input(self._frames.waiting(), NEVER)
         self._hold()
 
     def _wait_for_more(self, any_taken: bool) -> None:
@@ -229,11 +229,16 @@ class FramedProtocol(Protocol):
 
     def _hold(self) -> None:
         """Take no more input while frames are here; when they are wanted, go on with them in the next iteration."""
+        connection = self.connection
         if not self._held:
+            if self._ended:
+                return  # `frames_ended` was told already, and nothing is left to go on with
             self._held = True
-            self.connection.pause_reading()
+            connection.pause_reading()
+            if not connection.is_closing():  # else its buffers are forgotten, and would be counted once more
+                connection.keep_input(self._frames.waiting(), NEVER)  # it is not the peer that keeps us waiting
         if self._more is None and self._wanted():
-            self._more = self.connection.reactor.call_soon(self._go_on)
+            self._more = connection.reactor.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._more = None

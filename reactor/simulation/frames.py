@@ -68,6 +68,10 @@ class Frames:
                 return when
         return NEVER
 
+    def held_back(self) -> bool:
+        """Whether the program takes none now, of itself or for its output: then it is not the peer who is late."""
+        return self.paused or self.witness.paused
+
     def must_end_at(self) -> float:
         """When the frame must be whole that the loop sleeps on; infinity without one."""
         limits = self.witness.world.limits
@@ -87,7 +91,7 @@ class Frames:
         witness = self.witness
         self.owed_since, before, owed = NEVER, self.owed_since, self._owed
         self._owed = -1
-        if self.paused or witness.paused or not (witness.state in DELIVERING or witness.state == "HALF_CLOSED_REMOTE"):
+        if self.held_back() or not (witness.state in DELIVERING or witness.state == "HALF_CLOSED_REMOTE"):
             return
         require(not self._next()[1], 6, "there is a frame for {} and the loop sleeps", witness.connection)
         require(not self.too_long(), 6, "the rest of a frame that is too long is waited for by {}", witness.connection)

@@ -90,8 +90,9 @@ def deadlines(witness: Witness) -> dict[str, float]:
         found["first_byte_timeout"] = witness.since + limits.first_byte_seconds
     else:
         found["idle_timeout"] = max(witness.heard_at, witness.progress_at) + limits.idle_seconds
-    if witness.frames is not None and witness.life == "made" and witness.frames.began_at() != NEVER:
-        found["frame_timeout"] = witness.frames.began_at() + limits.frame_seconds
+    frames = witness.frames
+    if frames is not None and witness.life == "made" and frames.began_at() != NEVER and not frames.held_back():
+        found["frame_timeout"] = frames.began_at() + limits.frame_seconds
     if witness.waiting() > 0:
         found["write_stalled"] = max(witness.progress_at, witness.waits_since) + limits.write_stall_seconds
     return found
@@ -178,7 +179,8 @@ def check_end(witness: Witness, now: float) -> None:
         "aborted": witness.asked_abort,
         "reset": witness.errors,
         "handler_error": witness.raised,
-        "slow_reader": witness.waiting() > limits.output_hard_bytes,
+        "slow_reader": witness.waiting() > limits.output_hard_bytes
+        and (witness.paused or witness.waiting() <= witness.high),  # it was asked to pause first, if it wanted to be
         "memory": witness.world.memory.keeps_most(witness),
         "frame_too_large": frames is not None and frames.too_long(),
     }

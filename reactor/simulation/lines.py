@@ -50,12 +50,18 @@ class Lines(FramedProtocol):
         self.frames.handed_over(frame)
         self.connection.write(frame + b"\n")
         if self.draw() < 0.1:
-            self.pause_frames()
-            self.world.later(self.draw(), self.resume_frames)
+            self.rest()
+        elif self.draw() < 0.3:
+            self.world.later(self.draw() / 4, self.rest)
         elif self.draw() < 0.02:
             self.connection.close()
         elif self.draw() < 0.02:
             self.world.leave(1.0, self)
+
+    def rest(self) -> None:
+        """Take no frames for a while: in the middle of some, or, by a timer, where one may have begun."""
+        self.pause_frames()
+        self.world.later(self.draw() * 2, self.resume_frames)
 
     def frame_too_large(self, error: FrameTooLarge) -> None:
         """Say so."""

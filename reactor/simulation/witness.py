@@ -68,7 +68,11 @@ class WatchedConnection(Connection):
             return
         require(not witness.asked_close and not witness.asked_eof, 3, "{} takes output after its end", self)
         hard = witness.world.limits.output_hard_bytes
-        if data and witness.waiting() > hard:
+        if not data:
+            super().write(data)
+            require(self.state.name != "CLOSED", 6, "{} is ended by a write of nothing", self)
+            return
+        if witness.waiting() > hard and not witness.alone:
             super().write(data)
             require(self.state.name == "CLOSED", 6, "{} keeps {} bytes and more, and {} are allowed", self,
                     witness.waiting(), hard)  # fmt: skip

@@ -153,6 +153,8 @@ class Flood(Hostile):
             self.crowd.reactor.call_soon(self._look)  # one piece a turn of the loop: the honest clients have theirs
 
     def _look(self) -> None:
+        if self.connection.is_closing():
+            return  # whether it was taken, nobody is told any more
         if self.connection.get_write_buffer_size() == 0:
             self._go_on()
         elif not self.paused:  # the kernel was not offered it yet

@@ -359,10 +359,20 @@ def test_a_write_that_finds_more_than_the_hard_mark_waiting_ends_the_connection(
     assert connection.get_write_buffer_size() == 11
 
 
-def test_one_write_may_be_larger_than_the_hard_mark():
+def test_one_write_may_be_larger_than_the_hard_mark_and_the_next_is_asked_to_pause_before_any_is_ended():
     connection = make_connection(limits=hard(10))
     connection.write(b"x" * 1000)
-    assert connection.state is OPEN
+    connection.write(b"y" * 1000)
+    assert connection.state is OPEN and connection.protocol.names == ["pause_writing"]
+    connection.write(b"z")
+    assert connection.close_reason is CloseReason.SLOW_READER
+
+
+@pytest.mark.parametrize("empty", [b"", bytearray(), memoryview(b"")], ids=["bytes", "bytearray", "memoryview"])
+def test_an_empty_write_ends_nobody_however_much_waits(empty):
+    connection = make_connection(limits=hard(10))
+    connection.writelines([b"x" * 1000, b"y", empty])
+    assert connection.state is OPEN and connection.get_write_buffer_size() == 1001
 
 
 def counted(connection):

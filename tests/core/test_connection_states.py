@@ -224,6 +224,13 @@ def test_extra_info_after_the_end_raises_nothing():
     assert connection.get_extra_info("sockname", "gone") == "gone"
 
 
+def test_who_has_heard_of_the_end_is_let_go_and_nobody_can_take_over():
+    connection = make_connection(State.LOST)
+    connection.protocol = None  # as the dispatcher leaves it
+    connection.set_protocol(make_connection().protocol)
+    assert connection.get_protocol() is None
+
+
 def test_the_protocol_can_hand_over():
     connection = make_connection(limits=marks(2, 1))
     first, second = connection.get_protocol(), make_connection().protocol

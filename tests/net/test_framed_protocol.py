@@ -340,6 +340,49 @@ def test_a_frame_that_the_program_holds_back_is_not_the_peers_delay(timed):
     timed.expect_end(CloseReason.FRAME_TIMEOUT)
 
 
+@pytest.mark.parametrize("paused_by", ["its reply", "a timer"])
+def test_while_its_output_is_paused_the_rest_of_a_frame_is_not_the_peers_delay(timed, paused_by):
+    connection = timed.connection
+    if paused_by == "its reply":
+        timed.protocol.reaction = lambda protocol, _frame: protocol.connection.write(MUCH)
+    timed.hear(b"x\ny")
+    if paused_by == "a timer":
+        timed.reactor.call_soon(connection.write, MUCH)
+        timed.turn()
+    assert connection.writing_paused
+    timed.pass_time(40)  # four times what a frame may take
+    assert connection.state is State.OPEN
+    timed.read(len(MUCH))
+    timed.pass_time(9)
+    assert connection.state is State.OPEN
+    timed.pass_time(1)
+    timed.expect_end(CloseReason.FRAME_TIMEOUT)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_the_end_is_told_once_however_often_its_output_is_paused(serve, held):
+    told = []
+
+    def answer():
+        told.append("ended")
+        served.connection.write(MUCH)
+        return True
+
+    served = serve()
+    served.protocol.frames_ended = answer
+    if held:
+        served.protocol.pause_frames()
+    served.hear(b"a\n")
+    served.peer.shutdown(socket.SHUT_WR)
+    served.turn()
+    served.protocol.resume_frames()
+    served.turn()
+    served.read(len(MUCH))
+    assert told == ["ended"] and served.frames == [b"a"]
+    served.connection.close()
+    served.expect_end(CloseReason.PEER_CLOSED)
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_a_peer_that_has_ended_its_side_owes_no_rest_of_a_frame(timed, held):
     timed.protocol.frames_ended = lambda: True  # still making its answer
