@@ -20,7 +20,7 @@ from typing import Protocol as Interface
 from ..core.connection import Connection
 from ..core.deadlines import NEVER
 from ..core.protocol import Protocol
-from ..core.states import CloseReason
+from ..core.states import FLUSHING, CloseReason
 from ..core.timers import Handle
 
 
@@ -147,7 +147,7 @@ class FramedProtocol(Protocol):
     `frames_ended` in place of `eof_received`.
     """
 
-    __slots__ = ("connection", "_frames", "_paused", "_held", "_more", "_ended")
+    __slots__ = ("connection", "_frames", "_paused", "_held", "_more", "_ended", "_spent")
 
     def connection_made(self, connection: Connection) -> None:
         """Keeps the connection. Call it when you override it."""
@@ -157,6 +157,7 @@ class FramedProtocol(Protocol):
         self._held = False  # reading is paused, for that or because frames are here already
         self._more: Handle | None = None  # the call that will go on with frames that are here already
         self._ended = False  # no more will come than what is here
+        self._spent = 0.0  # seconds that the unfinished frame had taken when it was held
 
     def make_splitter(self, most: int) -> Splitter:
         """What cuts the stream into frames of at most `most` bytes; here, at each newline."""
@@ -178,10 +179,12 @@ class FramedProtocol(Protocol):
     def eof_received(self) -> bool | None:
         # It can be known before the frames in front of it have had their turn, and must not overtake them.
         self._ended = True
-        if self._held:
-            return True
-        self._wait_for_more(any_taken=False)
-        return self.frames_ended()
+        if not self._held:
+            self._wait_for_more(any_taken=False)
+            return self.frames_ended()
+        if self.connection.is_closing():
+            self._deliver_last()
+        return True
 
     def _wanted(self) -> bool:
         """Whether the program wants a frame now."""
@@ -203,21 +206,42 @@ class FramedProtocol(Protocol):
                     break
         except FrameTooLarge as error:
             connection.keep_input(self._frames.waiting(), NEVER)  # until it is lost, against `memory_bytes`
-            self.frame_too_large(error)
-            connection.finish(CloseReason.FRAME_TOO_LARGE, error)
+            try:
+                self.frame_too_large(error)
+            finally:
+                connection.finish(CloseReason.FRAME_TOO_LARGE, error)
             return
+        except BaseException:  # SystemExit: whoever runs the loop again goes on with the next frame
+            self._hold()
+            raise
         connection.keep_input(self._frames.waiting(), NEVER)
         self._hold()
+        self._spent = 0.0  # it was another's
+
+    def _deliver_last(self) -> None:
+        """Hand over what is here, unless it is not wanted: both sides have ended, and no turn comes after this one."""
+        try:
+            while not self._paused and self.connection.state is FLUSHING:
+                frame = self._frames.next_frame()
+                if frame is None:
+                    self.frames_ended()
+                    return
+                self.frame_received(frame)
+        except FrameTooLarge as error:
+            self.frame_too_large(error)
 
     def _wait_for_more(self, any_taken: bool) -> None:
         """All whole frames are handled. What is left is the beginning of one, and has a deadline from now (R3)."""
         connection, waiting = self.connection, self._frames.waiting()
         if not waiting or self._ended:
             since = NEVER
-        elif any_taken or connection.frame_since == NEVER:
+        elif any_taken:
             since = connection.reactor.timers.now
+        elif connection.frame_since == NEVER:  # it has just begun, or was held meanwhile
+            since = connection.reactor.timers.now - self._spent
         else:
             since = connection.frame_since
+        self._spent = 0.0
         if waiting or connection.frame_bytes:
             connection.keep_input(waiting, since)
         if self._held:
@@ -235,6 +259,8 @@ class FramedProtocol(Protocol):
                 return  # `frames_ended` was told already, and nothing is left to go on with
             self._held = True
             connection.pause_reading()
+            if connection.frame_since != NEVER:
+                self._spent = connection.reactor.timers.now - connection.frame_since
             if not connection.is_closing():  # else its buffers are forgotten, and would be counted once more
                 connection.keep_input(self._frames.waiting(), NEVER)  # it is not the peer that keeps us waiting
         if self._more is None and self._wanted():

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 class Frames:
     """The frames of one connection whose program wants its input in frames."""
 
-    __slots__ = ("witness", "prefixed", "begin", "paused", "owed_since", "_owed", "_arrivals", "_turn", "_count")
+    __slots__ = (
+        "witness", "prefixed", "begin", "paused", "owed_since", "_owed", "_spent", "_arrivals", "_turn", "_count",
+    )  # fmt: skip
 
     def __init__(self, witness: Witness, prefixed: bool) -> None:
         self.witness = witness
@@ -32,6 +34,7 @@ class Frames:
         self.paused = False  # the program wants none now
         self.owed_since = NEVER  # when the loop first slept on the frame that is unfinished
         self._owed = -1  # where that one begins
+        self._spent = 0.0  # how long the loop has slept on it, while it was not held back
         self._arrivals: list[tuple[int, float]] = []  # up to where the stream had come, and when
         self._turn = self._count = 0  # how many frames were handed over in this iteration
 
@@ -88,16 +91,18 @@ class Frames:
 
     def loop_sleeps(self) -> None:
         """Law 6: no frame is kept back, and none that is too long is waited for."""
-        witness = self.witness
-        self.owed_since, before, owed = NEVER, self.owed_since, self._owed
-        self._owed = -1
+        witness, now = self.witness, self.witness.world.loop_time
+        self.owed_since, before = NEVER, self.owed_since
+        if before != NEVER:
+            self._spent = now - before
         if self.held_back() or not (witness.state in DELIVERING or witness.state == "HALF_CLOSED_REMOTE"):
             return
         require(not self._next()[1], 6, "there is a frame for {} and the loop sleeps", witness.connection)
         require(not self.too_long(), 6, "the rest of a frame that is too long is waited for by {}", witness.connection)
         if self.kept() and witness.life == "made":
-            self._owed = self.begin
-            self.owed_since = before if owed == self.begin else witness.world.loop_time
+            if self._owed != self.begin:
+                self._owed, self._spent = self.begin, 0.0
+            self.owed_since = now - self._spent  # while it was held back, its time stood still
 
     def _next(self) -> tuple[bytes, int]:
         """The next frame, and where it ends; 0 if it is not whole."""

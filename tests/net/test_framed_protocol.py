@@ -359,6 +359,48 @@ def test_while_its_output_is_paused_the_rest_of_a_frame_is_not_the_peers_delay(t
     timed.expect_end(CloseReason.FRAME_TIMEOUT)
 
 
+def test_a_pause_does_not_give_a_frame_its_whole_time_again(timed):
+    timed.hear(b"y")
+    for _ in range(2):
+        timed.pass_time(4)
+        timed.connection.write(MUCH)
+        timed.turn()
+        assert timed.connection.writing_paused
+        timed.read(len(MUCH))
+        timed.hear(b"z")
+    timed.pass_time(1)
+    assert timed.connection.state is State.OPEN
+    timed.pass_time(1)
+    timed.expect_end(CloseReason.FRAME_TIMEOUT)
+
+
+@pytest.mark.parametrize("number", [1, BUDGET + 1])
+def test_after_system_exit_from_a_frame_the_next_run_goes_on_with_the_one_behind_it(serve, number):
+    def react(_protocol, frame):
+        if frame == b"%d" % number:
+            raise SystemExit
+
+    served = serve(Framed(react))
+    with pytest.raises(SystemExit):
+        served.hear(stream(lines(3 * BUDGET)))
+    served.turn()
+    assert served.frames == lines(3 * BUDGET)
+    served.hear(b"more\n")
+    assert served.frames[-1] == b"more" and served.reactor.counters.buffered_bytes == 0
+
+
+def test_frames_behind_the_budget_are_handed_over_though_both_sides_have_ended(serve):
+    served = serve()
+    told = []
+    served.protocol.frames_ended = lambda: told.append("ended")
+    served.connection.write_eof()
+    served.turn()
+    served.peer.sendall(stream(lines(3 * BUDGET + 2)))
+    served.peer.shutdown(socket.SHUT_WR)
+    served.expect_end(CloseReason.PEER_CLOSED)
+    assert served.frames == lines(3 * BUDGET + 2) and told == ["ended"]
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_the_end_is_told_once_however_often_its_output_is_paused(serve, held):
     told = []
