@@ -8,7 +8,8 @@ frames in one go while everybody waits (R2).
 
 Here the search goes on where it stopped, what was taken is cut off once for a whole segment, a frame has a maximum,
 and only so many frames are handled before the others get their turn: reading pauses, and the rest follows in the
-next iteration. A frame that stays unfinished has a deadline from its first byte, however diligently it trickles (R3).
+next iteration. A frame that stays unfinished has a deadline from its first byte, however diligently it trickles (R3);
+it stands still while the program takes no frames, since then it is not the peer who is late.
 
 The two splitters are plain objects that know nothing of networks. `FramedProtocol` puts one on a connection.
 """
