@@ -425,7 +425,7 @@ class Dispatcher:
             try:
                 if connection.protocol is not None:
                     connection.protocol.connection_lost(connection.error)
-            except Exception:
+            except Exception:  # the program's own: it ends nothing but this, which has ended (E9)
                 self.counters.callback_errors += 1
                 logger.exception("connection_lost raised in %s", connection)
             finally:
@@ -445,5 +445,6 @@ class Dispatcher:
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s: %s%s", connection, reason.value, f" ({connection.error})" if connection.error else "")
         # Its protocol refers to it, and so does its error, by the frames of its traceback. Without these two all is
-        # freed now, and not when the cyclic garbage collector next looks, whose work was 5 % of a connection's life.
+        # freed now, and not when the cyclic garbage collector next looks: its work, and that of the log's line while
+        # nobody reads it, were 6 % of the instructions of a connection's life.
         connection.protocol = connection.error = None  # type: ignore[assignment]

@@ -59,7 +59,7 @@ class Handle:
         self._callback, self._args = None, ()
         try:
             callback(*args)
-        except Exception:
+        except Exception:  # the program's own: the loop and its other calls go on
             logger.exception("a callback raised: %r", callback)
             return False
         return True

@@ -160,7 +160,7 @@ def _bind_all(endpoints: list[Endpoint], socket_factory: SocketFactory) -> list[
                 missing = exc
         if not bound:
             raise missing or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    except BaseException:
+    except BaseException:  # whatever it is goes on to the caller, and no descriptor stays behind
         for sock in bound:
             sock.close()
         raise
@@ -177,7 +177,7 @@ def _bind_tcp(endpoint: Endpoint, port: int, socket_factory: SocketFactory) -> s
         if endpoint.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # leaves the IPv4 port to its own socket
         sock.bind((endpoint.sockaddr[0], port, *endpoint.sockaddr[2:]))
-    except BaseException:
+    except BaseException:  # as above
         sock.close()
         raise
     return sock

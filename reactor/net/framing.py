@@ -214,10 +214,11 @@ class FramedProtocol(Protocol):
             return
         except BaseException:  # SystemExit: whoever runs the loop again goes on with the next frame
             self._hold()
+            self._spent = 0.0  # that frame's
             raise
         connection.keep_input(self._frames.waiting(), NEVER)
         self._hold()
-        self._spent = 0.0  # it was another's
+        self._spent = 0.0  # the last frame's: the next begins now
 
     def _deliver_last(self) -> None:
         """Hand over what is here, unless it is not wanted: both sides have ended, and no turn comes after this one."""

@@ -83,7 +83,7 @@ class Server:
             try:
                 for address in self.bind:
                     self._listen_at(address)
-            except BaseException:
+            except BaseException:  # it listens at all of its addresses or at none
                 self._stop_listening()
                 raise
             self.addresses = [describe(listener.address) for listener in self._listeners]

@@ -374,6 +374,22 @@ def test_a_pause_does_not_give_a_frame_its_whole_time_again(timed):
     timed.expect_end(CloseReason.FRAME_TIMEOUT)
 
 
+def test_after_system_exit_from_a_slow_frame_the_next_one_has_all_its_time(timed):
+    def leave(_protocol, _frame):
+        raise SystemExit
+
+    timed.protocol.reaction = leave
+    timed.hear(b"x")
+    timed.pass_time(8)
+    with pytest.raises(SystemExit):
+        timed.hear(b"\ny")
+    timed.turn()
+    timed.pass_time(9)
+    assert timed.connection.state is State.OPEN
+    timed.pass_time(1)
+    timed.expect_end(CloseReason.FRAME_TIMEOUT)
+
+
 @pytest.mark.parametrize("number", [1, BUDGET + 1])
 def test_after_system_exit_from_a_frame_the_next_run_goes_on_with_the_one_behind_it(serve, number):
     def react(_protocol, frame):
