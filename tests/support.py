@@ -152,8 +152,15 @@ class ServerProcess:
 
     def cpu_ticks(self) -> int:
         """The processor time it has used, in clock ticks: utime + stime of proc(5)."""
-        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = self._stat_fields()
         return int(fields[11]) + int(fields[12])
+
+    def page_faults(self) -> int:
+        """How often it touched a page of memory that it was not given yet: minflt of proc(5)."""
+        return int(self._stat_fields()[7])
+
+    def _stat_fields(self) -> list[str]:
+        return pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
 
 
 @contextlib.contextmanager

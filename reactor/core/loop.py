@@ -296,7 +296,7 @@ class Reactor:
 
     def _end_connections(self) -> None:
         leaving: BaseException | None = None
-        while (connections := list(self.dispatcher.connections.values())) or self.dispatcher.doomed:
+        while (connections := self.dispatcher.connections()) or self.dispatcher.doomed:
             for connection in connections:
                 connection.end(CloseReason.SHUTDOWN, None)
                 self.dispatcher.settle(connection)
@@ -312,12 +312,12 @@ class Reactor:
         self._closed = True
         self._signals.close()
         sources = [source for _, source in self.poller.handlers.values()]
-        for connection in self.dispatcher.connections.values():
+        for connection in self.dispatcher.connections():
             connection.fd = -1  # not registered any more, so whatever touches it leaves the poller alone
             sources.append(connection)
         for source in (*sources, *self.dispatcher.doomed):
             source.socket.close()
-        self.dispatcher.connections.clear()
+        self.dispatcher.table.clear()
         self.timers.clear()
         self._ready.clear()
         self._foreign.clear()

@@ -13,7 +13,7 @@ The cost: what is written within one iteration may go over the budget before it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from .connection import Connection
 from .counters import Counters
@@ -30,12 +30,12 @@ class MemoryBudget:
         self._most = most
         self._asked = False  # everyone was asked to pause, and it is still too much
 
-    def enforce(self, everyone: Collection[Connection], settle: Callable[[Connection], None]) -> None:
-        """If the budget is spent, have `everyone` pause, or end the largest; `settle` is called for who is ended."""
+    def enforce(self, everyone: Callable[[], list[Connection]], settle: Callable[[Connection], None]) -> None:
+        """If the budget is spent, have all of `everyone()` pause, or end the largest; `settle` is called for who is."""
         if self._counters.buffered_bytes <= self._most:
             self._asked = False
             return
-        connections = list(everyone)  # of which some may end meanwhile
+        connections = everyone()
         if not self._asked:
             any_asked = _ask_to_pause(connections)
             self._asked = True  # not before: SystemExit in a `pause_writing` leaves the others to be asked yet

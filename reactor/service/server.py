@@ -200,7 +200,7 @@ class Server:
             self.reactor.stop()
 
     def _connections(self) -> list[Any]:
-        return list(self.reactor.dispatcher.connections.values())
+        return self.reactor.dispatcher.connections()
 
     # On a thread of its own.
 

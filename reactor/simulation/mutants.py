@@ -319,7 +319,7 @@ MUTANTS = (
            "            if any_asked:\n",
            "            if False:\n"),
     Mutant("all buffers together have no limit", "core/dispatcher.py",
-           "        self.memory.enforce(self.connections.values(), self.settle)\n",
+           "        self.memory.enforce(self.connections, self.settle)\n",
            ""),
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from .network import Door, Endpoint, Network
 
-FIRST_DESCRIPTOR = 1_000_000  # far above what a process has of real ones
+FIRST_DESCRIPTOR = 1_000  # above what a process that simulates has of real ones
 LINGER = struct.Struct("ii")  # struct linger of socket(7)
 
 # What `accept` can fail with. Of the first kind the newcomer is gone with it; of the second it still waits.

@@ -38,7 +38,7 @@ def test_all_that_wait_are_accepted_in_one_turn(stub):
     stub.acceptor.accept(listener, READABLE)
     assert [protocol.names for protocol in made] == [["connection_made"]] * 10
     assert stub.counters.accepted == 10
-    assert [connection.state for connection in stub.dispatcher.connections.values()] == [State.OPEN] * 10
+    assert [connection.state for connection in stub.dispatcher.connections()] == [State.OPEN] * 10
 
 
 def test_an_accept_storm_is_taken_in_portions(stub):
@@ -147,7 +147,7 @@ def test_a_listener_that_is_closed_by_a_newcomer_accepts_no_more(stub):
     stub.acceptor.accept(listener, READABLE)
     assert len(made) == 1
     assert listener.socket.closed
-    assert list(stub.dispatcher.connections.values()) == [made[0].connection]
+    assert stub.dispatcher.connections() == [made[0].connection]
 
 
 def test_an_exception_in_the_factory_ends_that_connection_alone(stub, caplog):
@@ -186,7 +186,7 @@ def test_system_exit_from_the_factory_leaves_no_connection_behind(stub):
         stub.acceptor.accept(listener, READABLE)
     stub.finish()
     assert sock.closed
-    assert not stub.dispatcher.connections and stub.counters.open == 0
+    assert not stub.dispatcher.connections() and stub.counters.open == 0
     assert stub.dispatcher.admission.inside == 0
 
 

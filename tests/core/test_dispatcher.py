@@ -2,14 +2,16 @@
 
 import errno
 import socket
+import sys
 
 import pytest
 
 from reactor import CloseReason, Limits, State
+from reactor.apps.echo import Echo
 from reactor.core.dispatcher import RECEIVE_GROWTH
 from reactor.core.options import send_at_once
 from reactor.core.poller import BROKEN, PEER_FIN, READABLE, WRITABLE
-from tests.rig import StubSocket, ended, os_error, paused, readable, stubbed, told, write
+from tests.rig import StubSocket, adopt, ended, os_error, paused, readable, stubbed, told, write
 
 RECEIVE_ERRNOS = [errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EPIPE, errno.ENOBUFS]
 
@@ -67,6 +69,26 @@ def test_little_is_asked_for_until_that_was_not_enough_and_then_ever_more_up_to_
     first, second, most, rest = (len(data) for name, data in told(connection).calls[1 + small :])
     assert first < 1000 and second == RECEIVE_GROWTH * first < 60_000
     assert (most, rest) == (60_000, 40_000 - first - second)
+
+
+def test_what_was_echoed_is_let_go_before_more_is_received(stub):
+    blocks, held = [], []
+
+    def references():
+        return [sys.getrefcount(block) for block in blocks]
+
+    class Watched(StubSocket):
+        def recv(self, size, flags=0):
+            held.extend(references())
+            blocks.append(bytes(100))
+            return blocks[-1]
+
+        def send(self, data):
+            return len(data)
+
+    connections = [adopt(stub, Watched(), Echo()) for _ in range(3)]
+    stub.dispatcher.dispatch([(connection.fd, READABLE) for connection in connections])
+    assert len(held) == 1 + 2 and held == references()  # as many as when all is over
 
 
 def test_one_byte_results_are_put_together_in_order(stub):

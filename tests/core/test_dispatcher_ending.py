@@ -180,7 +180,7 @@ def test_the_socket_is_closed_in_the_last_phase_only_after_connection_lost(stub)
     stub.happens(connection, READABLE)
     assert connection.state is State.CLOSED
     assert not connection.socket.closed and not seen
-    assert not stub.dispatcher.connections, "nothing stale can reach it any more"
+    assert not stub.dispatcher.connections(), "nothing stale can reach it any more"
     stub.dispatcher.reap()
     assert seen == [False]
     assert ended(connection) is CloseReason.ABORTED
@@ -285,7 +285,7 @@ def test_what_was_written_before_system_exit_is_sent(stub, callback):
     with pytest.raises(SystemExit):
         readable(stub, adopt(stub, sock, recorder))
     assert sock.sent == [b"last words"]
-    (connection,) = stub.dispatcher.connections.values()
+    (connection,) = stub.dispatcher.connections()
     recorder.reactions.clear()
     readable(stub, connection)
     assert recorder.calls[-1][0] == "data_received", "it is served on"

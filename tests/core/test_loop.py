@@ -123,7 +123,7 @@ def test_a_place_that_comes_free_is_given_away_at_once(descriptors_come_back, cl
         listener = reactor.listen(socket.create_server(("127.0.0.1", 0)), Recorder)
         with socket.create_connection(listener.address), socket.create_connection(listener.address):
             turn_until(reactor, lambda: listener.resting, "the only place to be taken")
-            next(iter(reactor.dispatcher.connections.values())).abort()
+            reactor.dispatcher.connections()[0].abort()
             turn_until(reactor, lambda: reactor.counters.accepted == 2, "the second")
 
 

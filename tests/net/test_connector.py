@@ -399,4 +399,4 @@ def test_hundreds_of_attempts_leave_nothing_behind(reactor, listening):
     turn_until(reactor, lambda: sum(bool(each.any) for each in outcomes) == 200, "all answers")
     assert not reactor.at_close and len(reactor.timers) <= reactor.counters.open, "the deadlines of those that are open"
     assert all(not each.any for each in outcomes[::3])
-    assert WRITABLE not in [connection.interest for connection in reactor.dispatcher.connections.values()]
+    assert WRITABLE not in [connection.interest for connection in reactor.dispatcher.connections()]

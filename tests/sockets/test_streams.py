@@ -1,5 +1,6 @@
 """What TCP does to a server that is left running: halves that end, readers that do not read, resets, restarts."""
 
+import platform
 import signal
 import socket
 import threading
@@ -205,3 +206,25 @@ def test_the_port_can_be_had_again_at_once_after_a_kill():
         server.wait()
         with serving("echo", bind=server.addresses[0]) as again, connect(again.address) as other:
             assert exchange(other, b"hello") == b"hello"
+
+
+# Large messages.
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc is what this is about")
+@pytest.mark.parametrize("size", [60_000, 200_000, MIB])
+def test_no_large_message_costs_memory_anew(echo, size):
+    with connect(echo.address) as client:
+
+        def send_and_receive(times):
+            for number in range(times):
+                message = patterned(size, seed=number)
+                sender = threading.Thread(target=client.sendall, args=(message,))
+                sender.start()
+                assert receive(client, size) == message
+                sender.join()
+
+        send_and_receive(10)  # until it asks for as much as comes
+        before = echo.page_faults()
+        send_and_receive(50)
+        assert echo.page_faults() - before < 50 * 5
