@@ -54,6 +54,9 @@ class Usage:
     kernel: float
     waited: float  # ready to run, while its core was given to somebody else
 
+    def __add__(self, more: Usage) -> Usage:
+        return Usage(self.cpu + more.cpu, self.user + more.user, self.kernel + more.kernel, self.waited + more.waited)
+
     def __sub__(self, earlier: Usage) -> Usage:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(earlier), strict=True)
         return Usage(*(now - then for now, then in pairs))

@@ -1,12 +1,14 @@
 """In which order it is measured, and how one figure is made of many.
 
 A shared machine drifts: the clock goes down, a neighbour wakes up, and whoever was measured in those seconds loses.
-No number of repetitions helps when all of A's come before all of B's. So the contenders take turns, A B C, A B C:
-each row of a round puts them side by side within seconds, and what is compared is A with B *in the same round*. The
-figure is the median of these ratios, which a few disturbed rounds cannot move, with the lowest and the highest
-beside it: a difference smaller than that spread is none.
+No number of repetitions helps when all of A's come before all of B's. So the contenders take turns, A B C, A B C, of
+some tens of milliseconds each; what is compared is A with B *in the same turn*, and a round's ratio is the median of
+its turns'. A neighbour that slows everything by half for a second then slows both alike.
 
-Each measurement is a fresh process: no server has another row's memory to carry or another row's caches to enjoy.
+Each round has processes of its own: no server has another row's memory to carry or another row's caches to enjoy.
+Where a process happens to lie in memory makes a difference of some percent too, and that no turn can take away, but
+a next round can: what is shown is the median over the rounds, with the lowest and the highest beside it. A difference
+smaller than that spread is none.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ import dataclasses
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
 from .contenders import BASE, Contender
 from .generator import Tools
 from .processes import MeasurementError
-from .rows import Row, Setting
+from .rows import Measurement, Row, Setting
 
 Results = dict[str, Any]  # plain data: what is saved as JSON
 
@@ -63,21 +66,30 @@ def measure(
     for number in range(1, rounds + 1):
         for row in rows:
             if number <= row.rounds:
-                for contender in contenders:
-                    progress(f"round {number} of {rounds}, {row.key}: {contender.name}")
-                    setting = Setting(contender, tools, scale, most_connections)
-                    _measure_one(results, number, row, setting)
+                with ExitStack() as stack:
+                    settings = {each.name: Setting(each, tools, scale, most_connections) for each in contenders}
+                    taking_part = {
+                        name: stack.enter_context(closing(row.measure(setting))) for name, setting in settings.items()
+                    }
+                    while taking_part:
+                        for name in list(taking_part):
+                            progress(f"round {number} of {rounds}, {row.key}: {name}")
+                            if _has_ended(results, number, row, name, taking_part[name]):
+                                del taking_part[name]
     return results
 
 
-def _measure_one(results: Results, number: int, row: Row, setting: Setting) -> None:
-    name = setting.contender.name
+def _has_ended(results: Results, number: int, row: Row, name: str, measurement: Measurement) -> bool:
+    """Give `name` its turn; whether it was the last, of which the sample, or why there is none, is kept."""
     try:
-        sample = row.measure(setting)
+        next(measurement)
+    except StopIteration as end:
+        results["samples"][row.key][name][str(number)] = dataclasses.asdict(end.value)
     except (MeasurementError, OSError) as exc:
         results["failures"].append({"round": number, "row": row.key, "contender": name, "reason": str(exc)})
     else:
-        results["samples"][row.key][name][str(number)] = dataclasses.asdict(sample)
+        return False
+    return True
 
 
 def samples(results: Results, row: str, contender: str) -> dict[str, dict[str, Any]]:
@@ -94,7 +106,13 @@ def value(results: Results, row: str, contender: str) -> Figure | None:
 def ratio(results: Results, row: str, contender: str, base: str = BASE) -> Figure | None:
     """The figure relative to that of `base` in the same rounds."""
     own, others = samples(results, row, contender), samples(results, row, base)
-    return Figure.of(own[number]["value"] / others[number]["value"] for number in own if number in others)
+    return Figure.of(_ratio_of(own[number], others[number]) for number in own if number in others)
+
+
+def _ratio_of(own: dict[str, Any], other: dict[str, Any]) -> float:
+    """The median over the turns that the two took one after the other; or of the figures, if there were none."""
+    pairs = zip(own.get("turns") or [own["value"]], other.get("turns") or [other["value"]], strict=True)
+    return statistics.median(mine / its for mine, its in pairs)
 
 
 def median_of(results: Results, row: str, contender: str, name: str) -> float | None:

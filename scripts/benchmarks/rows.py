@@ -5,6 +5,10 @@ it runs is slow at first, and so are caches), and only then looks at what the se
 messages. CPU time per message, not messages per second: the second depends on the load's own speed, the first does
 not, and its inverse is what one core can do.
 
+Each of these functions is a generator, which returns the figure. Where it yields, it is ready for its next turn, and
+the others have one before that: `rounds` says why. What compares a server with itself, or counts what does not drift,
+takes a single turn.
+
 It depends on the load in one way. A server that has to wait for its clients wakes up for a few messages where a busy
 one takes fifty at once, so `busy`, the share of the time that it was working, stands beside each figure; where it
 is low, the load was the bottleneck, and the figure is on the high side.
@@ -13,22 +17,26 @@ is low, the load was the bottleneck, and the figure is on the high side.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import system_calls
 from .contenders import Contender
 from .generator import Load, Tools, loading
-from .processes import MeasurementError, ServerProcess, allow_descriptors, running
+from .processes import MeasurementError, ServerProcess, Usage, allow_descriptors, running
 
 KIB, MIB = 1 << 10, 1 << 20
+TURNS = 15  # in which the messages of a round are measured; one takes some tens of milliseconds
 WARM_UP_SHARE = 0.2  # of the messages that are then measured
 LEAST_WARM_UP = 200
 LEAST_TICKS_SECONDS = 0.1  # of user and kernel time, for their ratio to mean anything: they come in ticks of 10 ms
 MESSAGE_BYTES = 64
 FEW, MANY = 100, 9_000  # connections
 STEPS = (10, FEW, 1_000, 3_000, MANY)  # connections at which the growth is looked at, for the picture
+GROWTH_MESSAGES = 2  # on each connection in each turn: the first finds the caches as others have left them
 LINES, LINE_BYTES = 16, 16  # a segment of the pipelined row
 PING_PONG_CLIENTS = 50
 FIREHOSE_BYTES = 64 * KIB
@@ -37,16 +45,23 @@ SELDOM = 0.005  # calls per message that are not worth a name
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 
 
+Prepare = Callable[[Load], None]  # before the first message
+Run = Callable[[Load, int], dict[str, float]]  # put so many messages to the server; what the load tells of it
+
+
 @dataclass
 class Sample:
-    """One figure, and what else was seen; shares are from 0 to 1."""
+    """One figure, and what else was seen; shares are from 0 to 1. With turns, the figure is their median."""
 
     value: float
     kernel_share: float | None = None  # of the CPU time
     busy: float | None = None
     waited: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    turns: list[float] = field(default_factory=list)
 
+
+Measurement = Generator[None, None, Sample]
 
 @dataclass(frozen=True)
 class Setting:
@@ -69,68 +84,115 @@ class Row:
     key: str
     title: str
     unit: str
-    measure: Callable[[Setting], Sample]
+    measure: Callable[[Setting], Measurement]
     rounds: int = 1_000
     is_ratio: bool = False  # compares a server with itself: its figure needs no other
 
 
-def _cpu_per_message(
-    server: ServerProcess, count: int, run: Callable[[int], dict[str, float]], warm_up: int = 0
-) -> Sample:
-    """Warm up, by `warm_up` messages at least; then the server's CPU microseconds for each of `count` of `run`'s."""
-    run(max(warm_up, LEAST_WARM_UP, int(count * WARM_UP_SHARE)) if count > LEAST_WARM_UP else count)
-    before = server.usage()
-    told = run(count)
-    used = server.usage() - before
-    ticks, seconds = used.user + used.kernel, told["seconds"]
-    kernel_share = used.kernel / ticks if ticks >= LEAST_TICKS_SECONDS else None
-    busy = min(1.0, (used.cpu + used.waited) / seconds)
-    return Sample(used.cpu / count * 1e6, kernel_share, busy, used.waited / seconds)
+class Meter:
+    """A server, and a way to put messages to it: what it uses for them, turn by turn."""
+
+    def __init__(self, server: ServerProcess, run: Callable[[int], dict[str, float]], count: int) -> None:
+        self._server = server
+        self._run = run
+        self._count = max(1, count // TURNS)  # of `run`'s messages in each turn
+        self._seconds = 0.0
+        self._used = Usage(0.0, 0.0, 0.0, 0.0)
+        self.turns: list[float] = []  # CPU microseconds per message
+
+    def warm_up(self, least: int = LEAST_WARM_UP) -> None:
+        """Put some messages to it that are not counted: a share of the others, but at least so many."""
+        share = int(self._count * TURNS * WARM_UP_SHARE)
+        self._run(max(least, share) if self._count * TURNS > LEAST_WARM_UP else self._count)
+
+    def take_turn(self) -> None:
+        """Measure one turn's messages."""
+        before = self._server.usage()
+        self._seconds += self._run(self._count)["seconds"]
+        used = self._server.usage() - before
+        self._used += used
+        self.turns.append(used.cpu / self._count * 1e6)
+
+    def sample(self) -> Sample:
+        """What was seen so far."""
+        used = self._used
+        ticks = used.user + used.kernel
+        kernel_share = used.kernel / ticks if ticks >= LEAST_TICKS_SECONDS else None
+        busy = min(1.0, (used.cpu + used.waited) / self._seconds)
+        value = statistics.median(self.turns)
+        return Sample(value, kernel_share, busy, used.waited / self._seconds, turns=self.turns)
 
 
-def _echo(setting: Setting, *, connections: int, messages: int, size: int) -> Sample:
+def _cpu_per_message(setting: Setting, program: str, messages: int, prepare: Prepare, run: Run) -> Measurement:
+    """The server's CPU microseconds for each of so many messages, in turns with the others."""
     contender, tools = setting.contender, setting.tools
-    with running(contender.command("echo"), contender.name, contender.root) as server:
+    with running(contender.command(program), contender.name, contender.root) as server:
         with loading(tools.load_command(), server.port) as load:
-            load.connect(connections)
-            return _cpu_per_message(server, setting.count(messages), lambda count: load.echo(count, size))
+            prepare(load)
+            meter = Meter(server, functools.partial(run, load), setting.count(messages))
+            meter.warm_up()
+            for _ in range(TURNS):
+                yield
+                meter.take_turn()
+            return meter.sample()
 
 
-def _lines(setting: Setting) -> Sample:
-    contender, tools = setting.contender, setting.tools
-    with running(contender.command("lines"), contender.name, contender.root) as server:
-        with loading(tools.load_command(), server.port) as load:
-            load.connect(FEW)
-            return _cpu_per_message(server, setting.count(10_000), lambda count: _send_lines(load, count))
+def _echo(setting: Setting, *, connections: int, messages: int, size: int) -> Measurement:
+    return _cpu_per_message(
+        setting, "echo", messages, lambda load: load.connect(connections), lambda load, count: load.echo(count, size)
+    )
+
+
+def _lines(setting: Setting) -> Measurement:
+    return _cpu_per_message(setting, "lines", 15_000, lambda load: load.connect(FEW), _send_lines)
+
+
+def _churn(setting: Setting) -> Measurement:
+    return _cpu_per_message(
+        setting,
+        "echo",
+        4_500,
+        lambda load: None,
+        lambda load, count: load.churn(count, MESSAGE_BYTES, CHURNING_AT_ONCE),
+    )
 
 
 def _send_lines(load: Load, count: int) -> dict[str, float]:
     return load.echo(count, LINES * LINE_BYTES, LINE_BYTES)
 
 
-def _growth(setting: Setting) -> Sample:
-    """CPU per echo at the most connections, relative to that at 100 of the same process; and all between."""
+def _growth(setting: Setting) -> Measurement:
+    """CPU per echo at the most connections, relative to that at 100; and all between.
+
+    For each number of connections there is a process, and these take turns: what is compared is within a second.
+    """
     contender, tools = setting.contender, setting.tools
     steps = sorted({min(step, setting.most_connections) for step in STEPS})
-    samples: dict[int, Sample] = {}
-    with running(contender.command("echo"), contender.name, contender.root) as server:
-        with loading(tools.load_command(), server.port) as load:
-            for connections in steps:
-                load.connect(connections)
-                count = max(setting.count(20_000), 2 * connections)
-                samples[connections] = _cpu_per_message(
-                    server, count, lambda number: load.echo(number, MESSAGE_BYTES), connections
-                )
-    base, last = samples[min(FEW, steps[-1])], samples[steps[-1]]
+    meters: dict[int, Meter] = {}
+    yield
+    with ExitStack() as stack:
+        for connections in steps:
+            server = stack.enter_context(running(contender.command("echo"), contender.name, contender.root))
+            load = stack.enter_context(loading(tools.load_command(), server.port))
+            load.connect(connections)
+            count = max(setting.count(30_000), GROWTH_MESSAGES * TURNS * connections)
+            meter = meters[connections] = Meter(server, functools.partial(_send_echoes, load), count)
+            meter.warm_up(GROWTH_MESSAGES * connections)
+        for _ in range(TURNS):
+            for meter in meters.values():
+                meter.take_turn()
+    base, last = meters[min(FEW, steps[-1])].sample(), meters[steps[-1]].sample()
     busy, waited = min(base.busy or 0.0, last.busy or 0.0), max(base.waited or 0.0, last.waited or 0.0)
-    microseconds = {str(connections): sample.value for connections, sample in samples.items()}
+    microseconds = {str(connections): meter.sample().value for connections, meter in meters.items()}
     details = {"connections": steps[-1], "microseconds": microseconds}
-    return Sample(last.value / base.value, last.kernel_share, busy, waited, details)
+    growth = statistics.median(after / before for after, before in zip(last.turns, base.turns, strict=True))
+    return Sample(growth, last.kernel_share, busy, waited, details)
 
 
-def _memory(setting: Setting) -> Sample:
+def _memory(setting: Setting) -> Measurement:
     """Resident bytes that each further connection adds, idle after one echo."""
     contender, tools = setting.contender, setting.tools
+    yield
     first = min(FEW, setting.most_connections // 2)
     with running(contender.command("echo"), contender.name, contender.root) as server:
         with loading(tools.load_command(), server.port) as load:
@@ -143,22 +205,14 @@ def _memory(setting: Setting) -> Sample:
             return Sample((server.resident_bytes() - before) / added, details={"connections": setting.most_connections})
 
 
-def _churn(setting: Setting) -> Sample:
-    contender, tools = setting.contender, setting.tools
-    with running(contender.command("echo"), contender.name, contender.root) as server:
-        with loading(tools.load_command(), server.port) as load:
-            return _cpu_per_message(
-                server, setting.count(3_000), lambda count: load.churn(count, MESSAGE_BYTES, CHURNING_AT_ONCE)
-            )
-
-
-def _firehose(setting: Setting) -> Sample:
+def _firehose(setting: Setting) -> Measurement:
     """The ping-pong clients' p99 beside a firehose, relative to quiet; and what the firehose got meanwhile.
 
     The second keeps the first honest: a server that starves the firehose has the best of latencies.
     """
     contender, command = setting.contender, setting.tools.load_command()
     count = setting.count(20_000)
+    yield
     with running(contender.command("echo"), contender.name, contender.root) as server:
         with loading(command, server.port) as clients, loading(command, server.port, humble=True) as hose:
             clients.connect(PING_PONG_CLIENTS)
@@ -176,7 +230,8 @@ def _firehose(setting: Setting) -> Sample:
     return Sample(beside["p99"] / quiet["p99"], details=details)
 
 
-def _calls(setting: Setting, *, program: str, run: Callable[[Load, int], object]) -> Sample:
+def _calls(setting: Setting, *, program: str, run: Run) -> Measurement:
+    yield
     if not system_calls.is_available():
         raise MeasurementError("strace is not here")
 
@@ -190,8 +245,8 @@ def _calls(setting: Setting, *, program: str, run: Callable[[Load, int], object]
     return Sample(sum(calls.values()), details={"by_name": often})
 
 
-def _send_echoes(load: Load, count: int) -> None:
-    load.echo(count, MESSAGE_BYTES)
+def _send_echoes(load: Load, count: int) -> dict[str, float]:
+    return load.echo(count, MESSAGE_BYTES)
 
 
 ROWS = [
@@ -204,7 +259,7 @@ ROWS = [
     Row("memory", f"resident memory per idle connection after one echo, {MANY:,} connections", "bytes", _memory,
         rounds=2),
     Row("64KiB", "CPU per message of 64 KiB, 10 connections", "µs",
-        functools.partial(_echo, connections=10, messages=4_000, size=64 * KIB)),
+        functools.partial(_echo, connections=10, messages=6_000, size=64 * KIB)),
     Row("1MiB", "CPU per message of 1 MiB, 10 connections", "µs",
         functools.partial(_echo, connections=10, messages=300, size=MIB)),
     Row("lines", f"CPU per segment of {LINES} lines, line echo, {FEW} connections", "µs", _lines),

@@ -161,22 +161,54 @@ def test_better_than_every_other_means_the_best_of_them_and_no_yardstick():
     assert found == (pytest.approx(2 / 3), "met")
 
 
-def test_rounds_go_through_all_contenders_before_the_next_begins(tools):
+def test_what_turns_tell_of_the_same_moment_is_compared_turn_by_turn():
+    measured = results(reactor=[9.0], asyncio_Protocol=[10.0])
+    # A disturbance came in the second turn and went in the fourth, and the medians are of different moments.
+    measured["samples"]["echo"]["reactor"]["1"]["turns"] = [8.0, 8.0, 16.0, 16.0, 8.0]
+    measured["samples"]["echo"]["asyncio Protocol"]["1"]["turns"] = [10.0, 20.0, 20.0, 20.0, 10.0]
+    assert rounds.ratio(measured, "echo", "reactor") == Figure(0.8, 0.8, 0.8)
+
+
+def test_contenders_take_turns_and_all_of_a_row_comes_before_the_next(tools):
     order = []
 
     def measure(setting):
-        order.append(setting.contender.name)
-        if len(order) == 4:
-            raise MeasurementError("out of luck")
-        return rows.Sample(1.0)
+        try:
+            for turn in "first", "second":
+                yield
+                order.append((setting.contender.name, turn))
+                if len(order) == 7:
+                    raise MeasurementError("out of luck")
+            return rows.Sample(1.0)
+        finally:
+            order.append((setting.contender.name, "end"))
 
     row, once = rows.Row("a", "A", "µs", measure), rows.Row("b", "B", "µs", measure, rounds=1)
     pair = contenders.standard()[:2]
     found = rounds.measure([row, once], pair, tools, 2, 1.0, 10)
-    assert order == ["reactor", "asyncio Protocol"] * 3
-    assert found["failures"] == [{"round": 1, "row": "b", "contender": "asyncio Protocol", "reason": "out of luck"}]
-    assert found["samples"]["b"]["asyncio Protocol"] == {}
-    assert list(found["samples"]["a"]["asyncio Protocol"]) == ["1", "2"]
+    ours, theirs = "reactor", "asyncio Protocol"
+    whole = [(ours, "first"), (theirs, "first"), (ours, "second"), (ours, "end"), (theirs, "second"), (theirs, "end")]
+    assert order == [*whole, (ours, "first"), (ours, "end"), *whole[1:2], *whole[4:], *whole]
+    assert found["failures"] == [{"round": 1, "row": "b", "contender": ours, "reason": "out of luck"}]
+    assert found["samples"]["b"][ours] == {}
+    assert list(found["samples"]["a"][theirs]) == ["1", "2"]
+
+
+def test_whoever_interrupts_a_round_leaves_no_server_behind(tools):
+    ended = []
+
+    def measure(setting):
+        try:
+            yield
+            if setting.contender.name != "reactor":
+                raise KeyboardInterrupt
+            yield
+        finally:
+            ended.append(setting.contender.name)
+
+    with pytest.raises(KeyboardInterrupt):
+        rounds.measure([rows.Row("a", "A", "µs", measure)], contenders.standard()[:2], tools, 1, 1.0, 10)
+    assert sorted(ended) == ["asyncio Protocol", "reactor"]
 
 
 def test_the_report_shows_figures_and_every_doubt():

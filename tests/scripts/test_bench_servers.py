@@ -9,6 +9,7 @@ import contextlib
 import json
 import shutil
 import socket
+import statistics
 import sys
 import threading
 
@@ -51,7 +52,12 @@ def contender(name, tools):
 def measured(key, name, tools):
     if key in STRACED and not system_calls.is_available():
         pytest.skip("strace is not here")
-    return ROWS[key].measure(rows.Setting(contender(name, tools), tools, SCALE, CONNECTIONS))
+    measurement = ROWS[key].measure(rows.Setting(contender(name, tools), tools, SCALE, CONNECTIONS))
+    while True:
+        try:
+            next(measurement)
+        except StopIteration as end:
+            return end.value
 
 
 # The rows, on real servers.
@@ -63,6 +69,11 @@ def test_each_row_gives_a_figure(key, name, tools):
     sample = measured(key, name, tools)
     assert sample.value >= 0 if key == "memory" else sample.value > 0
     json.dumps(sample.details)
+
+
+def test_a_figure_of_turns_is_their_median(tools):
+    sample = measured("echo", "reactor", tools)
+    assert len(sample.turns) == rows.TURNS and sample.value == statistics.median(sample.turns)
 
 
 @pytest.mark.parametrize("name", EVERYONE)
