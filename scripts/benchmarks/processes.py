@@ -95,12 +95,13 @@ class ServerProcess:
             raise MeasurementError(late) from None
         raise MeasurementError(f"{self.name} ended before it listened; it said {said!r}")
 
-    def usage(self) -> Usage:
-        """The CPU time that all its threads have used, dead ones too, up to its coming to rest.
+    def usage(self, *, at_rest: bool = False) -> Usage:
+        """The CPU time that all its threads have used, dead ones too; `at_rest`: once it has come to rest.
 
         Of a process that is running just now the kernel tells what it had used at the last clock tick.
         """
-        cpu = _at_rest(_cpu_clock(self.pid))
+        clock = _cpu_clock(self.pid)
+        cpu = _at_rest(clock) if at_rest else time.clock_gettime(clock)
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         tick = 1 / os.sysconf("SC_CLK_TCK")
         return Usage(cpu, int(fields[11]) * tick, int(fields[12]) * tick, _waited_seconds(self.pid))

@@ -6,8 +6,8 @@ messages. CPU time per message, not messages per second: the second depends on t
 not, and its inverse is what one core can do.
 
 Each of these functions is a generator, which returns the figure. Where it yields, it is ready for its next turn, and
-the others have one before that: `rounds` says why. What compares a server with itself, or counts what does not drift,
-takes a single turn.
+the others have one before that: `rounds` says why. What counts things that do not drift takes a single turn, and so
+does the growth, whose turns go to the processes of one server.
 
 It depends on the load in one way. A server that has to wait for its clients wakes up for a few messages where a busy
 one takes fifty at once, so `busy`, the share of the time that it was working, stands beside each figure; where it
@@ -29,9 +29,10 @@ from .generator import Load, Tools, loading
 from .processes import MeasurementError, ServerProcess, Usage, allow_descriptors, running
 
 KIB, MIB = 1 << 10, 1 << 20
-TURNS = 15  # in which the messages of a round are measured; one takes some tens of milliseconds
-WARM_UP_SHARE = 0.2  # of the messages that are then measured
-LEAST_WARM_UP = 200
+TURNS = 30  # in which the messages of a round are measured; one takes some tens of milliseconds
+WARM_UP_TURNS = 6
+GROWTH_TURNS, GROWTH_WARM_UP_TURNS = 5, 2  # of thousands of connections
+FIREHOSE_TURNS = 10  # of quiet, and then beside it
 LEAST_TICKS_SECONDS = 0.1  # of user and kernel time, for their ratio to mean anything: they come in ticks of 10 ms
 MESSAGE_BYTES = 64
 FEW, MANY = 100, 9_000  # connections
@@ -95,21 +96,21 @@ class Meter:
     def __init__(self, server: ServerProcess, run: Callable[[int], dict[str, float]], count: int) -> None:
         self._server = server
         self._run = run
-        self._count = max(1, count // TURNS)  # of `run`'s messages in each turn
+        self._count = count  # of `run`'s messages in each turn
         self._seconds = 0.0
         self._used = Usage(0.0, 0.0, 0.0, 0.0)
         self.turns: list[float] = []  # CPU microseconds per message
 
-    def warm_up(self, least: int = LEAST_WARM_UP) -> None:
-        """Put some messages to it that are not counted: a share of the others, but at least so many."""
-        share = int(self._count * TURNS * WARM_UP_SHARE)
-        self._run(max(least, share) if self._count * TURNS > LEAST_WARM_UP else self._count)
+    def warm_up(self, turns: int) -> None:
+        """Put so many turns' messages to it that do not count."""
+        self._run(turns * self._count)
+        self._server.usage(at_rest=True)
 
     def take_turn(self) -> None:
-        """Measure one turn's messages."""
+        """Measure one turn's messages. What it does between its turns, at rest, is none of that."""
         before = self._server.usage()
         self._seconds += self._run(self._count)["seconds"]
-        used = self._server.usage() - before
+        used = self._server.usage(at_rest=True) - before
         self._used += used
         self.turns.append(used.cpu / self._count * 1e6)
 
@@ -124,13 +125,13 @@ class Meter:
 
 
 def _cpu_per_message(setting: Setting, program: str, messages: int, prepare: Prepare, run: Run) -> Measurement:
-    """The server's CPU microseconds for each of so many messages, in turns with the others."""
+    """The server's CPU microseconds for each of so many messages a turn, in turns with the others."""
     contender, tools = setting.contender, setting.tools
     with running(contender.command(program), contender.name, contender.root) as server:
         with loading(tools.load_command(), server.port) as load:
             prepare(load)
             meter = Meter(server, functools.partial(run, load), setting.count(messages))
-            meter.warm_up()
+            meter.warm_up(WARM_UP_TURNS)
             for _ in range(TURNS):
                 yield
                 meter.take_turn()
@@ -144,14 +145,14 @@ def _echo(setting: Setting, *, connections: int, messages: int, size: int) -> Me
 
 
 def _lines(setting: Setting) -> Measurement:
-    return _cpu_per_message(setting, "lines", 15_000, lambda load: load.connect(FEW), _send_lines)
+    return _cpu_per_message(setting, "lines", 400, lambda load: load.connect(FEW), _send_lines)
 
 
 def _churn(setting: Setting) -> Measurement:
     return _cpu_per_message(
         setting,
         "echo",
-        4_500,
+        300,
         lambda load: None,
         lambda load, count: load.churn(count, MESSAGE_BYTES, CHURNING_AT_ONCE),
     )
@@ -175,10 +176,10 @@ def _growth(setting: Setting) -> Measurement:
             server = stack.enter_context(running(contender.command("echo"), contender.name, contender.root))
             load = stack.enter_context(loading(tools.load_command(), server.port))
             load.connect(connections)
-            count = max(setting.count(30_000), GROWTH_MESSAGES * TURNS * connections)
+            count = max(setting.count(2_000), GROWTH_MESSAGES * connections)
             meter = meters[connections] = Meter(server, functools.partial(_send_echoes, load), count)
-            meter.warm_up(GROWTH_MESSAGES * connections)
-        for _ in range(TURNS):
+            meter.warm_up(GROWTH_WARM_UP_TURNS)
+        for _ in range(GROWTH_TURNS):
             for meter in meters.values():
                 meter.take_turn()
     base, last = meters[min(FEW, steps[-1])].sample(), meters[steps[-1]].sample()
@@ -211,23 +212,29 @@ def _firehose(setting: Setting) -> Measurement:
     The second keeps the first honest: a server that starves the firehose has the best of latencies.
     """
     contender, command = setting.contender, setting.tools.load_command()
-    count = setting.count(20_000)
-    yield
+    count = setting.count(4_000)
+    quiet: list[dict[str, float]] = []
+    beside: list[dict[str, float]] = []
+    hosed: list[float] = []
     with running(contender.command("echo"), contender.name, contender.root) as server:
         with loading(command, server.port) as clients, loading(command, server.port, humble=True) as hose:
             clients.connect(PING_PONG_CLIENTS)
-            clients.echo(max(LEAST_WARM_UP, count // 5), MESSAGE_BYTES)
-            quiet = clients.echo(count, MESSAGE_BYTES)
-            hose.start_firehose(FIREHOSE_BYTES)
-            clients.echo(max(LEAST_WARM_UP, count // 5), MESSAGE_BYTES)
-            beside = clients.echo(count, MESSAGE_BYTES)
-            told = hose.stop_firehose()
+            clients.echo(count, MESSAGE_BYTES)
+            for _ in range(FIREHOSE_TURNS):
+                yield
+                quiet.append(clients.echo(count, MESSAGE_BYTES))
+                hose.start_firehose(FIREHOSE_BYTES)
+                clients.echo(count // 5, MESSAGE_BYTES)
+                beside.append(clients.echo(count, MESSAGE_BYTES))
+                told = hose.stop_firehose()
+                hosed.append(told["bytes"] / told["seconds"])
     details = {
-        "quiet": {name: quiet[name] for name in PERCENTILES},
-        "beside": {name: beside[name] for name in PERCENTILES},
-        "firehose_bytes_per_second": told["bytes"] / told["seconds"],
+        "quiet": {name: statistics.median(turn[name] for turn in quiet) for name in PERCENTILES},
+        "beside": {name: statistics.median(turn[name] for turn in beside) for name in PERCENTILES},
+        "firehose_bytes_per_second": statistics.median(hosed),
     }
-    return Sample(beside["p99"] / quiet["p99"], details=details)
+    return Sample(statistics.median(after["p99"] / before["p99"] for after, before in zip(beside, quiet, strict=True)),
+                  details=details)  # fmt: skip
 
 
 def _calls(setting: Setting, *, program: str, run: Run) -> Measurement:
@@ -251,7 +258,7 @@ def _send_echoes(load: Load, count: int) -> dict[str, float]:
 
 ROWS = [
     Row("echo", f"CPU per echo, {FEW} connections, {MESSAGE_BYTES} bytes", "µs",
-        functools.partial(_echo, connections=FEW, messages=30_000, size=MESSAGE_BYTES)),
+        functools.partial(_echo, connections=FEW, messages=2_000, size=MESSAGE_BYTES)),
     Row("calls", f"system calls per echo, {FEW} busy connections", "calls",
         functools.partial(_calls, program="echo", run=_send_echoes), rounds=1),
     Row("growth", f"growth of CPU per echo, {FEW} to {MANY:,} busy connections", "×", _growth, rounds=2,
@@ -259,9 +266,9 @@ ROWS = [
     Row("memory", f"resident memory per idle connection after one echo, {MANY:,} connections", "bytes", _memory,
         rounds=2),
     Row("64KiB", "CPU per message of 64 KiB, 10 connections", "µs",
-        functools.partial(_echo, connections=10, messages=6_000, size=64 * KIB)),
+        functools.partial(_echo, connections=10, messages=300, size=64 * KIB)),
     Row("1MiB", "CPU per message of 1 MiB, 10 connections", "µs",
-        functools.partial(_echo, connections=10, messages=300, size=MIB)),
+        functools.partial(_echo, connections=10, messages=20, size=MIB)),
     Row("lines", f"CPU per segment of {LINES} lines, line echo, {FEW} connections", "µs", _lines),
     Row("line calls", f"system calls per segment of {LINES} lines", "calls",
         functools.partial(_calls, program="lines", run=_send_lines), rounds=1),
