@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("reactor.core")
 
 RECEIVE_GROWTH = 16  # times as much is asked for when `recv` has filled what it was given
+LARGEST_KEPT_BYTES = 32 << 20  # no larger block does glibc's malloc ever keep (DEFAULT_MMAP_THRESHOLD_MAX)
 
 
 class Dispatcher:
@@ -70,7 +71,7 @@ class Dispatcher:
         self.received: list[int] = []
         self.sent: list[int] = []
         # By descriptor: all but what has ended and waits for `reap`. The kernel gives the lowest number that is free,
-        # so a list has few gaps; a dictionary took some 30 bytes more for each connection.
+        # so a list has few gaps; a dictionary took 24 bytes more for each connection.
         self.table: list[Connection | None] = []
         self.attention: deque[Connection] = deque()  # touched outside their own callback: to be settled
         self.doomed: deque[Connection] = deque()  # CLOSED: to be reaped
@@ -79,7 +80,7 @@ class Dispatcher:
         # glibc maps every block of 128 KiB or more by itself, and faults in its pages, until it has seen one freed that
         # was as large (M_MMAP_THRESHOLD in mallopt(3)). Peers whose messages do not fill one would never show it any,
         # and pay threefold for each message of 200 kB.
-        bytes(self.limits.receive_bytes)
+        bytes(min(self.limits.receive_bytes, LARGEST_KEPT_BYTES))
 
     def connections(self) -> list[Connection]:
         """All that have not ended."""
@@ -167,7 +168,7 @@ class Dispatcher:
                             connection.protocol.data_received(data)
                         except Exception as exc:
                             connection.fail("data_received", exc)
-                    data = connection.unsent  # the same name, let go below: none is kept while the next is received
+                    data = connection.unsent  # the same name, let go when sent: none is kept while the next is received
                     if data and connection.ordinary:
                         try:
                             count = connection.socket.send(data)

@@ -31,7 +31,7 @@ class MemoryBudget:
         self._asked = False  # everyone was asked to pause, and it is still too much
 
     def enforce(self, everyone: Callable[[], list[Connection]], settle: Callable[[Connection], None]) -> None:
-        """If the budget is spent, have all of `everyone()` pause, or end the largest; `settle` is called for who is."""
+        """If the budget is spent, have all of `everyone()` pause, or end the largest, and `settle` these."""
         if self._counters.buffered_bytes <= self._most:
             self._asked = False
             return

@@ -16,7 +16,7 @@ from .attribution import Part
 from .contenders import BASE
 from .rounds import Figure, Results
 
-LEAST_BUSY = 0.8  # below it, the server waited for the load, and not at the beginning and end of its turns alone
+LEAST_BUSY = 0.8  # below it, the server waited for the load, beyond what the two ends of a turn explain
 MOST_WAITED = 0.05  # above it, somebody else had the server's core
 MOST_FUTEX = 1.0  # calls per message, before they are said to be of strace's making
 LEAST_WORTH_A_LINE = 20  # instructions of a function in the profile

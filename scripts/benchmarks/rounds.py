@@ -3,7 +3,8 @@
 A shared machine drifts: the clock goes down, a neighbour wakes up, and whoever was measured in those seconds loses.
 No number of repetitions helps when all of A's come before all of B's. So the contenders take turns, A B C, A B C, of
 some tens of milliseconds each; what is compared is A with B *in the same turn*, and a round's ratio is the median of
-its turns'. A neighbour that slows everything by half for a second then slows both alike.
+its turns'. A neighbour that slows everything by half for a second then slows both alike. Each round begins with another
+contender.
 
 Each round has processes of its own: no server has another row's memory to carry or another row's caches to enjoy.
 Where a process happens to lie in memory makes a difference of some percent too, and that no turn can take away, but
@@ -66,8 +67,10 @@ def measure(
     for number in range(1, rounds + 1):
         for row in rows:
             if number <= row.rounds:
+                first = (number - 1) % len(contenders)
+                order = [*contenders[first:], *contenders[:first]]
                 with ExitStack() as stack:
-                    settings = {each.name: Setting(each, tools, scale, most_connections) for each in contenders}
+                    settings = {each.name: Setting(each, tools, scale, most_connections) for each in order}
                     taking_part = {
                         name: stack.enter_context(closing(row.measure(setting))) for name, setting in settings.items()
                     }

@@ -6,7 +6,7 @@ messages. CPU time per message, not messages per second: the second depends on t
 not, and its inverse is what one core can do.
 
 Each of these functions is a generator, which returns the figure. Where it yields, it is ready for its next turn, and
-the others have one before that: `rounds` says why. What counts things that do not drift takes a single turn, and so
+the others have one before that: `rounds` says why. Counts and sizes, which do not drift, take a single turn, and so
 does the growth, whose turns go to the processes of one server.
 
 It depends on the load in one way. A server that has to wait for its clients wakes up for a few messages where a busy
@@ -31,8 +31,8 @@ from .processes import MeasurementError, ServerProcess, Usage, allow_descriptors
 KIB, MIB = 1 << 10, 1 << 20
 TURNS = 30  # in which the messages of a round are measured; one takes some tens of milliseconds
 WARM_UP_TURNS = 6
-GROWTH_TURNS, GROWTH_WARM_UP_TURNS = 5, 2  # of thousands of connections
-FIREHOSE_TURNS = 10  # of quiet, and then beside it
+GROWTH_TURNS, GROWTH_WARM_UP_TURNS = 5, 2  # each of two messages a connection, or of 2,000
+FIREHOSE_TURNS = 6  # of quiet, and then beside it
 LEAST_TICKS_SECONDS = 0.1  # of user and kernel time, for their ratio to mean anything: they come in ticks of 10 ms
 MESSAGE_BYTES = 64
 FEW, MANY = 100, 9_000  # connections
@@ -63,6 +63,7 @@ class Sample:
 
 
 Measurement = Generator[None, None, Sample]
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -209,10 +210,11 @@ def _memory(setting: Setting) -> Measurement:
 def _firehose(setting: Setting) -> Measurement:
     """The ping-pong clients' p99 beside a firehose, relative to quiet; and what the firehose got meanwhile.
 
-    The second keeps the first honest: a server that starves the firehose has the best of latencies.
+    The second keeps the first honest: a server that starves the firehose has the best of latencies. All are medians
+    over the turns.
     """
     contender, command = setting.contender, setting.tools.load_command()
-    count = setting.count(4_000)
+    count = setting.count(2_000)
     quiet: list[dict[str, float]] = []
     beside: list[dict[str, float]] = []
     hosed: list[float] = []
@@ -228,6 +230,7 @@ def _firehose(setting: Setting) -> Measurement:
                 beside.append(clients.echo(count, MESSAGE_BYTES))
                 told = hose.stop_firehose()
                 hosed.append(told["bytes"] / told["seconds"])
+                server.usage(at_rest=True)  # what it still has to do must not be in the next one's turn
     details = {
         "quiet": {name: statistics.median(turn[name] for turn in quiet) for name in PERCENTILES},
         "beside": {name: statistics.median(turn[name] for turn in beside) for name in PERCENTILES},

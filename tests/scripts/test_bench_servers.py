@@ -71,6 +71,11 @@ def test_each_row_gives_a_figure(key, name, tools):
     json.dumps(sample.details)
 
 
+@NEEDS_COMPILER  # in Python the load itself is too slow for it
+def test_the_firehose_leaves_the_floor_alive(tools):
+    assert measured("firehose", "floor (Python, bare epoll)", tools).value > 0
+
+
 def test_a_figure_of_turns_is_their_median(tools):
     sample = measured("echo", "reactor", tools)
     assert len(sample.turns) == rows.TURNS and sample.value == statistics.median(sample.turns)
