@@ -11,7 +11,7 @@
 ##     ARGS=               more options of scripts/run_clients.py
 ## make ladder         climb scripts/ladder/ with N clients and MESSAGES each: the README's table
 ## make bench          what an echo costs: ours beside asyncio, threads, a bare epoll loop and C, in interleaved rounds
-##     ROUNDS=5            how many; a round takes a minute, or four with the rivals
+##     ROUNDS=5            how many; a round takes a few minutes, with the rivals up to nine
 ##     ARGS=               more options of scripts/bench.py rounds
 ## make bench-rivals   the same with uvloop, Twisted, Tornado, trio, curio and gevent, installed in .venv for it
 ## make bench-instructions  user-space instructions per echo, counted by valgrind; ARGS=--profile: ours by function

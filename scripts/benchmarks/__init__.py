@@ -3,7 +3,7 @@
 In reading order:
 
     contenders      who is measured, and how each is started
-    processes       a server in a process of its own, on a core of its own; what the kernel says it used
+    processes       a server in a process of its own, away from the load; what the kernel says it used
     load, load.c    the clients: told by lines what to send, they answer with times
     rows            what is measured: the lines of the table
     rounds          in which order, and how a figure is made of many (medians of ratios within a round)

@@ -1,4 +1,4 @@
-"""A server in a process of its own, on a core of its own, and what the kernel says it used.
+"""A server in a process of its own, on another core than the load, and what the kernel says it used.
 
 A server is asked nothing about itself: what it costs is what the kernel accounts to its process. Two ways to get
 that wrong. Counting in clock ticks (10 ms): a window must then be long, or the figure is a rounding error. And
