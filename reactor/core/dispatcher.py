@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("reactor.core")
 
 RECEIVE_GROWTH = 16  # times as much is asked for when `recv` has filled what it was given
-LARGEST_KEPT_BYTES = 32 << 20  # no larger block does glibc's malloc ever keep (DEFAULT_MMAP_THRESHOLD_MAX)
 
 
 class Dispatcher:
@@ -77,10 +76,6 @@ class Dispatcher:
         self.doomed: deque[Connection] = deque()  # CLOSED: to be reaped
         self.deadlines = Deadlines(self.timers, self._look_at_deadline)
         self.memory = MemoryBudget(self.counters, reactor.limits.memory_bytes)
-        # glibc maps every block of 128 KiB or more by itself, and faults in its pages, until it has seen one freed that
-        # was as large (M_MMAP_THRESHOLD in mallopt(3)). Peers whose messages do not fill one would never show it any,
-        # and pay threefold for each message of 200 kB.
-        bytes(min(self.limits.receive_bytes, LARGEST_KEPT_BYTES))
 
     def connections(self) -> list[Connection]:
         """All that have not ended."""

@@ -58,8 +58,9 @@ class Limits:
     accepts_per_iteration: int = _count(
         16, 1, 65535, "accepts in a turn, at most", "Netty takes 16 (maxMessagesPerRead)"
     )
+    # Below the 128 KiB from which glibc's malloc maps each block and faults in its pages (mallopt(3)).
     receive_bytes: int = _count(
-        250 * KIB, 1, GIB, "read before others get a turn", "asyncio 256 KiB; libuv 64 KiB"
+        120 * KIB, 1, GIB, "read before others get a turn", "asyncio 256 KiB; libuv 64 KiB"
     )
     send_bytes: int = _count(
         256 * KIB, 1, GIB, "sent before others get a turn", "Redis NET_MAX_WRITES_PER_EVENT 64 KiB"

@@ -213,7 +213,7 @@ def test_the_port_can_be_had_again_at_once_after_a_kill():
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc is what this is about")
 def test_no_large_message_costs_memory_anew(echo):
-    size = 200_000  # from 128 KiB on malloc maps blocks, and this never fills one
+    size = 200_000  # from 128 KiB on malloc maps each block, and a message may never fill one
 
     with connect(echo.address) as client:
 
