@@ -138,7 +138,7 @@ class Dispatcher:
                 try:
                     connection = table[fd]
                 except IndexError:
-                    connection = None
+                    connection = None  # told below: what callbacks raise would seem to have come of the IndexError
                 if connection is None:  # a listener or the like; or it was retired earlier in this batch (E7)
                     self.poller.tell(fd, happened)
                     continue

@@ -183,9 +183,10 @@ def _growth(setting: Setting) -> Measurement:
         for _ in range(GROWTH_TURNS):
             for meter in meters.values():
                 meter.take_turn()
-    base, last = meters[min(FEW, steps[-1])].sample(), meters[steps[-1]].sample()
+    samples = {connections: meter.sample() for connections, meter in meters.items()}
+    base, last = samples[min(FEW, steps[-1])], samples[steps[-1]]
     busy, waited = min(base.busy or 0.0, last.busy or 0.0), max(base.waited or 0.0, last.waited or 0.0)
-    microseconds = {str(connections): meter.sample().value for connections, meter in meters.items()}
+    microseconds = {str(connections): sample.value for connections, sample in samples.items()}
     details = {"connections": steps[-1], "microseconds": microseconds}
     growth = statistics.median(after / before for after, before in zip(last.turns, base.turns, strict=True))
     return Sample(growth, last.kernel_share, busy, waited, details)
@@ -236,8 +237,8 @@ def _firehose(setting: Setting) -> Measurement:
         "beside": {name: statistics.median(turn[name] for turn in beside) for name in PERCENTILES},
         "firehose_bytes_per_second": statistics.median(hosed),
     }
-    return Sample(statistics.median(after["p99"] / before["p99"] for after, before in zip(beside, quiet, strict=True)),
-                  details=details)  # fmt: skip
+    ratios = [after["p99"] / before["p99"] for after, before in zip(beside, quiet, strict=True)]
+    return Sample(statistics.median(ratios), details=details)
 
 
 def _calls(setting: Setting, *, program: str, run: Run) -> Measurement:
