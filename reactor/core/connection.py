@@ -95,6 +95,7 @@ class Connection:
         "close_reason",  # why it ends, once that is known
         "error",  # what `connection_lost` will be given
         "dropped_writes",  # writes after the end
+        "holds",  # how often the program said that it is busy with this one, less how often it said that it is done
     )
 
     def __init__(
@@ -136,6 +137,7 @@ class Connection:
         self.close_reason: CloseReason | None = None
         self.error: Exception | None = None
         self.dropped_writes = 0
+        self.holds = 0
         self.receive_little()
 
     # What a protocol may ask.
@@ -209,6 +211,24 @@ class Connection:
     def is_reading(self) -> bool:
         """Whether data that arrives would be delivered."""
         return self.state.delivers and not self.reading_paused
+
+    def hold(self) -> None:
+        """Say that an answer is still to come on this connection, from a timer or a thread for example.
+
+        A drain waits for it, within `drain_seconds`, where it would else close a connection that has nothing to send.
+        Each call wants one of `release`. Nothing else changes: the deadlines of `Limits` go on.
+        """
+        self.holds += 1
+
+    def release(self) -> None:
+        """Say that an answer for which `hold` was called is written, or will not come.
+
+        RuntimeError when it was not called so often. After the end it does nothing.
+        """
+        if self.holds:
+            self.holds -= 1
+        elif self.state is not CLOSED and self.state is not LOST:
+            raise RuntimeError("release without hold: this connection is not held")
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set the marks, in bytes, between which writing is paused and resumed.

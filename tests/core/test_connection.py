@@ -417,3 +417,19 @@ def test_a_frame_that_begins_has_its_deadline_looked_at_and_one_that_grows_has_n
         connection.ordinary = True
         connection.keep_input(size, since)
         assert (connection.frame_since, connection.ordinary) == (since, not touched)
+
+
+def test_a_hold_is_counted():
+    connection = make_connection(OPEN)
+    connection.hold()
+    connection.hold()
+    connection.release()
+    assert connection.holds == 1
+    connection.release()
+    with pytest.raises(RuntimeError, match="release without hold"):
+        connection.release()
+
+
+@pytest.mark.parametrize("state", [CLOSED, LOST], ids=lambda state: state.name)
+def test_a_release_after_the_end_does_nothing(state):
+    make_connection(state).release()
