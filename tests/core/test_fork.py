@@ -16,6 +16,7 @@ import weakref
 import pytest
 
 from reactor import Limits, Protocol, Reactor, Server, connect
+from reactor.core import fork
 from tests.rig import DEADLINE_SECONDS, Recorder, adopt, tcp_pair, turn_until, turn_until_idle
 from tests.support import receive_all
 
@@ -376,6 +377,56 @@ def test_several_reactors_are_given_up(reactor):
     with Reactor() as other:
         for each in (reactor, other):
             assert ask_child(lambda each=each: each.run_once(0)).startswith("RuntimeError: this reactor is of process")
+
+
+@pytest.fixture
+def renewals():
+    """Those of this test are gone after it."""
+    before = list(fork._renewals)
+    yield
+    fork._renewals[:] = before
+
+
+def test_what_other_threads_had_is_made_anew_in_every_child_and_in_none_of_the_parents(renewals):
+    places = threading.Semaphore(1)
+    places.acquire()  # by a thread that the child does not have
+
+    def make_anew():
+        nonlocal places
+        places = threading.Semaphore(1)
+
+    fork.renew(make_anew)
+    for _ in range(2):
+        assert ask_child(lambda: places.acquire(blocking=False)) == "True"
+    assert not places.acquire(blocking=False)
+
+
+def test_renewal_comes_after_all_reactors_were_given_up_in_the_order_asked_for(reactor, renewals):
+    seen = []
+
+    def note_whether_the_reactor_is_usable(name):
+        with pytest.raises(RuntimeError):
+            reactor.check_open()
+        seen.append(name)
+
+    fork.renew(lambda: note_whether_the_reactor_is_usable("first"))
+    fork.renew(lambda: note_whether_the_reactor_is_usable("second"))
+    assert ask_child(lambda: seen) == "['first', 'second']"
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_what_fails_after_a_fork_keeps_nothing_else_from_being_done(renewals, caplog, monkeypatch, which):
+    def fail():
+        raise OSError("on purpose")
+
+    with Reactor() as one, Reactor() as two, Reactor() as three:
+        reactors = [one, two, three]
+        monkeypatch.setattr(reactors.pop(which), "abandon", fail)
+        seen = []
+        fork.renew(fail)
+        fork.renew(lambda: seen.append("renewed"))
+        said = ask_child(lambda: (seen, [is_open(each._waker.fileno()) for each in reactors], len(caplog.records)))
+    assert said == "(['renewed'], [False, False], 2)"
 
 
 def test_the_fork_hook_keeps_no_reactor_alive():
