@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .laws import CLEAN, check_received, require
+from .laws import CLEAN, ENDED, check_received, require
 from .network import Endpoint
 from .peers import Peer
 from .programs import Mishap
@@ -25,6 +25,7 @@ from .witness import Witness
 if TYPE_CHECKING:
     from .world import World
 
+MOVES = {"recv", "peek", "send", "shutdown"}  # what is done to a connection for its own sake
 OVER = 1 << 40  # added to the bytes of a phase once they are over the budget
 
 
@@ -36,22 +37,31 @@ class Books(Watcher):
         self.logged = 0  # lines of errors in the log
         self._sent: dict[int, int] = {}  # bytes in this phase, by descriptor
         self._accepts = 0  # in this phase
+        self._closed_in_batch = -1  # a descriptor of which this batch has told
 
     def phase_begins(self) -> None:
         """Budgets begin anew."""
         if self._sent:
             self._sent = {}
         self._accepts = 0
+        self._closed_in_batch = -1
 
     # One call.
 
     def calls(self, sock: FakeSocket, what: str) -> None:
         """A system call begins: may it, now, and on this socket?"""
         world = self.world
-        world.network.stirred += 1
+        world.network.stir()
+        require(sock.number >= 0, 7, "{} is called on a socket that was closed", what)
+        if what != "close":
+            self.batch_goes_on()
+        witness = sock.endpoint.owner if isinstance(sock.endpoint, Endpoint) else None
+        if isinstance(witness, Witness) and what in MOVES:
+            require(witness.state not in ENDED, 3, "{} is called for {}, which has ended", what, witness.connection)
         if what in ("recv", "peek"):
             self._check_receive(sock, what)
         elif what == "send":
+            require(not sock.endpoint.fin_queued, 3, "{} sends behind its own end", witness and witness.connection)
             sent = self._sent.get(sock.number, 0)
             budget = world.limits.send_bytes
             require(
@@ -65,6 +75,7 @@ class Books(Watcher):
             if sent >= budget:  # one call more, for what the kernel did not take of a message (it mostly takes nothing)
                 self._sent[sock.number] = sent + OVER
         elif what == "accept":
+            require(world.listening, 3, "accept is called for a listener that was stopped")
             self._accepts += 1
             budget = world.limits.accepts_per_iteration
             require(
@@ -76,12 +87,19 @@ class Books(Watcher):
             )
         elif what == "close":
             world.network.happened += 1
-            if isinstance(sock.endpoint, Endpoint) and isinstance(sock.endpoint.owner, Witness):
-                self._check_close(sock, sock.endpoint.owner)
+            if isinstance(witness, Witness):
+                self._check_close(sock, witness)
+            elif world.phase == "dispatch" and world.waiter.batch.get(sock.number, (None,))[0] is sock:
+                self._closed_in_batch = sock.number
         elif what == "error" and world.phase == "dispatch":
             self._check_owner(sock, what)
         if world.network.note is not None:
             world.network.note(f"descriptor {sock.number}", what)
+
+    def batch_goes_on(self) -> None:
+        """Law 7: events are still handed out, so every number that they tell of must be in the same hands."""
+        require(self._closed_in_batch < 0, 7, "descriptor {} was closed in the batch that told of it",
+                self._closed_in_batch)  # fmt: skip
 
     def _check_receive(self, sock: FakeSocket, what: str) -> None:
         world = self.world

@@ -51,18 +51,18 @@ class Waiter:
         elif fd not in self.table.open:
             raise OSError(f"{fd} is not open")
         self.watched[fd] = bits
-        self.network.stirred += 1
+        self.network.stir()
 
     def change(self, fd: int, bits: int) -> None:
         """Ask for other bits of `fd`."""
         assert self.watched[fd] != bits, f"descriptor {fd} was modified though nothing changed"
         self.watched[fd] = bits
-        self.network.stirred += 1
+        self.network.stir()
 
     def forget(self, fd: int) -> None:
         """Ask for nothing of `fd`."""
         del self.watched[fd]
-        self.network.stirred += 1
+        self.network.stir()
         if fd < FIRST_DESCRIPTOR:
             self.real.remove(fd)
 

@@ -35,6 +35,11 @@ class Memory:
                 allowed)  # fmt: skip
         self._was_over, self._may_be_over = least > allowed, most > allowed
 
+    def loop_sleeps(self) -> None:
+        """Law 6: whoever sleeps has made room first."""
+        least = self._kept()[0]
+        require(least <= self._most, 6, "the loop sleeps on {} bytes in buffers, and {} may be", least, self._most)
+
     def _kept(self) -> tuple[int, int]:
         least = most = 0
         for witness in self._world.live:

@@ -47,7 +47,15 @@ class Network:
         self._sequence = 0
         self.happened = 0  # how many things, so that a loop that turns for nothing can be told
         self.stirred = 0  # the same, and whatever else can have changed anything
+        self.patience = math.inf  # more than that is no honest work any more
+        self.lost_patience: Callable[[], None] = _nothing  # called then
         self.note: Callable[..., None] | None = None  # whom to tell of everything, when somebody listens
+
+    def stir(self) -> None:
+        """Something was done that can have changed anything: a call, a callback, a step."""
+        self.stirred += 1
+        if self.stirred > self.patience:
+            self.lost_patience()
 
     def clock(self) -> float:
         """The time, in seconds."""
@@ -77,6 +85,10 @@ class Network:
     def chance(self, probability: float) -> bool:
         """Whether something comes true that does so with `probability`. Costs no draw when it never does."""
         return probability > 0 and self.draw() < probability
+
+
+def _nothing() -> None:
+    """Who has all the patience in the world."""
 
 
 class Endpoint:

@@ -82,7 +82,7 @@ class Promises:
 
     def _make(self, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         world = self._world
-        world.callback_begins("a call", None)
+        world.turns.callback_begins("a call", None)
         mishaps = world.mishaps
         try:
             call(*arguments)
@@ -91,7 +91,7 @@ class Promises:
             world.loop_mishaps += 1
             raise
         finally:
-            world.callback_ends("a call")
+            world.turns.callback_ends("a call")
 
     def check_made(self, phase: str) -> None:
         """The phase is over: what was due in it has been done."""

@@ -99,7 +99,9 @@ def explain(scenario: Scenario) -> Iterator[str]:
     """A scenario lived through again, as a trace; and again as small as it can be made, if it breaks a law."""
     outcome = World(scenario, tracing=True).run()
     yield from _report(scenario, outcome)
-    if outcome.law:
+    if outcome.hung:
+        yield "It is not made smaller: each try would take as long again."
+    elif outcome.law:
         small = shrink(scenario, lambda smaller: World(smaller).run().law == outcome.law)
         yield ""
         yield "The same law, broken by as little as possible:"

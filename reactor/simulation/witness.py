@@ -43,7 +43,7 @@ class WatchedConnection(Connection):
     def _step(self, before: State, after: State) -> None:
         world: World = self.reactor.world  # type: ignore[attr-defined]
         world.network.happened += 1
-        world.network.stirred += 1
+        world.network.stir()
         if world.network.note is not None:
             world.network.note(f"descriptor {self.fd}", "becomes", after.label)
         step = old, new = before.name, after.name
@@ -253,6 +253,7 @@ class Witness(Protocol):
     def pause_writing(self) -> None:
         require(self.life in ("made", "eof") and not self.paused, 4, "pause_writing in the life {!r}, paused: {}",
                 self.life, self.paused)  # fmt: skip
+        require(self.state in WRITING, 4, "{} was paused where nothing can be written", self.connection)
         if self.waiting() <= self.high or self.alone:
             require(self.world.memory.is_short(), 4, "{} was paused with {} bytes waiting and a high mark of {}",
                     self.connection, self.waiting(), self.high)  # fmt: skip
@@ -278,7 +279,7 @@ class Witness(Protocol):
 
     def _call(self, callback: str, *arguments: Any) -> Any:
         world, mishaps = self.world, self.world.mishaps
-        world.callback_begins(callback, self)
+        world.turns.callback_begins(callback, self)
         try:
             return getattr(self.program, callback)(*arguments)
         except Exception as exc:
@@ -286,7 +287,7 @@ class Witness(Protocol):
             world.loop_mishaps += callback == "connection_lost"  # the others end a connection
             raise
         finally:
-            world.callback_ends(callback)
+            world.turns.callback_ends(callback)
 
     def wants_frames(self, prefixed: bool) -> Frames:
         """The program wants its input in frames, behind a length or in front of a line feed."""

@@ -1,0 +1,250 @@
+"""What is looked at while the reactor turns: after each phase, before each sleep, and when a turn is done.
+
+A law can only be asserted at a moment at which it has to hold. Between two phases every connection has been settled but
+for those that wait for it; before the loop sleeps nothing may be left to do; after a turn, totals must agree. Here are
+these moments, and what is compared at each of them.
+
+A loop that never ends gives no such moment. So the work of one phase is bounded: in callbacks, and in whatever else the
+world sees of it, which is every system call. What is not even seen is left to `hang`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..core.loop import Reactor
+from .demultiplexers import FOREVER_SECONDS, WAIT_GRAIN_SECONDS
+from .laws import check_deadlines, check_not_forgotten, check_settled, require
+from .network import Door
+from .upstreams import FIRST_INDEX
+
+if TYPE_CHECKING:
+    from .witness import Witness
+    from .world import World
+
+IDLE_TURNS = 12  # a loop that turns so often with nothing to show for it turns for nothing
+MOST_ITERATIONS = 10_000
+MOST_CALLBACKS = 3_000  # in one phase
+MOST_STIRRED = 20_000  # calls of the kernel, callbacks and steps together, in one phase
+REST_SECONDS = 0.1  # how long a listener may rest, and so the longest that it may have a timer for
+
+
+class WatchedReactor(Reactor):
+    """The reactor, which lets the world look after each phase."""
+
+    world: World
+
+    def run_once(self, timeout: float = float("inf")) -> None:
+        """One iteration, looked at."""
+        super().run_once(timeout)
+        self.world.turns.iteration_ends()
+
+    def _run_timers(self) -> None:
+        self.world.turns.phase_begins("timers")
+        super()._run_timers()
+        self.world.turns.phase_ends()
+
+    def _run_ready(self) -> None:
+        self.world.turns.phase_begins("ready")
+        super()._run_ready()
+        self.world.turns.phase_ends()
+
+    def _poll(self, timeout: float) -> list[tuple[int, int]]:
+        self.world.turns.phase_begins("poll")
+        self.world.turns.notes_steps()
+        events = super()._poll(timeout)
+        self.world.loop_time = self.world.network.now
+        return events
+
+    def _dispatch(self, events: list[tuple[int, int]]) -> None:
+        self.world.turns.phase_begins("dispatch")
+        super()._dispatch(events)
+        self.world.turns.phase_ends()
+
+    def stop(self) -> None:
+        """Note it: from here on it may neither sleep nor begin another turn."""
+        self.world.stop_asked = True
+        super().stop()
+
+    def close(self) -> None:
+        """Close, of which the last phase is one of its own."""
+        if not self._running:
+            self.world.turns.phase_begins("close")
+        super().close()
+
+
+class Turns:
+    """The phases of one world's reactor, and what must hold between them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._depth = self._callbacks = 0
+        self._idle_turns, self._last = 0, (0.0, 0)
+        self._needless = 0  # sleeps in a row that were to end though nobody was there
+        self._stirred, self._population = -1, (0, 0, 0)
+
+    def watch(self, reactor: WatchedReactor) -> None:
+        """Look at the phases that are its dispatcher's."""
+        dispatcher: Any = reactor.dispatcher
+        dispatcher.dispatch = self._batch(dispatcher.dispatch)
+        for name in ("flush", "reap"):
+            setattr(dispatcher, name, self._phased(name, getattr(dispatcher, name)))
+        self._world.network.lost_patience = self._never_ends
+
+    def phase_begins(self, phase: str) -> None:
+        """Note which one."""
+        world, network = self._world, self._world.network
+        world.phase = phase
+        world.phase_number += 1
+        self._callbacks = 0
+        network.patience = network.stirred + MOST_STIRRED
+        world.books.phase_begins()
+        if phase == "timers":
+            world.iteration += 1
+            require(world.iteration < MOST_ITERATIONS, 6, "the scenario does not come to an end")
+            require(not world.stop_asked, 6, "the loop goes on after it was stopped")
+        if network.note is not None and phase != "poll":
+            network.note(f"-- {world.iteration}:", phase)
+
+    def _never_ends(self) -> None:
+        require(False, 8, "the phase {} does not come to an end", self._world.phase)
+
+    def notes_steps(self) -> None:
+        """A step counts from here at the latest: the loop has seen to it, however long the callbacks took."""
+        world = self._world
+        for witness in world.moved:
+            witness.late = world.network.now - witness.since
+        world.moved.clear()
+
+    def phase_ends(self) -> None:
+        """Look at everything."""
+        world = self._world
+        if world.phase in ("timers", "ready"):
+            world.promises.check_made(world.phase)
+        if world.phase == "flush":
+            world.memory.flushed()
+        if self._stirred == world.network.stirred:
+            return  # nothing has moved since all was looked at last
+        self._stirred = world.network.stirred
+        attention = world.reactor.dispatcher.attention
+        for witness in world.live:
+            connection = witness.connection
+            if connection.attended:
+                require(connection in attention, 1, "{} waits for attention that will not come", connection)
+            elif connection.fd >= 0:
+                check_settled(witness, world.waiter.watched.get(connection.fd, 0))
+            else:
+                check_settled(witness, 0)
+
+    def _phased(self, name: str, work: Callable[[], Any]) -> Callable[[], Any]:
+        def phase() -> Any:
+            if self._world.phase == "close":
+                return work()
+            self.phase_begins(name)
+            result = work()
+            self.phase_ends()
+            return result
+
+        return phase
+
+    def _batch(self, work: Callable[[Any], None]) -> Callable[[Any], None]:
+        def batch(events: Any) -> None:
+            try:
+                work(events)
+            finally:
+                self._world.phase = "end of batch"
+
+        return batch
+
+    def iteration_ends(self) -> None:
+        """Look at the totals, and at whether there was any sense in it."""
+        world = self._world
+        reactor, network = world.reactor, world.network
+        population = (len(world.witnesses), len(world.live), reactor.counters.accepted)
+        if not reactor.dispatcher.doomed and self._population != population:
+            self._population = population
+            self._check_places()
+        now = (network.now, network.happened)
+        self._idle_turns = self._idle_turns + 1 if now == self._last else 0
+        self._last = now
+        require(self._idle_turns < IDLE_TURNS, 1, "the loop turns for nothing; watched: {}", world.waiter.watched)
+        if world.waiter.quiet:
+            world.ending = True
+        if world.ending:
+            reactor.stop()
+
+    def _check_places(self) -> None:
+        """Law 6: nobody is inside who should not be, and nobody is counted who is not."""
+        world = self._world
+        counters, admission, limits = world.reactor.counters, world.reactor.dispatcher.admission, world.limits
+        require(counters.open == len(world.live), 10, "{} are open, and {} are counted", len(world.live), counters.open)
+        inside = [witness for witness in world.live if witness.endpoint.peer.owner.index < FIRST_INDEX]
+        require(admission.inside == len(inside) <= limits.max_connections, 6,
+                "{} are inside, {} are counted, {} may be", len(inside), admission.inside,
+                limits.max_connections)  # fmt: skip
+        hosts = Counter(witness.endpoint.peer.address[0] for witness in inside)
+        require(hosts == admission.by_host, 6, "inside are {}, and counted by host {}", dict(hosts), admission.by_host)
+        most = max(hosts.values(), default=0)
+        require(most <= limits.max_connections_per_peer, 6, "{} are inside from one address", most)
+
+    def loop_sleeps(self, until: float) -> None:
+        """Nothing may be left that could be done now, and nothing that is due before the sleep is over."""
+        world = self._world
+        slack, seconds = 2 * WAIT_GRAIN_SECONDS, until - world.network.now
+        for witness in world.live:
+            check_not_forgotten(witness, world.scenario.epoll)
+            if witness.frames is not None:
+                witness.frames.loop_sleeps()
+            check_deadlines(witness, until, slack)
+        require(not world.stop_asked, 6, "the loop sleeps after it was stopped")
+        require(not world.promises.wait_for_next_turn(), 6, "the loop sleeps on calls that are queued")
+        require(until <= world.promises.next_when() + slack, 6, "the loop sleeps past a timer, until {:.3f}", until)
+        world.memory.loop_sleeps()
+        if world.door.waiting and world.listening:
+            require(seconds < REST_SECONDS + slack, 6, "the listener rests for long")
+        if world.live:
+            require(seconds <= FOREVER_SECONDS, 6, "the loop sleeps for ever")
+        else:
+            self._check_alone(until)
+
+    def _check_alone(self, until: float) -> None:
+        """Law 1: where nobody is and nothing was promised, there is nothing to wake up for.
+
+        A listener that has rested and was woken before its time still has a timer, once.
+        """
+        world = self._world
+        if until == math.inf or self._somebody_is_there():
+            self._needless = 0
+            return
+        self._needless += 1
+        soon = until - world.network.now <= REST_SECONDS + 2 * WAIT_GRAIN_SECONDS
+        require(soon and self._needless < IDLE_TURNS, 1, "nobody is there and the loop wakes up at {:.3f}", until)
+
+    def _somebody_is_there(self) -> bool:
+        world = self._world
+        if world.door.waiting or world.promises.next_when() < math.inf:
+            return True
+        return any(not isinstance(sock.endpoint, Door) for sock in world.table.open.values())
+
+    def callback_begins(self, callback: str, witness: Witness | None) -> None:
+        """Note it."""
+        network = self._world.network
+        network.happened += 1
+        network.stir()
+        self._callbacks += 1
+        require(self._callbacks < MOST_CALLBACKS, 8, "a phase does not come to an end")
+        require(
+            not self._depth or callback == "pause_writing", 8, "{} is called inside another callback (W7)", callback
+        )
+        self._world.books.batch_goes_on()
+        self._depth += 1
+        if network.note is not None:
+            network.note(callback, "of", witness.program.__class__.__name__ if witness else "a timer",
+                         f"descriptor {witness.connection.fd}" if witness else "")  # fmt: skip
+
+    def callback_ends(self, callback: str) -> None:
+        """Or was left by an exception."""
+        self._depth -= 1

@@ -1,0 +1,78 @@
+"""A loop that never ends names its seed: by the bound on what the world sees, or by the alarm."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from reactor.core.acceptor import Acceptor
+from reactor.simulation import hang
+from reactor.simulation.summary import explain_seed
+from reactor.simulation.world import simulate
+from tests.support import ROOT
+
+
+def spin():
+    while True:
+        pass
+
+
+def test_a_loop_that_calls_the_kernel_for_ever_breaks_a_law(monkeypatch):
+    def accept(acceptor, listener, events):
+        while True:
+            acceptor._poller.modify(listener.fd, 1, 0)
+            acceptor._poller.modify(listener.fd, 0, 1)
+
+    monkeypatch.setattr(Acceptor, "accept", accept)
+    outcome = simulate(3)
+    assert (outcome.law, outcome.hung) == (8, False)
+    assert "the phase dispatch does not come to an end" in outcome.text
+
+
+def test_a_loop_that_nobody_sees_breaks_a_law_in_its_own_line(monkeypatch):
+    monkeypatch.setattr(Acceptor, "accept", lambda *_: spin())
+    monkeypatch.setattr(hang, "HANG_SECONDS", 0.05)
+    handler = signal.getsignal(signal.SIGPROF)
+    text = "\n".join(explain_seed(3))
+    assert text.startswith("seed 3: ") and "there is no end, at test_hang.py, line" in text
+    assert text.endswith("as long again.") and "as little as possible" not in text
+    assert signal.getsignal(signal.SIGPROF) == handler
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+
+
+def test_what_catches_the_alarm_ends_with_the_process():
+    program = (
+        "from reactor.simulation import hang\n"
+        "def spin():\n"
+        "    while True: pass\n"
+        "with hang.alarm(77, 0.02):\n"
+        "    while True:\n"
+        "        try: spin()\n"
+        "        except BaseException: pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("sim: seed 77 hangs, and cannot be stopped:")
+
+
+def test_there_is_no_alarm_off_the_main_thread():
+    timers = []
+
+    def look():
+        with hang.alarm(1, 10.0):
+            timers.append(signal.getitimer(signal.ITIMER_PROF))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join(10)
+    assert timers == [(0.0, 0.0)]
+
+
+def test_an_alarm_does_not_go_off_behind_its_block():
+    with hang.alarm(1, 10.0):
+        assert signal.getitimer(signal.ITIMER_PROF)[0] > 0
+    with pytest.raises(hang.Hung), hang.alarm(1, 0.02):
+        spin()
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
