@@ -15,10 +15,10 @@ PACKAGE = pathlib.Path(reactor.__file__).parent
 # From the ground up, and on each floor in reading order.
 FLOORS = {
     "core": "reports protocol states deadlines limits counters buffers timers poller wakeup connection memory admission"
-    " options listener dispatcher acceptor watchdog fork loop",
+    " options kernel_buffers listener dispatcher acceptor watchdog fork loop",
     "net": "addresses connector framing",
     "coroutines": "",
-    "service": "server status command_line",
+    "service": "descriptors drain server status command_line",
     "apps": "chat echo",
 }
 ORDER = [f"reactor.{floor}.{name}" for floor, names in FLOORS.items() for name in names.split()]

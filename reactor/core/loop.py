@@ -176,8 +176,7 @@ class Reactor:
         that is no `Exception` (SystemExit) leaves `run` from whichever callback raised it. RuntimeError if
         the reactor is running already, or closed.
         """
-        if self._running or self._iterating or self._closed:
-            self._refuse_to_run()
+        self.check_idle()
         self._running = True
         try:
             with self._signals.deferred_interrupt():
@@ -190,6 +189,11 @@ class Reactor:
             self.waiting = True
             if self._closing:
                 self.close()
+
+    def check_idle(self) -> None:
+        """RuntimeError if the reactor cannot be run: it is running already, or closed."""
+        if self._running or self._iterating or self._closed:
+            self._refuse_to_run()
 
     def _refuse_to_run(self) -> None:
         self.check_open()

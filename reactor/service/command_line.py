@@ -23,11 +23,10 @@ from typing import Any, NoReturn
 from ..core.limits import Limits
 from ..core.protocol import Protocol
 from ..net.addresses import parse
-from .server import Server
+from .server import DEFAULT_BIND, Server
 from .status import StatusLine, StatusLineHandler
 
 APPS = "reactor.apps"
-DEFAULT_BIND = "127.0.0.1:65432"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 DESCRIPTION = """\
@@ -47,11 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logging.DEBUG if options.verbose else logging.INFO
     logging.basicConfig(level=level, format=LOG_FORMAT, handlers=[handler])
     try:
-        server = Server(load_program(options.app), options.bind or [DEFAULT_BIND], limits=_limits(options))
+        server = Server(load_program(options.app), options.bind, limits=_limits(options))
     except (OSError, ValueError, TypeError) as exc:
         return _refuse(exc)
     try:
         server.handle_signals()
+        server.raise_descriptor_limit()
         server.listen()
     except OSError as exc:
         server.reactor.close()

@@ -1,12 +1,11 @@
 """A program, some addresses, and a decent end: what `Reactor` leaves to whoever runs it.
 
-Starting a server is easy. Stopping one is where replies get cut off: the process ends while output waits in its
-buffers, or it hangs because one peer never reads. Here an end is a *drain*: listening stops at once;
-connections with nothing left to send are closed; those in mid-reply are let finish; and a deadline cuts what
-remains, so that the end always comes. A second signal says that even this is too long (L7, L8).
+A reactor is a loop and knows nothing of the process around it. A server is that: it listens at its addresses, at all
+or at none; it has the signals of the process mean what people mean by them; it has the loop watched; and when it is
+told to stop, it drains (`drain`). A second signal says that even this is too long (L8).
 
-The cost of not asking the program: a connection counts as finished when no output waits. A program that has taken
-a request and means to answer later, from a timer, is not known to be busy and gets closed.
+Whatever fails at the start leaves nothing behind, no port, no path, no thread, and says one line. A server runs once:
+its loop is closed at the end.
 """
 
 from __future__ import annotations
@@ -25,34 +24,53 @@ from ..core.limits import Limits
 from ..core.listener import Listener
 from ..core.loop import Reactor
 from ..core.protocol import Protocol
-from ..core.states import LINGERING, CloseReason
+from ..core.reports import report
 from ..core.watchdog import Watchdog
 from ..net.addresses import Address, bind, describe, parse, unlink_unix
+from .descriptors import make_room
+from .drain import Drain
 
 logger = logging.getLogger("reactor.service")
 
-DRAIN_TICK_SECONDS = 0.05  # how often a drain looks whether it is done
-# Peers are given less time to answer our FIN in a drain than in service: an idle client that never answers it
-# should not hold up the exit, and a reply that was on its way is read within this by any client that reads.
-DRAIN_LINGER_SECONDS = 1.0
+DEFAULT_BIND = "127.0.0.1:65432"
+FIRST_HANDED_IN = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
+OF_THE_LOOP = ("memory_bytes", "blocked_seconds")  # the limits that are not of one connection, or of one listener
+
+
+def handed_in() -> list[str]:
+    """The sockets that whoever started this process has handed to it, as addresses (sd_listen_fds(3)).
+
+    ValueError if LISTEN_FDS does not say how many.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []  # the variables were meant for a parent of ours, and so were the sockets
+    count = os.environ.get("LISTEN_FDS", "")
+    if not (count.isascii() and count.isdecimal() and len(count) < 5):
+        raise ValueError(f"LISTEN_FDS must be the number of sockets that were handed in, not {count!r}")
+    return [f"fd://{number}" for number in range(FIRST_HANDED_IN, FIRST_HANDED_IN + int(count))]
 
 
 class Server:
     """Serves `program` at the addresses `bind`.
 
     `program` makes one protocol for each connection: a `Protocol` class, or anything that is called without
-    arguments and returns one. `bind` is an address or a sequence of them (see `net.addresses`).
+    arguments and returns one. `bind` is an address or a sequence of them (see `net.addresses`); without it the
+    sockets that were handed in are served (`handed_in`), or else port 65432 of this machine.
+
+    `limits` are those of the connections and of the drain; without them, those of `reactor`. `memory_bytes` and
+    `blocked_seconds` are about a loop as a whole, so a reactor that is given has its own.
 
     Use it in one of two ways: `run()` on the main thread until a signal or `close()`; or as a context manager,
-    which runs it on a thread of its own while the block lasts.
+    which runs it on a thread of its own while the block lasts. Either way once.
 
-    ValueError for an address that is none; TypeError for a program that cannot be called.
+    ValueError for an address that is none, and for a limit that only `reactor` could keep; TypeError for a program
+    that cannot be called.
     """
 
     def __init__(
         self,
         program: Callable[[], Protocol],
-        bind: str | Sequence[str] = "127.0.0.1:65432",
+        bind: str | Sequence[str] | None = None,
         *,
         limits: Limits | None = None,
         reactor: Reactor | None = None,
@@ -60,26 +78,33 @@ class Server:
         if not callable(program):
             raise TypeError(f"program must be a Protocol class or a factory of them, not {program!r}")
         self.program = program
+        if bind is None:
+            bind = handed_in() or DEFAULT_BIND
         self.bind: list[Address] = [parse(text) for text in ([bind] if isinstance(bind, str) else bind)]
         if not self.bind:
             raise ValueError("bind must name at least one address")
-        self.limits = limits or Limits()
+        if limits is not None and reactor is not None:
+            _check_limits_of_the_loop(limits, reactor.limits)
+        self.limits = limits or (reactor.limits if reactor is not None else Limits())
         self.reactor = reactor or Reactor(limits=self.limits)
         self.addresses: list[str] = []  # where it listens, once `listen` was called
         self._listeners: list[Listener] = []
-        self._unix_paths: list[tuple[Any, int]] = []  # (path, inode) of those that we made
-        self._draining = False
-        self._drain_deadline = 0.0
-        self._linger_deadline = 0.0
-        self._cut = 0
+        self._unix_paths: list[tuple[str, int]] = []  # (absolute path, inode) of those that we made
+        self._drain = Drain(self.reactor, self.limits.drain_seconds)
+        self._started = self._ended = False  # it runs once
+        self._shortage = ""  # what there is to say about the number of descriptors
         self._thread: threading.Thread | None = None
 
     def listen(self) -> list[str]:
         """Bind and listen, and return the addresses with the real ports. `run` does it if you did not.
 
-        OSError, with an explanation in `strerror`, when an address cannot be had; then none is kept.
+        OSError, with an explanation in `strerror`, when an address cannot be had; then none is kept. RuntimeError
+        when the server has ended.
         """
+        self._check_not_ended()
         if not self.addresses:
+            self.reactor.check_open()
+            self.reactor.at_close.add(self._give_back)
             try:
                 for address in self.bind:
                     self._listen_at(address)
@@ -87,21 +112,24 @@ class Server:
                 self._stop_listening()
                 raise
             self.addresses = [describe(listener.address) for listener in self._listeners]
-            logger.info("listening on %s", ", ".join(self.addresses))
+            report(logger, logging.INFO, "listening on %s", ", ".join(self.addresses))
         return self.addresses
 
     def _listen_at(self, address: Address) -> None:
         sockets = bind(address, self.reactor.socket_factory)
-        if address.path is not None:
-            self._unix_paths.append((address.path, os.stat(address.path).st_ino))
         try:
+            if address.path is not None:
+                # From now on the program may change its directory, and the path must still be found at the end (P7).
+                self._unix_paths.append((os.path.abspath(address.path), os.stat(address.path).st_ino))
             while sockets:
                 self._listeners.append(self.reactor.listen(sockets[0], self.program, self.limits))
                 del sockets[0]  # it has its owner
-        except OSError as exc:  # bound by two, listened on by one: it shows only now
+        except BaseException as exc:  # bound by two, listened on by one: it shows only now; or whatever it is
             for sock in sockets:
                 sock.close()
-            raise OSError(exc.errno, f"cannot listen on {address}: {exc.strerror}") from None
+            if isinstance(exc, OSError):
+                raise OSError(exc.errno, f"cannot listen on {address}: {exc.strerror}") from None
+            raise
 
     def _stop_listening(self) -> None:
         while self._listeners:
@@ -109,31 +137,72 @@ class Server:
         while self._unix_paths:
             unlink_unix(*self._unix_paths.pop())
 
-    def run(self) -> int:
-        """Serve until `close`, SIGINT or SIGTERM; then drain. How many connections the drain had to cut.
+    def _give_back(self) -> None:
+        """The reactor is about to close, whoever has it do so: everyone who is cut by that is counted."""
+        self._drain.finish()
+        self._stop_listening()
 
-        Signals are handled when this is the main thread. The server cannot be run again. Errors as `listen`.
+    def run(self) -> int:
+        """Serve until `close`, SIGINT or SIGTERM; then drain. How many connections had to be cut.
+
+        On the main thread the process is taken to be the server's: signals are handled, and the limit of descriptors
+        is raised. RuntimeError when it was run before, or its reactor runs already or is closed. Else as `listen`.
         """
+        self._start()
+        return self._serve()
+
+    def _start(self) -> None:
+        self._check_not_ended()
+        if self._started:
+            raise RuntimeError("this server is running already")
+        self.reactor.check_idle()
+        self._started = True
+
+    def _check_not_ended(self) -> None:
+        if self._ended:
+            raise RuntimeError("this server is closed: make another one")
+
+    def _serve(self) -> int:
         watchdog, process = None, os.getpid()
         try:
             self.handle_signals()
+            self.raise_descriptor_limit()
             self.listen()
-            if self.limits.blocked_seconds < math.inf:
-                watchdog = Watchdog(self.reactor)
+            if self._shortage:
+                report(logger, logging.WARNING, "%s", self._shortage)
+            watchdog = self._watch()
             self.reactor.run()
         finally:
             if os.getpid() == process:  # a fork's child may leave by SystemExit, and must take nothing with it (L5)
                 self._finish(watchdog)
-        counters = self.reactor.counters
-        logger.info("stopped: %d connections served, %d cut", counters.accepted, self._cut)
-        return self._cut
+        served = self.reactor.counters.accepted
+        report(logger, logging.INFO, "stopped: %d connections served, %d cut", served, self._drain.cut)
+        return self._drain.cut
+
+    def _watch(self) -> Watchdog | None:
+        if self.limits.blocked_seconds == math.inf:
+            return None
+        try:
+            return Watchdog(self.reactor)
+        except RuntimeError as exc:  # serving needs no thread, and does not end for want of one (P4)
+            report(logger, logging.WARNING, "callbacks that block will not be reported: %s", exc)
+            return None
 
     def _finish(self, watchdog: Watchdog | None) -> None:
-        if watchdog is not None:
-            watchdog.stop()
-        self._cut += sum(connection.state is not LINGERING for connection in self._connections())
-        self._stop_listening()
-        self.reactor.close()
+        self._ended = True
+        try:
+            if watchdog is not None:
+                watchdog.stop()
+        finally:
+            self.reactor.close()
+
+    def raise_descriptor_limit(self) -> None:
+        """Have the system allow as many descriptors as `max_connections` need, if this is the main thread.
+
+        `run` does it if you did not, and logs one warning if the system does not allow that many (P8).
+        """
+        if threading.current_thread() is threading.main_thread():
+            self._shortage = make_room(self.limits.max_connections)
 
     def handle_signals(self) -> None:
         """Take SIGINT and SIGTERM to mean a drain, and SIGUSR1 to log the statistics, if this is the main thread.
@@ -152,7 +221,7 @@ class Server:
     def close(self) -> None:
         """Drain and have `run` return. From any thread or callback; again, or after the end, does nothing."""
         try:
-            self.reactor.call_soon_threadsafe(self._drain)
+            self.reactor.call_soon_threadsafe(self._begin_drain)
         except RuntimeError:
             pass  # it has ended already
 
@@ -161,57 +230,31 @@ class Server:
         return {"listening": list(self.addresses), **self.reactor.counters.snapshot()}
 
     def _log_statistics(self) -> None:
-        logger.info("statistics: %s", json.dumps(self.statistics()))
-
-    # The drain.
+        report(logger, logging.INFO, "statistics: %s", json.dumps(self.statistics()))
 
     def _on_signal(self, name: str) -> None:
-        if self._draining:
-            logger.info("%s again: stopping at once", name)
+        if self._drain.begun:
+            report(logger, logging.INFO, "%s again: stopping at once", name)
             self.reactor.stop()
         else:
-            logger.info("%s: draining for at most %g seconds", name, self.limits.drain_seconds)
-            self._drain()
+            report(logger, logging.INFO, "%s: draining for at most %g seconds", name, self.limits.drain_seconds)
+            self._begin_drain()
 
-    def _drain(self) -> None:
-        if not self._draining:
-            self._draining = True
-            self._stop_listening()
-            now = self.reactor.time()
-            self._drain_deadline = now + self.limits.drain_seconds
-            self._linger_deadline = now + DRAIN_LINGER_SECONDS
-            self._drain_tick()
-
-    def _drain_tick(self) -> None:
-        now = self.reactor.time()
-        for connection in self._connections():
-            if connection.state is LINGERING:
-                if now >= self._linger_deadline:
-                    connection.end(CloseReason.LINGER_TIMEOUT, None)
-            elif not connection.has_output():
-                connection.close()
-            elif now >= self._drain_deadline:
-                self._cut += 1
-                error = TimeoutError(f"not finished within the {self.limits.drain_seconds:g} seconds of a drain")
-                connection.end(CloseReason.DRAIN_TIMEOUT, error)
-        if self.reactor.counters.open:
-            self.reactor.call_later(DRAIN_TICK_SECONDS, self._drain_tick)
-        else:
-            self.reactor.stop()
-
-    def _connections(self) -> list[Any]:
-        return self.reactor.dispatcher.connections()
+    def _begin_drain(self) -> None:
+        self._stop_listening()
+        self._drain.begin()
 
     # On a thread of its own.
 
     def __enter__(self) -> Server:
+        self._start()
         try:
             self.listen()
+            self._thread = threading.Thread(target=self._serve, name=f"reactor {self.addresses[0]}", daemon=True)
+            _start_thread(self._thread)
         except BaseException:
-            self.reactor.close()  # there is no block at whose end it would be
+            self._finish(None)  # there is no block at whose end it would be
             raise
-        self._thread = threading.Thread(target=self.run, name=f"reactor {self.addresses[0]}", daemon=True)
-        self._thread.start()
         return self
 
     def __exit__(
@@ -220,3 +263,19 @@ class Server:
         self.close()
         if self._thread is not None:
             self._thread.join()
+
+
+def _start_thread(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as exc:  # a limit of the system's or of a container's (P4)
+        raise RuntimeError(f"there is no thread to serve on: {exc}") from None
+
+
+def _check_limits_of_the_loop(limits: Limits, reactor_limits: Limits) -> None:
+    for name in OF_THE_LOOP:
+        if getattr(limits, name) != getattr(reactor_limits, name):
+            raise ValueError(
+                f"{name} is kept by the reactor, which has {getattr(reactor_limits, name)}, not"
+                f" {getattr(limits, name)}: give it to Reactor(limits=...)"
+            )
