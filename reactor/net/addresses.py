@@ -2,12 +2,15 @@
 
 An address as text names more than one socket: `localhost` is usually 127.0.0.1 and ::1, and `:8000` is every
 interface in both families. The traps are known ones: an IPv6 socket that also takes the IPv4 port (so the
-second bind fails), port 0 that gives each family a different port (A8), and a UNIX socket's path that
-outlives its server, so that a careless server either cannot start or steals a live one's address (A7).
+second bind fails), port 0 that gives each family a different port (A8), a link-local IPv6 address, which means
+nothing without the interface behind its `%` (RFC 4007), and a descriptor that was not handed in but is the
+process's own (A10). What may happen to the path of a UNIX socket is in `unix_paths`.
 
     HOST:PORT    a name or an IPv4 address        :PORT        every interface, both families
     [V6]:PORT    an IPv6 address                  unix:PATH    a UNIX stream socket
                                                   fd://N       a bound socket that was handed in
+
+A link-local address is [V6%INTERFACE]:PORT, and an abstract UNIX address unix:@NAME.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import socket
-import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from .unix_paths import bind_unix, unix_sockaddr
 
 SocketFactory = Callable[..., socket.socket]
 
@@ -48,39 +53,132 @@ class Endpoint(NamedTuple):
     sockaddr: Any
 
 
+# Text.
+
+
 def parse(text: str) -> Address:
-    """The `Address` that `text` names; ValueError, saying what would be right, if it names none."""
+    """The `Address` that `text` names.
+
+    ValueError if it names none, in one line that says what would be right; TypeError for what is no text.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"an address is text like HOST:PORT, not {text!r}")
     if text.startswith("unix:"):
-        if not text[5:] or "\0" in text:
-            raise ValueError(f"address {text!r} lacks the path: write unix:PATH")
-        return Address(path=text[5:])
+        return Address(path=_checked_path(text))
     if text.startswith("fd://"):
         if not _is_number(text[5:], 2**31 - 1):
             raise ValueError(f"address {text!r} lacks the number of a descriptor: write fd://N")
         return Address(fd=int(text[5:]))
+    address = _host_and_port(text)
+    if address is None:
+        raise ValueError(f"{text!r} is not an address: write {_what_would_be_right(text)}")
+    return address
+
+
+def _checked_path(text: str) -> str:
+    path = text[5:]
+    if path.startswith("//") and path[2:] and not path.startswith("///"):  # a URL has a host here; bind would take /
+        raise ValueError(f"address {text!r} is ambiguous: write unix:{path[2:]} or unix:{path[1:]}")
+    if not path.strip("/@") or "\0" in path:
+        raise ValueError(f"address {text!r} lacks the path: write unix:PATH")
+    try:
+        os.fsencode(path)
+    except UnicodeError:
+        raise ValueError(f"address {text!r} has a path that no file can have here: write unix:PATH") from None
+    return path
+
+
+def _host_and_port(text: str) -> Address | None:
     host, colon, port = text.rpartition(":")
-    if text.startswith("["):
-        if not (host.endswith("]") and ":" in host):
-            raise ValueError(f"address {text!r} is not [V6]:PORT")
+    bracketed = host.startswith("[") and host.endswith("]") and ":" in host
+    if bracketed:
         host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"address {text!r} is ambiguous: write [{host}]:{port} or [{text}]:PORT for IPv6")
-    if not colon or "\0" in host or not _is_number(port, 65535):
-        raise ValueError(f"address {text!r} is not HOST:PORT with a port from 0 to 65535 (nor unix:PATH, fd://N)")
+    # The stars and slashes of URLs and of other programs' addresses would only be looked up, and not found.
+    if not colon or not _is_number(port, 65535) or re.search(r"[]\[*/\0]" if bracketed else r"[]\[*/\0:]", host):
+        return None
     return Address(host=host, port=int(port))
+
+
+def _what_would_be_right(text: str) -> str:
+    """The address that `text` may have been meant for."""
+    bare = re.sub(r"^([a-z][a-z0-9+.-]*:)?//", "", text.strip(), flags=re.IGNORECASE).partition("/")[0]
+    host, _, port = bare.rpartition(":")
+    if re.match(r"\.{0,2}/[^/]", text):
+        return f"unix:{text}"
+    if _is_number(bare, 65535):
+        return f"127.0.0.1:{bare}, or :{bare} for every interface"
+    if host == "*" and _is_number(port, 65535):
+        return f":{port} for every interface"
+    if _is_ipv6(host) and _is_ipv6(bare) and _is_number(port, 65535):
+        return f"[{host}]:{port} or [{bare}]:PORT"
+    if _is_ipv6(bare):
+        return f"[{bare}]:PORT"
+    if bare != text and _host_and_port(bare):
+        return bare
+    for name in (bare, host):
+        if name and _host_and_port(f"{name}:0"):
+            return f"{name}:PORT with a port from 0 to 65535"
+    return "HOST:PORT, :PORT, [V6]:PORT (ports are from 0 to 65535), unix:PATH or fd://N"
 
 
 def _is_number(text: str, most: int) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= most
 
 
+def _is_ipv6(host: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def describe(sockaddr: Any) -> str:
     """A socket address (as `getsockname` gives it) in the words that `parse` takes."""
     if isinstance(sockaddr, tuple):
-        return str(Address(host=sockaddr[0], port=sockaddr[1]))
+        host = sockaddr[0]
+        if len(sockaddr) == 4 and sockaddr[3] and "%" not in host:
+            host += f"%{_zone(sockaddr[3])}"
+        return str(Address(host=host, port=sockaddr[1]))
     if isinstance(sockaddr, bytes):  # an abstract UNIX address (unix(7)) begins with a zero byte
-        sockaddr = "@" + sockaddr[1:].decode(errors="replace")
-    return f"unix:{sockaddr}"
+        return f"unix:@{os.fsdecode(sockaddr[1:])}"
+    return f"unix:./{sockaddr}" if sockaddr.startswith("@") else f"unix:{sockaddr}"
+
+
+def _zone(scope: int) -> str:
+    try:
+        return socket.if_indextoname(scope)
+    except OSError:  # the interface is gone; its number names it as well (RFC 4007, section 11.2)
+        return str(scope)
+
+
+def _one_line(address: Address) -> str:
+    """`address` for a message: a path may have line breaks in it."""
+    text = str(address)
+    return text if text.isprintable() else ascii(text)
+
+
+# Endpoints.
+
+
+def check_endpoint(endpoint: Any) -> None:
+    """TypeError or ValueError for what is no `Endpoint` that can be connected to without a look-up.
+
+    A name in the place of a number would be looked up by `socket.connect` itself, while everybody waits.
+    """
+    if not isinstance(endpoint, Endpoint) or not isinstance(endpoint.family, int):
+        raise TypeError(f"an Endpoint(family, sockaddr) is needed, not {endpoint!r}")
+    if endpoint.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    host, port = (*endpoint.sockaddr, None, None)[:2] if isinstance(endpoint.sockaddr, tuple) else (None, None)
+    if not isinstance(host, str) or not isinstance(port, int):
+        raise TypeError(f"the address of an Endpoint must be (host, port), not {endpoint.sockaddr!r}")
+    try:
+        socket.inet_pton(endpoint.family, host.partition("%")[0])
+    except (OSError, ValueError):
+        raise ValueError(f"the host of an Endpoint must be a numeric address, not {host!r}") from None
+    if not 0 <= port <= 65535:
+        raise ValueError(f"the port of an Endpoint must be from 0 to 65535, not {port}")
 
 
 def resolve(address: Address) -> list[Endpoint]:
@@ -89,7 +187,7 @@ def resolve(address: Address) -> list[Endpoint]:
     OSError if the name is unknown; ValueError for fd://N, which is no destination.
     """
     if address.path is not None:
-        return [Endpoint(socket.AF_UNIX, address.path)]
+        return [Endpoint(socket.AF_UNIX, unix_sockaddr(address.path))]
     if address.fd is not None:
         raise ValueError(f"{address} is a socket to listen on; nothing can be connected to it")
     return _lookup(address.host or "localhost", address)
@@ -97,12 +195,17 @@ def resolve(address: Address) -> list[Endpoint]:
 
 def resolve_now(address: Address) -> list[Endpoint] | None:
     """`resolve` where that cannot block, for a path or a number; None for a name."""
-    if address.path is not None:
+    if address.path is not None or address.fd is not None:
         return resolve(address)
-    for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
-        with contextlib.suppress(OSError, ValueError):
-            socket.inet_pton(family, address.host)
-            return [Endpoint(family, (address.host, address.port, *rest))]
+    host, percent, zone = address.host.partition("%")
+    with contextlib.suppress(OSError, ValueError):
+        if not percent:
+            socket.inet_pton(socket.AF_INET, host)
+            return [Endpoint(socket.AF_INET, (host, address.port))]
+    with contextlib.suppress(OSError, ValueError):
+        socket.inet_pton(socket.AF_INET6, host)
+        scope = 0 if not percent else int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
+        return [Endpoint(socket.AF_INET6, (host, address.port, 0, scope))]
     return None
 
 
@@ -116,36 +219,49 @@ def _lookup(host: str | None, address: Address) -> list[Endpoint]:
     return list(dict.fromkeys(Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found))
 
 
+# Binding.
+
+
 def bind(address: Address, socket_factory: SocketFactory = socket.socket) -> list[socket.socket]:
     """Bound sockets, one for each endpoint that `address` names, ready for `Reactor.listen`.
 
     OSError with a readable `strerror` that names the address when it is in use, not ours, or not allowed. Of
-    several endpoints those that this machine cannot have are left out, so long as one remains.
+    several endpoints those that this machine cannot have are left out, so long as one remains. A UNIX socket listens
+    already (see `unix_paths`). A descriptor that is refused stays open: it is not ours.
     """
-    if address.fd is not None:
-        return [_adopt_descriptor(address)]
-    if address.path is not None:
-        return [_bind_unix(address.path, socket_factory)]
-    endpoints = _lookup(address.host or None, address)
-    for attempt in range(PORT_0_TRIES):
-        try:
-            return _bind_all(endpoints, socket_factory)
-        except OSError as exc:
-            unlucky = address.port == 0 and exc.errno == errno.EADDRINUSE and attempt < PORT_0_TRIES - 1
-            if not unlucky:
-                raise OSError(exc.errno, f"cannot listen on {address}: {_why(exc)}") from None
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    endpoints = [] if address.port is None else _lookup(address.host or None, address)
+    try:
+        if address.fd is not None:
+            return [_adopt_descriptor(address.fd)]
+        if address.path is not None:
+            return [bind_unix(address.path, socket_factory)]
+        return _bind_all(endpoints, socket_factory, PORT_0_TRIES if address.port == 0 else 1)
+    except OSError as exc:
+        raise OSError(exc.errno, f"cannot listen on {_one_line(address)}: {_why(exc, address)}") from None
 
 
-def _why(exc: OSError) -> str:
-    if exc.errno == errno.EADDRINUSE:
-        return "address in use"
+def _why(exc: OSError, address: Address) -> str:
     if exc.errno == errno.EADDRNOTAVAIL:
         return "it is not an address of this machine"
-    return (exc.strerror or str(exc)).lower()
+    if exc.errno == errno.EINVAL and address.host.lower().startswith("fe80:") and "%" not in address.host:
+        return f"a link-local address needs its interface: write [{address.host}%eth0]:{address.port} if that is eth0"
+    text = exc.strerror or str(exc)
+    if text == os.strerror(errno.EADDRINUSE):
+        return "address in use"
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]
 
 
-def _bind_all(endpoints: list[Endpoint], socket_factory: SocketFactory) -> list[socket.socket]:
+def _bind_all(endpoints: list[Endpoint], socket_factory: SocketFactory, tries: int) -> list[socket.socket]:
+    while True:
+        tries -= 1
+        try:
+            return _bind_each(endpoints, socket_factory)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE or not tries:
+                raise
+
+
+def _bind_each(endpoints: list[Endpoint], socket_factory: SocketFactory) -> list[socket.socket]:
     bound: list[socket.socket] = []
     missing: OSError | None = None
     try:
@@ -183,44 +299,35 @@ def _bind_tcp(endpoint: Endpoint, port: int, socket_factory: SocketFactory) -> s
     return sock
 
 
-def _bind_unix(path: str, socket_factory: SocketFactory) -> socket.socket:
-    sock = socket_factory(socket.AF_UNIX, socket.SOCK_STREAM)
+def _adopt_descriptor(fd: int) -> socket.socket:
+    sock = socket.socket(fileno=fd)
     try:
-        if _is_stale(path):
-            os.unlink(path)
-        sock.bind(path)
-    except OSError as exc:
-        sock.close()
-        raise OSError(exc.errno, f"cannot listen on unix:{path}: {_why(exc)}") from None
-    return sock
-
-
-def _is_stale(path: str) -> bool:
-    """Whether a socket lies at `path` that nobody listens on any more (A7)."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False  # a file of another kind is never ours to remove: the bind will fail, and say so
-    except FileNotFoundError:
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # a live server with a full backlog must not hold us up: EAGAIN means it lives
-        return probe.connect_ex(path) == errno.ECONNREFUSED
-
-
-def unlink_unix(sockaddr: Any, inode: int) -> None:
-    """Remove a UNIX socket's path, if it is still the one with that `inode`: another server may have taken it."""
-    with contextlib.suppress(OSError):
-        if os.stat(sockaddr).st_ino == inode:
-            os.unlink(sockaddr)
-
-
-def _adopt_descriptor(address: Address) -> socket.socket:
-    assert address.fd is not None
-    try:
-        sock = socket.socket(fileno=address.fd)
-    except OSError as exc:
-        raise OSError(exc.errno, f"cannot listen on {address}: {_why(exc)}") from None
-    if sock.type != socket.SOCK_STREAM:
+        _check_handed_in(sock)
+        # As sd_listen_fds(3): a program that ours starts must not keep the port after us.
+        sock.set_inheritable(False)
+    except BaseException:  # it stays open, for it is not ours
         sock.detach()
-        raise OSError(errno.EPROTOTYPE, f"cannot listen on {address}: it is not a stream socket")
+        raise
     return sock
+
+
+def _check_handed_in(sock: socket.socket) -> None:
+    """OSError for what nobody hands in to be listened on, such as the descriptors of a loop (A10)."""
+    unix = getattr(socket, "AF_UNIX", None)
+    if sock.family not in (socket.AF_INET, socket.AF_INET6, unix):
+        raise OSError(errno.EAFNOSUPPORT, "it is neither a TCP nor a UNIX socket")
+    if sock.type != socket.SOCK_STREAM:
+        raise OSError(errno.EPROTOTYPE, "it is not a stream socket")
+    if _has_peer(sock):
+        raise OSError(errno.EISCONN, "it is a connection, not a socket to listen on")
+    name = sock.getsockname()
+    if not (name if sock.family == unix else name[1]):
+        raise OSError(errno.EINVAL, "it is bound to no address")
+
+
+def _has_peer(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True

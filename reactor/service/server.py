@@ -10,6 +10,7 @@ its loop is closed at the end.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -26,7 +27,8 @@ from ..core.loop import Reactor
 from ..core.protocol import Protocol
 from ..core.reports import report
 from ..core.watchdog import Watchdog
-from ..net.addresses import Address, bind, describe, parse, unlink_unix
+from ..net.addresses import Address, bind, describe, parse
+from ..net.unix_paths import OwnPath, own_path
 from .descriptors import make_room
 from .drain import Drain
 
@@ -89,7 +91,7 @@ class Server:
         self.reactor = reactor or Reactor(limits=self.limits)
         self.addresses: list[str] = []  # where it listens, once `listen` was called
         self._listeners: list[Listener] = []
-        self._unix_paths: list[tuple[str, int]] = []  # (absolute path, inode) of those that we made
+        self._unix_paths: list[OwnPath] = []
         self._drain = Drain(self.reactor, self.limits.drain_seconds)
         self._started = self._ended = False  # it runs once
         self._shortage = ""  # what there is to say about the number of descriptors
@@ -116,26 +118,27 @@ class Server:
         return self.addresses
 
     def _listen_at(self, address: Address) -> None:
+        if address.fd in self.reactor.poller.handlers:  # the loop's own, or given twice (A10)
+            raise OSError(errno.EBUSY, f"cannot listen on {address}: this server has it in use already")
         sockets = bind(address, self.reactor.socket_factory)
         try:
-            if address.path is not None:
-                # From now on the program may change its directory, and the path must still be found at the end (P7).
-                self._unix_paths.append((os.path.abspath(address.path), os.stat(address.path).st_ino))
+            if address.path is not None and (made := own_path(address.path)):
+                self._unix_paths.append(made)
             while sockets:
                 self._listeners.append(self.reactor.listen(sockets[0], self.program, self.limits))
                 del sockets[0]  # it has its owner
         except BaseException as exc:  # bound by two, listened on by one: it shows only now; or whatever it is
             for sock in sockets:
-                sock.close()
+                sock.close() if address.fd is None else sock.detach()  # what was handed in is not ours to close
             if isinstance(exc, OSError):
                 raise OSError(exc.errno, f"cannot listen on {address}: {exc.strerror}") from None
             raise
 
     def _stop_listening(self) -> None:
+        while self._unix_paths:  # before their sockets are closed: see `OwnPath.remove`
+            self._unix_paths.pop().remove()
         while self._listeners:
             self.reactor.acceptor.stop_listening(self._listeners.pop())
-        while self._unix_paths:
-            unlink_unix(*self._unix_paths.pop())
 
     def _give_back(self) -> None:
         """The reactor is about to close, whoever has it do so: everyone who is cut by that is counted."""

@@ -36,8 +36,10 @@ MISTAKES = {
     "relative module": (["serve", ".mine:program"], ["'.mine:program'"]),
     "port out of range": (["serve", "echo", "--bind", "127.0.0.1:65536"], ["'127.0.0.1:65536'", "65535"]),
     "negative port": (["serve", "echo", "--bind", "127.0.0.1:-1"], ["'127.0.0.1:-1'"]),
-    "port that is no number": (["serve", "echo", "--bind", "127.0.0.1:http"], ["'127.0.0.1:http'", "HOST:PORT"]),
-    "no port": (["serve", "echo", "--bind", "127.0.0.1"], ["'127.0.0.1'", "HOST:PORT"]),
+    "port that is no number": (["serve", "echo", "--bind", "127.0.0.1:http"], ["'127.0.0.1:http'", "127.0.0.1:PORT"]),
+    "no port": (["serve", "echo", "--bind", "127.0.0.1"], ["'127.0.0.1'", "127.0.0.1:PORT"]),
+    "port alone": (["serve", "echo", "--bind", "8000"], ["'8000'", "127.0.0.1:8000", ":8000"]),
+    "URL": (["serve", "echo", "--bind", "http://127.0.0.1:8000"], ["'http://127.0.0.1:8000'", "write 127.0.0.1:8000"]),
     "IPv6 address without brackets": (["serve", "echo", "--bind", "::1:80"], ["'::1:80'", "[::1]:80"]),
     "unix without a path": (["serve", "echo", "--bind", "unix:"], ["unix:PATH"]),
     "descriptor that is no number": (["serve", "echo", "--bind", "fd://three"], ["fd://N"]),
@@ -82,6 +84,19 @@ def test_a_port_in_use_is_one_clear_line():
 def test_an_address_given_twice_is_one_clear_line():
     address = f"127.0.0.1:{free_port()}"
     assert_refused(run_reactor("serve", "echo", "--bind", address, "--bind", address), address, "in use")
+
+
+def test_a_descriptor_given_twice_is_one_clear_line():
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        twice = ["--bind", f"fd://{given.fileno()}"] * 2
+        result = run_reactor("serve", "echo", *twice, pass_fds=[given.fileno()])
+        assert_refused(result, f"fd://{given.fileno()}", "in use already")
+
+
+@pytest.mark.parametrize("fd", range(10))
+def test_a_descriptor_that_was_not_handed_in_is_one_clear_line(fd):
+    # Some of these are the loop's own, and one is that of the listening socket.
+    assert_refused(run_reactor("serve", "echo", "--bind", "127.0.0.1:0", "--bind", f"fd://{fd}"), f"fd://{fd}")
 
 
 def test_a_unix_socket_of_a_live_server_is_refused_and_left_alone(tmp_path):

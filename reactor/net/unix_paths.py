@@ -1,0 +1,158 @@
+"""A UNIX socket's path: taken when nobody has it, or when whoever had it is dead; never from the living (A7).
+
+The path of a socket outlives its server, and `bind` refuses a path that exists. So a server that was killed could not
+be started again, unless its successor removes the path. But is it stale? Only `connect` can tell: ECONNREFUSED when
+nobody listens. Between that answer and the `unlink` another server may have taken the path, and would lose it: it
+goes on listening where nobody can reach it any more. The same befalls a server between its `bind` and its `listen`,
+when it looks dead.
+
+So all of it, from the question to `listen`, is done under a lock (flock(2)) on the folder. A lock on a folder leaves
+no file behind, needs no name that might be too long, and the kernel opens it when its holder dies at any point. Who
+cannot have the lock, since the folder cannot be read or its file system knows none, may take a new path but
+replaces nothing.
+
+Against programs that do not take the lock this is as weak as before: what they bind between our question and our
+`unlink` is lost to them. The cost of the lock: a start waits for another one in the same folder.
+
+A name that begins with `@` is abstract (unix(7), Linux): the kernel keeps it, there is no file, and it is free as
+soon as its socket is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+LOCK_SECONDS = 2.0  # others hold the lock for a millisecond; who holds it longer has taken it for something else
+LOCK_PAUSE_SECONDS = 0.002
+
+
+class OwnPath(NamedTuple):
+    """A path that we made, and how to know it again."""
+
+    path: str  # absolute, so that a change of directory does not matter (P7)
+    device: int
+    inode: int
+
+    def remove(self) -> None:
+        """Remove it, if it is still ours. To be called before the socket is closed.
+
+        The open socket keeps the number of its inode from being used again; afterwards another server's path might
+        have the same number.
+        """
+        with contextlib.suppress(OSError):
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == (self.device, self.inode):
+                os.unlink(self.path)
+
+
+def own_path(path: str) -> OwnPath | None:
+    """`path`, which was bound this moment; None if it is abstract, or somebody has removed it already."""
+    if is_abstract(path):
+        return None
+    try:
+        found = os.lstat(path)
+        return OwnPath(os.path.join(os.getcwd(), path), found.st_dev, found.st_ino)
+    except OSError:
+        return None
+
+
+def is_abstract(path: str) -> bool:
+    """Whether `path` is a name that the kernel keeps, and not a file."""
+    return path.startswith("@") and sys.platform == "linux"
+
+
+def unix_sockaddr(path: str) -> str:
+    """`path` as the `socket` module takes it."""
+    return "\0" + path[1:] if is_abstract(path) else path
+
+
+def bind_unix(path: str, socket_factory: Callable[..., socket.socket]) -> socket.socket:
+    """A socket that listens at `path`. OSError (EADDRINUSE) when a live server has it, or what is no socket.
+
+    It listens already: a socket that is bound and does not listen looks like one whose server is dead.
+    """
+    sock = socket_factory(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if is_abstract(path):
+            sock.bind(unix_sockaddr(path))
+            sock.listen()
+        else:
+            _take(path, sock)
+    except BaseException:  # whatever it is goes on to the caller, and nothing stays behind
+        sock.close()
+        raise
+    return sock
+
+
+def _take(path: str, sock: socket.socket) -> None:
+    with _folder_locked(path) as locked:
+        if locked and _is_stale(path):
+            os.unlink(path)
+        try:
+            sock.bind(path)
+        except OSError as exc:
+            if exc.errno == errno.EADDRINUSE and not locked:
+                why = "the path exists, and whether its server lives cannot be found out in this folder"
+                raise OSError(exc.errno, why) from None
+            raise
+        try:
+            sock.listen()
+        except BaseException:
+            os.unlink(path)
+            raise
+
+
+def _is_stale(path: str) -> bool:
+    """Whether a socket lies at `path` that nobody listens on any more."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False  # a file of another kind is never ours to remove: the bind will fail, and say so
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a live server with a full backlog must not hold us up: EAGAIN means it lives
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+@contextlib.contextmanager
+def _folder_locked(path: str) -> Iterator[bool]:
+    """Hold the lock of the folder in which `path` lies; False if there is none to be had there.
+
+    OSError (EBUSY) if somebody else does not let go of it.
+    """
+    import fcntl  # not there on Windows, where Python has no UNIX sockets either
+
+    folder = -1
+    # If it cannot be opened it is not there, of which `bind` will tell, or we may not read it.
+    with contextlib.suppress(OSError):
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield folder >= 0 and _lock(fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB, folder)
+    finally:
+        if folder >= 0:
+            with contextlib.suppress(OSError):
+                # To close is not enough: a child forked meanwhile by another thread has the same lock.
+                fcntl.flock(folder, fcntl.LOCK_UN)
+            os.close(folder)
+
+
+def _lock(flock: Callable[[int, int], None], operation: int, folder: int) -> bool:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            flock(folder, operation)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise OSError(errno.EBUSY, "another program keeps its folder locked") from None
+        except OSError:
+            return False  # some file systems, NFS among them, lock no folders
+        time.sleep(LOCK_PAUSE_SECONDS)

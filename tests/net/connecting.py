@@ -1,0 +1,53 @@
+"""What is told of a `connect`, and whom to connect to: for the tests of `connector` and `lookups`."""
+
+import socket
+
+from reactor.net import addresses
+from reactor.net.addresses import Endpoint
+from tests.rig import Recorder
+
+
+class Outcome:
+    """What was told of one `connect`: the protocol that was made, or the errors."""
+
+    def __init__(self):
+        self.protocols = []
+        self.errors = []
+
+    def make(self):
+        self.protocols.append(Recorder())
+        return self.protocols[-1]
+
+    @property
+    def any(self):
+        return self.protocols or self.errors
+
+    @property
+    def error(self):
+        assert not self.protocols and len(self.errors) == 1
+        return self.errors[0]
+
+    @property
+    def protocol(self):
+        assert not self.errors and len(self.protocols) == 1
+        return self.protocols[0]
+
+
+def endpoint(sock):
+    return Endpoint(sock.family, sock.getsockname())
+
+
+def nobody():
+    """The endpoint of a port on which nobody listens, now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return endpoint(sock)
+
+
+def text(endpoint):
+    return addresses.describe(endpoint.sockaddr)
+
+
+def answers(*endpoints):
+    """A stand-in for getaddrinfo that finds those."""
+    return lambda *_, **__: [(family, socket.SOCK_STREAM, 6, "", sockaddr) for family, sockaddr in endpoints]
