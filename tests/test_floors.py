@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(reactor.__file__).parent
 FLOORS = {
     "core": "reports protocol states deadlines limits counters buffers timers poller wakeup connection memory admission"
     " options kernel_buffers listener dispatcher acceptor watchdog fork loop",
-    "net": "addresses connector framing",
+    "net": "unix_paths addresses lookups connector framing",
     "coroutines": "",
     "service": "descriptors drain server status command_line",
     "apps": "chat echo",

@@ -5,18 +5,23 @@ answers. On a non-blocking socket it says "in progress" (EINPROGRESS), the socke
 handshake is over, and SO_ERROR then tells how it went (connect(2)). From there on a connection that we opened
 is like one that we accepted, and goes to the dispatcher.
 
-A name can stand for several addresses. They are tried one after the other, within one deadline for all. (Trying
-them side by side, as RFC 8305 does, would be kinder to a host with a broken IPv6; it is conceded.)
+A name can stand for several addresses, and the first may be one that never answers: a broken IPv6, a machine that is
+off. To wait for it would take all the time that there is. So this is Happy Eyeballs (RFC 8305): the families take
+turns, the next address is tried a quarter of a second after the last one or as soon as one has failed, and the first
+connection that stands wins (C1). One deadline is for all of it, the look-up of the name included.
+
+An `Attempt` is one address and at most one socket; a `Connector` is all attempts of one call. The cost: a server that
+is slow to answer may see handshakes that are given up.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import itertools
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from ..core.limits import Limits
 from ..core.loop import Reactor
@@ -24,16 +29,21 @@ from ..core.options import send_at_once
 from ..core.poller import WRITABLE
 from ..core.protocol import Protocol
 from ..core.timers import Handle
-from .addresses import Address, Endpoint, parse, resolve, resolve_now
+from .addresses import Address, Endpoint, check_endpoint, parse, resolve_now
+from .lookups import look_up
 
-MOST_LOOK_UPS = 64  # threads that may wait for the resolver at once; a resolver that hangs must not collect more
-_look_ups = threading.BoundedSemaphore(MOST_LOOK_UPS)
+NEXT_ATTEMPT_SECONDS = 0.25  # RFC 8305, section 5, Connection Attempt Delay
+# Each attempt holds a descriptor. When there are so many, the oldest gives way to the next address, so that a good one
+# is reached however many before it are silent. It has had two seconds, and so a second SYN (RFC 6298: after one).
+MOST_ATTEMPTS = 8
+# A UNIX socket whose backlog is full has no handshake to wait for, so it is asked again after growing pauses (C2).
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.005, 0.1
 
 
 class Connector:
     """One connection in the making; `connect` makes it. `cancel` gives it up."""
 
-    __slots__ = ("_reactor", "_factory", "_on_failure", "_limits", "_endpoints", "socket", "_current", "_timer",
+    __slots__ = ("_reactor", "_factory", "_on_failure", "_limits", "_endpoints", "attempts", "_deadline", "_next",
                  "_failure")  # fmt: skip
 
     def __init__(
@@ -47,87 +57,172 @@ class Connector:
         self._factory = factory
         self._on_failure = on_failure
         self._limits = limits
-        self._endpoints: Iterator[Endpoint] = iter(())
-        self.socket: socket.socket | None = None
-        self._current: Endpoint | None = None
-        self._failure = OSError(errno.EADDRNOTAVAIL, "there is no address to connect to")
-        self._timer: Handle | None = reactor.call_later(limits.connect_seconds, self._time_out)
+        self._endpoints: deque[Endpoint] = deque()  # those not tried yet
+        self.attempts: list[Attempt] = []  # those under way, the oldest first
+        self._next: Handle | None = None  # when the next one is tried
+        self._failure: OSError | None = None  # how the last one failed
+        # None when all is over: the connection is made, has failed or was given up.
+        self._deadline: Handle | None = reactor.call_later(limits.connect_seconds, self._time_out)
         reactor.at_close.add(self.cancel)
 
     def cancel(self) -> None:
         """Give up, and say nothing to anyone. Does nothing once the connection is made or has failed."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
             self._reactor.at_close.discard(self.cancel)
-            self._drop_socket()
+            self._call_off_next()
+            self._endpoints.clear()
+            while self.attempts:
+                self.attempts.pop().give_up()
 
-    def start(self, endpoints: list[Endpoint]) -> None:
-        """Try `endpoints`, one after the other."""
-        self._endpoints = iter(endpoints)
-        self._try_next()
+    def start(self, endpoints: Sequence[Endpoint]) -> None:
+        """Try `endpoints`; that of the other family comes second, whatever their order (RFC 8305, section 4)."""
+        if self._deadline is not None:
+            self._endpoints.extend(interleaved(endpoints))
+            self._try_next()
 
     def _try_next(self) -> None:
-        for endpoint in self._endpoints if self._timer is not None else ():
-            self._current = endpoint
-            error = self._begin(endpoint)
-            if error == 0:
-                return
-            self._failure = OSError(error, os.strerror(error))
-        if self._timer is not None:
-            self.fail(self._failure)
-
-    def _begin(self, endpoint: Endpoint) -> int:
-        """Start the handshake; 0 when it is under way or done, else the error number."""
-        try:
-            sock = self._reactor.socket_factory(endpoint.family, socket.SOCK_STREAM)
-        except OSError as exc:
-            return exc.errno or errno.EMFILE
-        sock.setblocking(False)
-        try:
-            error = sock.connect_ex(endpoint.sockaddr)
-        except OSError as exc:  # an address of the wrong form never gets as far as the kernel
-            error = exc.errno or errno.EINVAL
-        if error not in (0, errno.EINPROGRESS):
-            sock.close()
-            return error
-        self.socket = sock
-        # Done at once or not, the socket is writable when it is done: one way on for both.
-        self._reactor.poller.register(sock.fileno(), WRITABLE, Connector._answered, self)
-        return 0
-
-    def _answered(self, _events: int) -> None:
-        sock, endpoint = self.socket, self._current
-        assert sock is not None and endpoint is not None
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error == 0 and _connected_to_itself(sock):
-            error = errno.ECONNREFUSED
-        if error:
-            self._failure = OSError(error, os.strerror(error))
-            self._drop_socket()
-            self._try_next()
+        self._call_off_next()
+        if not self._endpoints:
+            if not self.attempts:
+                self.fail(self._failure or OSError(errno.EADDRNOTAVAIL, "there is no address to connect to"))
             return
-        self._reactor.poller.unregister(sock.fileno(), WRITABLE)
-        self.socket = None
+        if len(self.attempts) >= MOST_ATTEMPTS:
+            self.attempts.pop(0).give_up()
+        attempt = Attempt(self._reactor, self, self._endpoints.popleft())
+        self.attempts.append(attempt)
+        attempt.begin()
+        if attempt in self.attempts and self._endpoints:
+            self._next = self._reactor.call_later(NEXT_ATTEMPT_SECONDS, self._try_next)
+
+    def _call_off_next(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def note(self, failure: OSError) -> None:
+        """Remember what to tell if nothing better comes."""
+        self._failure = failure
+
+    def attempt_failed(self, attempt: Attempt, failure: OSError) -> None:
+        """Go on to the next address at once; in a turn of its own, for there may be thousands that fail at once."""
+        self.note(failure)
+        if attempt in self.attempts:
+            self.attempts.remove(attempt)
+            self._call_off_next()
+            self._next = self._reactor.call_soon(self._try_next)
+
+    def attempt_won(self, attempt: Attempt, sock: socket.socket) -> None:
+        """The first that is connected takes all; `sock` is ours to hand on."""
         self.cancel()
         self._reactor.counters.connected += 1
         send_at_once(sock)
-        self._reactor.dispatcher.adopt(sock, endpoint.sockaddr, self._factory, self._limits)
+        self._reactor.dispatcher.adopt(sock, attempt.endpoint.sockaddr, self._factory, self._limits)
 
     def _time_out(self) -> None:
-        seconds = self._limits.connect_seconds
-        self.fail(TimeoutError(errno.ETIMEDOUT, f"no connection within {seconds:g} seconds"))
+        text = f"no connection within {self._limits.connect_seconds:g} seconds"
+        if self._failure is not None:
+            text += f"; the last failure was: {self._failure.strerror}"
+        self.fail(TimeoutError(errno.ETIMEDOUT, text))
 
     def fail(self, exc: OSError) -> None:
         """Give up, and tell why. The caller is told from the loop, never from inside its own call."""
-        if self._timer is not None:
+        if self._deadline is not None:
             self.cancel()
             self._reactor.call_soon(self._on_failure, exc)
 
-    def _drop_socket(self) -> None:
-        if self.socket is not None:
-            self._reactor.poller.discard(self.socket, self.socket.fileno(), WRITABLE)
+
+class Attempt:
+    """One address that is tried. It has a socket during the handshake, or a timer while it waits to try again."""
+
+    __slots__ = ("_reactor", "_connector", "endpoint", "socket", "_pause_seconds", "_retry")
+
+    def __init__(self, reactor: Reactor, connector: Connector, endpoint: Endpoint) -> None:
+        self._reactor = reactor
+        self._connector = connector
+        self.endpoint = endpoint
+        self.socket: socket.socket | None = None  # watched by the poller, which is why a fork's child can close it
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._retry: Handle | None = None
+
+    def begin(self) -> None:
+        """Start the handshake, and tell the connector if that fails."""
+        self._retry = None
+        poller, family = self._reactor.poller, self.endpoint.family
+        sock: socket.socket | None = None
+        try:
+            sock = self._reactor.socket_factory(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            error = sock.connect_ex(self.endpoint.sockaddr)
+            if error not in (0, errno.EINPROGRESS):
+                raise OSError(error, os.strerror(error))
+            self.socket = sock
+            # Done at once or not, the socket is writable when it is done: one way on for both.
+            poller.register(sock.fileno(), WRITABLE, Attempt._answered, self)
+        except BaseException as exc:
             self.socket = None
+            if sock is not None:
+                poller.discard(sock, sock.fileno(), 0)  # 0: if anything failed, the kernel does not watch it
+            if not isinstance(exc, Exception):
+                raise
+            self._failed(as_os_error(exc, self.endpoint))
+        if self not in self._connector.attempts:  # given up by the socket factory, which is foreign code
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Close the socket and call off what is to come, at any moment and any number of times."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self.socket is not None:
+            sock, self.socket = self.socket, None
+            self._reactor.poller.discard(sock, sock.fileno(), WRITABLE)
+
+    def _failed(self, failure: OSError) -> None:
+        if failure.errno == errno.EAGAIN and self.endpoint.family == getattr(socket, "AF_UNIX", None):
+            self._connector.note(failure)
+            self._retry = self._reactor.call_later(self._pause_seconds, self.begin)
+            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+        else:
+            self._connector.attempt_failed(self, failure)
+
+    def _answered(self, _events: int) -> None:
+        sock = self.socket
+        assert sock is not None
+        try:
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        except OSError as exc:  # a stranger has closed our descriptor
+            error = exc.errno or errno.EBADF
+        if error == 0 and _connected_to_itself(sock):
+            error = errno.ECONNREFUSED
+        if error:
+            self.give_up()
+            self._failed(OSError(error, os.strerror(error)))
+            return
+        self._reactor.poller.unregister(sock.fileno(), WRITABLE)
+        self.socket = None
+        self._connector.attempt_won(self, sock)
+
+
+def interleaved(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    """`endpoints` with the families taking turns; the family of the first goes first, and each keeps its order."""
+    families: dict[int, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        families.setdefault(endpoint.family, []).append(endpoint)
+    turns = itertools.zip_longest(*families.values())
+    return [endpoint for turn in turns for endpoint in turn if endpoint is not None]
+
+
+def as_os_error(exc: Exception, endpoint: Endpoint) -> OSError:
+    """What `on_failure` is told of `exc`, which is no OSError when Python refuses the form of the address."""
+    if isinstance(exc, OSError) and exc.errno:
+        return exc.with_traceback(None)  # which would keep the socket alive
+    try:
+        text = f"cannot connect to {endpoint.sockaddr!r}: {str(exc) or type(exc).__name__}"
+    except Exception:  # it is of the socket factory's making, and cannot be said
+        text = f"cannot connect: {type(exc).__name__}"
+    return OSError(errno.ENOMEM if isinstance(exc, MemoryError) else errno.EINVAL, text)
 
 
 def _connected_to_itself(sock: socket.socket) -> bool:
@@ -147,54 +242,48 @@ def _connected_to_itself(sock: socket.socket) -> bool:
 def connect(
     reactor: Reactor,
     factory: Callable[[], Protocol],
-    address: str | list[Endpoint],
+    address: str | Sequence[Endpoint],
     on_failure: Callable[[OSError], object],
     limits: Limits | None = None,
 ) -> Connector:
     """Connect to `address`, and make a protocol by `factory` when that is done.
 
     `address` is text (`HOST:PORT`, `[V6]:PORT`, `unix:PATH`) or endpoints as `addresses.resolve` gives them. A
-    name is looked up on a thread of its own, since getaddrinfo(3) blocks; at most `MOST_LOOK_UPS` are at a time. When
-    no connection can be made, or none within `limits.connect_seconds`, `on_failure` is called once with the OSError
-    of the last try. Call it on the reactor's thread. ValueError for text that is no address; RuntimeError when the
-    reactor is closed.
+    name is looked up on a thread of its own, since getaddrinfo(3) blocks; at most `lookups.MOST_LOOK_UPS` are at a
+    time. Of several addresses the first that answers is taken, as RFC 8305 has it. When no connection can be made, or
+    none within `limits.connect_seconds`, `on_failure` is called once with the OSError of the last try. Call it on the
+    reactor's thread.
+
+    ValueError for text that is no address, for endpoints with a port that is none or a name instead of a number, and
+    for no endpoints at all; TypeError for what is neither, and for a `factory` or `on_failure` that cannot be called;
+    RuntimeError when the reactor is closed. After an exception nothing is told later.
     """
     reactor.check_open()
-    parsed = parse(address) if isinstance(address, str) else None
-    if parsed is not None and parsed.fd is not None:
-        raise ValueError(f"{address} is a socket to listen on; nothing can be connected to it")
+    for name, value in (("factory", factory), ("on_failure", on_failure)):
+        if not callable(value):
+            raise TypeError(f"{name} must be something that can be called, not {value!r}")
+    endpoints = _endpoints(address)
     connector = Connector(reactor, factory, on_failure, limits or reactor.limits)
-    if isinstance(address, list):
-        connector.start(address)
-    elif parsed is not None:
-        _start(reactor, connector, parsed)
+    try:
+        if isinstance(endpoints, Address):
+            look_up(reactor, endpoints, connector.start, connector.fail)
+        else:
+            connector.start(endpoints)
+    except BaseException:  # SystemExit of the socket factory, or Ctrl-C
+        connector.cancel()
+        raise
     return connector
 
 
-def _start(reactor: Reactor, connector: Connector, address: Address) -> None:
-    endpoints = resolve_now(address)
-    if endpoints is not None:
-        connector.start(endpoints)
-    elif _look_ups.acquire(blocking=False):
-        threading.Thread(target=_look_up, args=(reactor, connector, address), daemon=True).start()
-    else:
-        connector.fail(OSError(errno.EAGAIN, f"{MOST_LOOK_UPS} names are being looked up already; try again later"))
-
-
-def _look_up(reactor: Reactor, connector: Connector, address: Address) -> None:
-    try:
-        _tell(reactor, connector, address)
-    finally:
-        _look_ups.release()
-
-
-def _tell(reactor: Reactor, connector: Connector, address: Address) -> None:
-    answer: tuple[Callable[..., object], object]
-    try:
-        answer = connector.start, resolve(address)
-    except OSError as exc:
-        answer = connector.fail, exc
-    except Exception as exc:  # of the resolver's own making; who waits for it must be told all the same
-        answer = connector.fail, OSError(errno.EINVAL, f"cannot look up {address}: {exc!r}")
-    with contextlib.suppress(RuntimeError):  # the reactor was closed meanwhile, and the connector with it
-        reactor.call_soon_threadsafe(*answer)
+def _endpoints(address: str | Sequence[Endpoint]) -> Sequence[Endpoint] | Address:
+    """The endpoints that `address` stands for, or the address of a name that has to be looked up."""
+    if isinstance(address, str):
+        parsed = parse(address)
+        return resolve_now(parsed) or parsed
+    if not isinstance(address, (list, tuple)):
+        raise TypeError(f"address must be text or a list of Endpoints, not {address!r}")
+    if not address:
+        raise ValueError("there is no address to connect to: the list of endpoints is empty")
+    for endpoint in address:
+        check_endpoint(endpoint)
+    return address

@@ -2,89 +2,19 @@
 
 import errno
 import os
+import selectors
 import socket
-import threading
 
 import pytest
 
 from reactor import CloseReason, Limits, Reactor, State, connect
-from reactor.core.poller import WRITABLE
-from reactor.net import addresses
+from reactor.core.poller import WRITABLE, SelectorPoller
 from reactor.net.addresses import Endpoint
-from reactor.net.connector import MOST_LOOK_UPS
 from tests import rig
+from tests.net.connecting import Outcome, endpoint, nobody, text
 from tests.rig import Recorder, adopt, leave, turn_until, turn_until_idle
 
 pytestmark = pytest.mark.usefixtures("descriptors_come_back")
-
-
-class Outcome:
-    """What was told of one `connect`: the protocol that was made, or the errors."""
-
-    def __init__(self):
-        self.protocols = []
-        self.errors = []
-
-    def make(self):
-        self.protocols.append(Recorder())
-        return self.protocols[-1]
-
-    @property
-    def any(self):
-        return self.protocols or self.errors
-
-    @property
-    def error(self):
-        assert not self.protocols and len(self.errors) == 1
-        return self.errors[0]
-
-    @property
-    def protocol(self):
-        assert not self.errors and len(self.protocols) == 1
-        return self.protocols[0]
-
-
-@pytest.fixture
-def outcome():
-    return Outcome()
-
-
-@pytest.fixture
-def listening():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        yield sock
-
-
-def endpoint(sock):
-    return Endpoint(sock.family, sock.getsockname())
-
-
-def nobody():
-    """The endpoint of a port on which nobody listens, now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return endpoint(sock)
-
-
-def text(endpoint):
-    return addresses.describe(endpoint.sockaddr)
-
-
-@pytest.fixture
-def unanswered():
-    """An endpoint whose handshake never ends: a listener whose queue is full drops what comes."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(0)
-        clients = []
-        for _ in range(4):
-            client = socket.socket()
-            client.setblocking(False)
-            client.connect_ex(sock.getsockname())
-            clients.append(client)
-        yield endpoint(sock)
-        for client in clients:
-            client.close()
 
 
 @pytest.mark.parametrize("form", ["text", "endpoints"])
@@ -136,12 +66,11 @@ def test_a_refusal_is_told_once_from_the_loop(reactor, outcome, form):
 @pytest.mark.parametrize(
     ("endpoints", "number"),
     [
-        ([], errno.EADDRNOTAVAIL),
         ([Endpoint(socket.AF_UNIX, "no/such/path")], errno.ENOENT),
         ([Endpoint(socket.AF_UNIX, "x" * 200)], errno.EINVAL),
         ([Endpoint(socket.AF_INET, ("255.255.255.255", 80))], None),
     ],
-    ids=["none at all", "no such path", "path too long", "not to be reached"],
+    ids=["no such path", "path too long", "not to be reached"],
 )
 def test_what_fails_at_once_is_told_from_the_loop_too(reactor, outcome, endpoints, number):
     connect(reactor, outcome.make, endpoints, outcome.errors.append)
@@ -165,75 +94,6 @@ def test_the_error_is_that_of_the_last_endpoint(reactor, outcome):
     assert outcome.error.errno == errno.ECONNREFUSED
 
 
-def test_the_first_endpoint_of_a_name_may_fail(reactor, outcome, listening, monkeypatch):
-    host, port = listening.getsockname()
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", each) for each in (("127.0.0.2", port), (host, port))]
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: found)
-    connect(reactor, outcome.make, f"some.name:{port}", outcome.errors.append)
-    turn_until(reactor, lambda: outcome.any, "an answer")
-    assert outcome.protocol.connection.peername == (host, port)
-
-
-def test_a_name_is_looked_up_on_a_thread_of_its_own(reactor, outcome, monkeypatch):
-    asked, answer = [], threading.Event()
-
-    def getaddrinfo(*_, **__):
-        asked.append(threading.current_thread())
-        answer.wait(rig.DEADLINE_SECONDS)
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
-    connect(reactor, outcome.make, "some.name:80", outcome.errors.append)
-    called = []
-    reactor.call_soon(called.append, 1)
-    reactor.run_once(0)
-    assert called and not outcome.any, "the loop goes on meanwhile"
-    answer.set()
-    turn_until(reactor, lambda: outcome.any, "an answer")
-    assert "some.name" in outcome.error.strerror
-    assert asked[0] is not threading.main_thread()
-    asked[0].join()
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-def test_a_number_needs_no_look_up_and_no_thread(reactor, outcome, monkeypatch, host):
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: pytest.fail("a number was looked up"))
-    before = threading.active_count()
-    connector = connect(reactor, outcome.make, f"{host}:9", outcome.errors.append)
-    assert threading.active_count() == before
-    turn_until(reactor, lambda: outcome.any, "an answer")
-    connector.cancel()
-
-
-def test_a_resolver_that_hangs_collects_only_so_many_threads(reactor, outcome, monkeypatch):
-    answer = threading.Event()
-
-    def getaddrinfo(*_, **__):
-        answer.wait(rig.DEADLINE_SECONDS)
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
-    others = [Outcome() for _ in range(MOST_LOOK_UPS)]
-    for each in others:
-        connect(reactor, each.make, "some.name:80", each.errors.append)
-    connect(reactor, outcome.make, "some.name:80", outcome.errors.append)
-    turn_until(reactor, lambda: outcome.any, "an answer")
-    assert outcome.error.errno == errno.EAGAIN and not any(each.any for each in others)
-    answer.set()
-    turn_until(reactor, lambda: all(each.any for each in others), "their answers")
-
-
-@pytest.mark.parametrize("exception", [UnicodeError("label too long"), ValueError("embedded null byte"), MemoryError()])
-def test_whatever_the_look_up_raises_is_told(reactor, outcome, monkeypatch, exception):
-    def getaddrinfo(*_, **__):
-        raise exception
-
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
-    connect(reactor, outcome.make, "some.name:80", outcome.errors.append)
-    turn_until(reactor, lambda: outcome.any, "an answer")
-    assert isinstance(outcome.error, OSError) and "some.name" in str(outcome.error)
-
-
 def test_no_answer_is_waited_for_no_longer_than_connect_seconds(timed, outcome, unanswered):
     connect(timed, outcome.make, [unanswered] * 3, outcome.errors.append, Limits(connect_seconds=7))
     timed.timers.clock.now += 6.999
@@ -245,27 +105,6 @@ def test_no_answer_is_waited_for_no_longer_than_connect_seconds(timed, outcome, 
     assert isinstance(outcome.error, TimeoutError)
     assert "7 seconds" in str(outcome.error)
     turn_until_idle(timed)
-
-
-def test_a_look_up_that_takes_too_long_is_given_up_and_its_answer_ignored(timed, outcome, listening, monkeypatch):
-    answer, threads = threading.Event(), []
-    host, port = listening.getsockname()
-
-    def getaddrinfo(*_, **__):
-        threads.append(threading.current_thread())
-        answer.wait(rig.DEADLINE_SECONDS)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
-
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
-    connect(timed, outcome.make, "some.name:80", outcome.errors.append)
-    timed.timers.clock.now += timed.limits.connect_seconds
-    turn_until(timed, lambda: outcome.any, "the deadline")
-    assert isinstance(outcome.error, TimeoutError)
-    answer.set()
-    turn_until(timed, lambda: threads, "the look-up")
-    threads[0].join()
-    turn_until_idle(timed)
-    assert len(outcome.errors) == 1 and not outcome.protocols
 
 
 @pytest.mark.parametrize("form", ["text", "endpoints"])
@@ -304,11 +143,112 @@ def test_a_closed_reactor_does_not_connect(descriptors_come_back, outcome):
             connect(reactor, outcome.make, target, outcome.errors.append)
 
 
-@pytest.mark.parametrize("nonsense", ["nonsense", "127.0.0.1", "fd://3", "unix:"])
+@pytest.mark.parametrize("nonsense", ["nonsense", "127.0.0.1", "fd://3", "unix:", "unix:\ud800", "http://localhost:80"])
 def test_text_that_is_no_destination_is_refused_at_the_call(reactor, outcome, nonsense):
     with pytest.raises(ValueError):
         connect(reactor, outcome.make, nonsense, outcome.errors.append)
     assert not reactor.at_close and len(reactor.timers) == 0
+
+
+GOOD = Endpoint(socket.AF_INET, ("127.0.0.1", 9))
+
+
+@pytest.mark.parametrize(
+    ("nonsense", "error"),
+    [
+        (None, TypeError),
+        (80, TypeError),
+        (b"127.0.0.1:80", TypeError),
+        (GOOD, TypeError),
+        ({GOOD}, TypeError),
+        (["127.0.0.1:80"], TypeError),
+        ([GOOD, GOOD.sockaddr], TypeError),
+        ([], ValueError),
+        ([GOOD, Endpoint(socket.AF_INET, ("127.0.0.1", 70000))], ValueError),
+        ([GOOD, Endpoint(socket.AF_INET, ("localhost", 80))], ValueError),
+    ],
+    ids=repr,
+)
+def test_what_is_no_destination_is_refused_at_the_call_and_nothing_is_told_later(reactor, outcome, nonsense, error):
+    with pytest.raises(error):
+        connect(reactor, outcome.make, nonsense, outcome.errors.append)
+    assert not reactor.at_close and len(reactor.timers) == 0
+    turn_until_idle(reactor)
+    assert not outcome.any
+
+
+def test_what_cannot_be_called_is_refused_at_the_call(reactor, outcome):
+    for arguments in ((None, [GOOD], outcome.errors.append), (outcome.make, [GOOD], None)):
+        with pytest.raises(TypeError, match="called, not None"):
+            connect(reactor, *arguments)
+    assert not reactor.at_close and len(reactor.timers) == 0
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        Endpoint(socket.AF_UNIX, "\ud800"),
+        Endpoint(socket.AF_UNIX, "a\0b"),
+        Endpoint(socket.AF_UNIX, None),
+        Endpoint(socket.AF_INET6, ("::1", 80, -1, 0)),
+        Endpoint(socket.AF_INET6, ("::1", 80, 0, 2**40)),
+        Endpoint(socket.AF_INET6, ("::1", 80, 0, 0, 0)),
+        Endpoint(12345, ("127.0.0.1", 80)),
+        Endpoint(2**70, ("127.0.0.1", 80)),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("place", ["alone", "second"])
+def test_a_form_that_only_the_system_can_refuse_is_told_once(reactor, outcome, endpoint, place):
+    endpoints = [endpoint] if place == "alone" else [nobody(), endpoint]
+    connect(reactor, outcome.make, endpoints, outcome.errors.append)
+    assert not outcome.any
+    turn_until(reactor, lambda: outcome.any, "an answer")
+    turn_until_idle(reactor)
+    assert isinstance(outcome.error, OSError) and outcome.error.strerror
+    assert not reactor.at_close and len(reactor.timers) == 0
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise LookupError("on purpose")
+
+
+@pytest.mark.parametrize("exception", [MemoryError(), RuntimeError("odd"), Unspeakable()], ids=["full", "odd", "mute"])
+def test_whatever_the_socket_factory_raises_is_told_once(descriptors_come_back, outcome, exception):
+    def factory(*_):
+        raise exception
+
+    with Reactor(socket_factory=factory) as reactor:
+        connect(reactor, outcome.make, [nobody()], outcome.errors.append)
+        turn_until(reactor, lambda: outcome.any, "an answer")
+        assert type(exception).__name__ in outcome.error.strerror or "odd" in outcome.error.strerror
+        assert (outcome.error.errno == errno.ENOMEM) is isinstance(exception, MemoryError)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM], ids=errno.errorcode.get)
+def test_a_kernel_that_cannot_watch_the_handshake_is_told_once(descriptors_come_back, outcome, listening, number):
+    class Full(SelectorPoller):
+        def _watch(self, fd, before, after):
+            if after == WRITABLE:
+                raise rig.os_error(number)
+            super()._watch(fd, before, after)
+
+    with Reactor(selector=Full(selectors.DefaultSelector())) as reactor:
+        watched = dict(reactor.poller.handlers)
+        connect(reactor, outcome.make, [endpoint(listening)] * 2, outcome.errors.append)
+        assert not outcome.any
+        turn_until(reactor, lambda: outcome.any, "an answer")
+        turn_until_idle(reactor)
+        assert outcome.error.errno == number
+        assert reactor.poller.handlers == watched
+
+
+def test_system_exit_of_the_socket_factory_leaves_nothing_behind(descriptors_come_back, outcome):
+    with Reactor(socket_factory=leave) as reactor:
+        with pytest.raises(SystemExit):
+            connect(reactor, outcome.make, [nobody()], outcome.errors.append)
+        assert not reactor.at_close and len(reactor.timers) == 0
 
 
 def test_a_connection_to_itself_is_refused(descriptors_come_back, outcome):
@@ -367,7 +307,7 @@ def test_a_new_connect_does_not_take_the_answer_to_one_that_was_cancelled_in_the
     ours, theirs = pair
     refused = Outcome()
     first = connect(reactor, refused.make, [nobody()], refused.errors.append)
-    number = first.socket.fileno()
+    number = first.attempts[0].socket.fileno()
 
     def cancel_and_connect(recorder, data):
         # The refusal of the first has been fetched with this data, and comes next.
@@ -381,9 +321,10 @@ def test_a_new_connect_does_not_take_the_answer_to_one_that_was_cancelled_in_the
     events = sorted(reactor.poller.poll(rig.DEADLINE_SECONDS), key=lambda event: event[0] == number)
     assert [fd == number for fd, _ in events] == [False, True], "both are ready"
     reactor._dispatch(events)
-    assert second[0].socket.fileno() != number
+    attempt = second[0].attempts[0]
+    assert attempt.socket.fileno() != number
     assert not outcome.any, "its handshake has not ended"
-    assert reactor.poller.handlers[second[0].socket.fileno()][1] is second[0]
+    assert reactor.poller.handlers[attempt.socket.fileno()][1] is attempt
     reactor.run_once(0)
     assert not refused.any and not outcome.any
 
