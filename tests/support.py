@@ -26,6 +26,9 @@ from typing import IO, Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DEADLINE_SECONDS = float(os.environ.get("REACTOR_TEST_DEADLINE_SECONDS", "20"))
+# A server with nothing to do may wake up now and then, to look whether that is still so: ours, with its watchdog, some
+# ten times a second. One that rests for a millisecond each time round does so 150 times in `IDLE_SECONDS`.
+IDLE_SECONDS, IDLE_LOOKS, IDLE_WAKE_UPS = 0.15, 5, 15
 STATISTICS = r" statistics: (\{.*\})$"  # the log line that answers SIGUSR1
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
 
@@ -149,6 +152,36 @@ class ServerProcess:
         found = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
         assert found, status
         return int(found[1]) * 1024
+
+    def is_idle(self) -> bool:
+        """Whether it sleeps: all of its threads, whenever one looks, and woken between two looks a few times at most.
+
+        A loop that spins does not sleep when one looks, or is woken at each turn; and that shows however busy the
+        machine is. One that does have something to do is not idle either, so wait until it is: `wait_until_idle`.
+        """
+        woken = self._wake_ups()
+        for _ in range(IDLE_LOOKS):
+            time.sleep(IDLE_SECONDS / IDLE_LOOKS)
+            if not self._is_asleep():
+                return False
+        return self._wake_ups() - woken <= IDLE_WAKE_UPS
+
+    def wait_until_idle(self, what: str) -> None:
+        """Wait until it has done `what`, or all that it had to do."""
+        wait_until(self.is_idle, f"an idle server: {what}")
+
+    def _is_asleep(self) -> bool:
+        return all(stat.rpartition(") ")[2][0] in "SI" for stat in self._of_threads("stat"))
+
+    def _wake_ups(self) -> int:
+        """How often a thread of it was given a processor: the context switches of proc(5)."""
+        switches = (re.findall(r"ctxt_switches:\s+(\d+)", status) for status in self._of_threads("status"))
+        return sum(int(count) for counts in switches for count in counts)
+
+    def _of_threads(self, name: str) -> Iterator[str]:
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                yield (task / name).read_text()
 
     def cpu_ticks(self) -> int:
         """The processor time it has used, in clock ticks: utime + stime of proc(5)."""

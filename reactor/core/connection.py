@@ -85,6 +85,7 @@ class Connection:
         "progress_at",  # when the kernel last took output, or output began to wait
         "frame_since",  # when the unfinished frame began; NEVER without one
         "frame_bytes",  # input that is kept for it, not handed to its program yet
+        "rest",  # input that a former protocol gave up, and whether the peer's end follows, until it is told; else None
         "settled_state",  # the state that it was last settled in
         "reactor",  # the loop that it lives on
         "attention",  # the dispatcher's queue of connections to settle
@@ -127,6 +128,7 @@ class Connection:
         self.progress_at = NEVER
         self.frame_since = NEVER
         self.frame_bytes = 0
+        self.rest: tuple[bytes, bool] | None = None
         self.settled_state: State = NEW
         self.reactor = reactor
         self.attention = attention
@@ -216,18 +218,19 @@ class Connection:
         """Say that an answer is still to come on this connection, from a timer or a thread for example.
 
         A drain waits for it, within `drain_seconds`, where it would else close a connection that has nothing to send.
-        Each call wants one of `release`. Nothing else changes: the deadlines of `Limits` go on.
+        Each call wants one of `release`. Nothing else changes: the deadlines of `Limits` go on. `close` ends all holds:
+        whoever closes has nothing more to say.
         """
         self.holds += 1
 
     def release(self) -> None:
         """Say that an answer for which `hold` was called is written, or will not come.
 
-        RuntimeError when it was not called so often. After the end it does nothing.
+        RuntimeError when it was not called so often. After `close` or the end it does nothing.
         """
         if self.holds:
             self.holds -= 1
-        elif self.state is not CLOSED and self.state is not LOST:
+        elif not self.is_closing():
             raise RuntimeError("release without hold: this connection is not held")
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -276,10 +279,28 @@ class Connection:
     def set_protocol(self, protocol: Protocol) -> None:
         """Hand the connection over: every callback from now on goes to `protocol`.
 
-        Its `connection_made` is not called; that is for whoever hands over. Does nothing when it has heard of the end.
+        Its `connection_made` is not called; that is for whoever hands over. Does nothing when the connection is lost.
+
+        Input that the former protocol has received and not used goes to the new one before anything newer, in
+        `data_received`; and then, if it has received the peer's end, `eof_received`. This happens when the callback
+        that hands over has returned, or as soon as reading is not paused. Which input that is, the former
+        protocol says in `give_up_input()`, if it has this method: `net.framing.FramedProtocol` does. A protocol without
+        it has used all that it was told; if it has not, the rest is its own to pass on.
+
+        The new protocol begins with its writing not paused. If more than the high mark waits, `pause_writing` tells it
+        so before it is told anything else; it never hears a `resume_writing` for the pause of another.
         """
-        if self.state is not LOST:
-            self.protocol = protocol
+        if self.state is LOST or protocol is self.protocol:
+            return
+        give_up_input = getattr(self.protocol, "give_up_input", None)
+        data, ended = give_up_input() if give_up_input is not None else (b"", False)
+        self.protocol = protocol
+        self.writing_paused = False
+        if data or ended:
+            later, end_later = self.rest or (b"", False)
+            self.rest = data + later, ended or end_later
+            self.keep_input(len(data) + len(later), NEVER)
+        self.touch()
 
     def get_protocol(self) -> Protocol | None:
         """The protocol that is being told; None once it has heard of the end."""
@@ -303,12 +324,19 @@ class Connection:
             wanted |= WRITABLE | BROKEN
         return wanted
 
+    def rest_is_due(self) -> bool:
+        """Whether the protocol is to be told now what a former one gave up: it is there, and wanted."""
+        if self.rest is None or (self.reading_paused and self.rest[0]):
+            return False
+        return self.state.delivers or self.state is HALF_CLOSED_REMOTE or self.state is FLUSHING
+
     def end(self, reason: CloseReason, error: Exception | None) -> None:
         """End it, now, for `reason`. The first reason of an unclean end stands; what follows does nothing."""
         if self.state is CLOSED or self.state is LOST:
             return
         self.close_reason = reason
         self.error = error
+        self.holds = 0
         set_state(self, CLOSED)
         self.touch()
 
@@ -322,6 +350,8 @@ class Connection:
             set_state(self, CLOSING)
         else:
             return
+        self.holds = 0
+        self.rest = None  # no more is delivered; its bytes are counted until the end, as those of a frame are
         self.touch()
 
     def keep_input(self, size: int, frame_since: float) -> None:
@@ -364,6 +394,7 @@ class Connection:
         """Forget what was not sent, and what was not a frame yet: the connection has ended."""
         self.reactor.counters.buffered_bytes -= self.buffered_bytes()
         self.frame_bytes = 0
+        self.rest = None
         self.unsent, self.backlog = b"", None
 
     def check_high_mark(self) -> None:
@@ -451,7 +482,10 @@ class Connection:
         self.dropped_writes += 1
 
     def __repr__(self) -> str:
-        return f"<Connection {self.fd} {self.state.label} peer={self.peername}>"
+        peer = str(self.peername)
+        if not peer.isprintable():  # the path of a UNIX peer is the peer's own text, and this goes to the log
+            peer = ascii(peer)
+        return f"<Connection {self.fd} {self.state.label} peer={peer}>"
 
 
 def _as_bytes(data: Any) -> bytes:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
 from .connection import Connection
-from .deadlines import Deadlines, next_deadline, next_look
+from .deadlines import NEVER, Deadlines, next_deadline, next_look
 from .limits import Limits
 from .memory import MemoryBudget
 from .options import reset_on_close
@@ -184,11 +184,14 @@ class Dispatcher:
 
     def _dispatch_rare(self, connection: Connection, events: int) -> None:
         """An event that is not just input, or at a connection that is paused, ending, or waiting to send."""
+        if connection.rest is not None and connection.rest_is_due():
+            self._tell_rest(connection)
         if not connection.interest & READABLE:
             if events & (BROKEN | PEER_FIN):
                 self._look_at_end(connection, events)
             return
-        wanted = connection.state.discards or connection.is_reading()  # else ended or paused earlier in this batch
+        # Else it was ended, paused or handed over earlier in this batch.
+        wanted = connection.state.discards or (connection.is_reading() and connection.rest is None)
         if wanted and events != WRITABLE:
             try:
                 data = connection.socket.recv(connection.receive_bytes)
@@ -240,6 +243,12 @@ class Dispatcher:
             return
         connection.close_reason = CloseReason.PEER_CLOSED
         set_state(connection, HALF_CLOSED_REMOTE if state is OPEN else FLUSHING)
+        if connection.rest is not None:
+            connection.rest = connection.rest[0], True  # it is told behind that
+        else:
+            self._tell_eof(connection)
+
+    def _tell_eof(self, connection: Connection) -> None:
         keep_open = None
         try:
             keep_open = connection.protocol.eof_received()
@@ -248,6 +257,24 @@ class Dispatcher:
         finally:
             if not keep_open:
                 connection.close()
+
+    def _tell_rest(self, connection: Connection) -> None:
+        """Tell a protocol that has taken over what the former one gave up: the bytes, then the peer's end."""
+        state, rest = connection.state, connection.rest
+        assert rest is not None
+        try:
+            if rest[0]:
+                connection.rest = (b"", True) if rest[1] else None
+                connection.keep_input(0, NEVER)
+                connection.protocol.data_received(rest[0])
+            if connection.rest == (b"", True) and connection.state is state:
+                connection.rest = None
+                self._tell_eof(connection)
+        except Exception as exc:
+            connection.fail("data_received", exc)
+        except BaseException:  # SystemExit: whoever runs the loop again goes on from here
+            connection.ask_for_attention()
+            raise
 
     def _look_at_end(self, connection: Connection, events: int) -> None:
         """A peer that leaves while nobody wants its data (R5, E5): a reset ends it, a FIN need not."""
@@ -319,6 +346,11 @@ class Dispatcher:
         """Not ordinary, or not any more: resume its writing, take the steps that are due, watch what it now wants."""
         if connection.writing_paused:
             self._check_low_mark(connection)
+        if connection.rest is not None and connection.rest_is_due():
+            self._tell_rest(connection)
+            if connection.rest_is_due():  # it was handed over once more: another turn, as others have theirs
+                connection.ask_for_attention()
+                return
         if connection.state is not OPEN:
             self._advance(connection)
         if emptied and connection.has_output():

@@ -30,7 +30,11 @@ class FrameTooLarge(ValueError):
 
 
 class Splitter(Interface):
-    """What cuts a stream into frames."""
+    """What cuts a stream into frames.
+
+    One of your own needs the first three methods. Without `has_frame`, whatever it keeps is taken for a frame, and a
+    drain waits for it; without `take_rest`, a connection cannot be handed over while it keeps something.
+    """
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -40,6 +44,12 @@ class Splitter(Interface):
 
     def waiting(self) -> int:
         """How many bytes are kept that were not returned as frames."""
+
+    def has_frame(self) -> bool:
+        """Whether a whole frame is here: `next_frame` would return one."""
+
+    def take_rest(self) -> bytes:
+        """All bytes that are kept, as they came. They are forgotten here."""
 
 
 class DelimitedFrames:
@@ -93,6 +103,17 @@ class DelimitedFrames:
         """How many bytes are kept that were not returned as frames."""
         return len(self._data) - self._start
 
+    def has_frame(self) -> bool:
+        """Whether a whole frame is here: `next_frame` would return one."""
+        end = self._data.find(self._delimiter, self._searched)
+        return 0 <= end <= self._start + self._most
+
+    def take_rest(self) -> bytes:
+        """All bytes that are kept, as they came. They are forgotten here."""
+        rest, self._data = bytes(self._data[self._start :]), b""
+        self._start = self._searched = 0
+        return rest
+
 
 class PrefixedFrames:
     """Frames that follow their length: `prefix_bytes` of it, most significant first (network order).
@@ -139,6 +160,18 @@ class PrefixedFrames:
         """How many bytes are kept that were not returned as frames."""
         return len(self._data) - self._start
 
+    def has_frame(self) -> bool:
+        """Whether a whole frame is here: `next_frame` would return one."""
+        begin = self._start + self._prefix_bytes
+        length = int.from_bytes(self._data[self._start : begin])
+        return begin + length <= len(self._data) and length <= self._most
+
+    def take_rest(self) -> bytes:
+        """All bytes that are kept, as they came. They are forgotten here."""
+        rest, self._data = bytes(self._data[self._start :]), bytearray()
+        self._start = 0
+        return rest
+
 
 class FramedProtocol(Protocol):
     """A program that is told of frames. Write `frame_received`, and `make_splitter` unless lines will do.
@@ -146,19 +179,33 @@ class FramedProtocol(Protocol):
     While its writing is paused no frames come either, so that a peer which does not read its replies cannot ask
     for more. Use `pause_frames` and `resume_frames` in place of the connection's `pause_reading`, and
     `frames_ended` in place of `eof_received`.
+
+    A drain waits for frames that came whole and were not handed over yet, and for `frames_ended` behind them: while
+    there are any, the connection is held, once (`Connection.hold`). For an answer that the program makes after
+    `frame_received` has returned, the program calls `hold` and `release` itself (E12). The beginning of a frame
+    holds nothing: its rest may never come.
+
+    `connection.set_protocol(other)` hands the connection over, from inside a frame too. No more frames come. `other` is
+    told of all that came behind the last frame, in the form it came, and of the peer's end (see `give_up_input`).
     """
 
-    __slots__ = ("connection", "_frames", "_paused", "_held", "_more", "_ended", "_spent")
+    __slots__ = ("connection", "_frames", "_paused", "_held", "_more", "_ended", "_spent", "_busy", "_last", "_gone")
 
     def connection_made(self, connection: Connection) -> None:
         """Keeps the connection. Call it when you override it."""
         self.connection = connection
         self._frames: Splitter = self.make_splitter(connection.limits.frame_bytes)
+        self._more: Handle | None = None  # the call that will go on with frames that are here already
+        self._busy = False  # the connection is held for frames that are here
+        self._last = False  # both sides have ended, and the last frames are handed over
+        self._begin()
+
+    def _begin(self) -> None:
         self._paused = False  # the program wants no frames now
         self._held = False  # reading is paused, for that or because frames are here already
-        self._more: Handle | None = None  # the call that will go on with frames that are here already
         self._ended = False  # no more will come than what is here
         self._spent = 0.0  # seconds that the unfinished frame had taken when it was held
+        self._gone = False  # the connection was handed over to another protocol
 
     def make_splitter(self, most: int) -> Splitter:
         """What cuts the stream into frames of at most `most` bytes; here, at each newline."""
@@ -171,20 +218,30 @@ class FramedProtocol(Protocol):
         """Called when a frame is too long, before the connection closes: the place to tell the peer (R4)."""
 
     def frames_ended(self) -> bool | None:
-        """Called after the last frame when the peer has ended its side; means what `eof_received` means."""
+        """Called after the last frame when the peer has ended its side; means what `eof_received` means.
+
+        When it hands the connection over, its answer means nothing: `eof_received` of the other protocol is asked.
+        """
 
     def data_received(self, data: bytes) -> None:
+        if self._gone:  # and now it was given the connection back
+            self._begin()
         self._frames.feed(data)
         self._deliver()
 
     def eof_received(self) -> bool | None:
         # It can be known before the frames in front of it have had their turn, and must not overtake them.
+        if self._gone:
+            self._begin()
         self._ended = True
         if not self._held:
             self._wait_for_more(any_taken=False)
-            return self.frames_ended()
+            keep_open = self.frames_ended()
+            return True if self._gone else keep_open
         if self.connection.is_closing():
             self._deliver_last()
+        else:
+            self._note_work()
         return True
 
     def _wanted(self) -> bool:
@@ -206,22 +263,27 @@ class FramedProtocol(Protocol):
                 if not self._wanted():
                     break
         except FrameTooLarge as error:
-            connection.keep_input(self._frames.waiting(), NEVER)  # until it is lost, against `memory_bytes`
-            try:
-                self.frame_too_large(error)
-            finally:
-                connection.finish(CloseReason.FRAME_TOO_LARGE, error)
+            self._refuse(error)
             return
         except BaseException:  # SystemExit: whoever runs the loop again goes on with the next frame
             self._hold()
             self._spent = 0.0  # that frame's
             raise
-        connection.keep_input(self._frames.waiting(), NEVER)
-        self._hold()
-        self._spent = 0.0  # the last frame's: the next begins now
+        if not self._gone:
+            connection.keep_input(self._frames.waiting(), NEVER)
+            self._hold()
+            self._spent = 0.0  # the last frame's: the next begins now
+
+    def _refuse(self, error: FrameTooLarge) -> None:
+        self.connection.keep_input(self._frames.waiting(), NEVER)  # until it is lost, against `memory_bytes`
+        try:
+            self.frame_too_large(error)
+        finally:
+            self.connection.finish(CloseReason.FRAME_TOO_LARGE, error)
 
     def _deliver_last(self) -> None:
         """Hand over what is here, unless it is not wanted: both sides have ended, and no turn comes after this one."""
+        self._last = True
         try:
             while not self._paused and self.connection.state is FLUSHING:
                 frame = self._frames.next_frame()
@@ -248,14 +310,25 @@ class FramedProtocol(Protocol):
             connection.keep_input(waiting, since)
         if self._held:
             self._held = False
-            if not self._ended:
-                connection.resume_reading()
-            elif not self.frames_ended():
-                connection.close()
+            self._set_busy(False)
+            connection.resume_reading()
+            if self._ended:
+                self._end()
+
+    def _end(self) -> None:
+        """What the connection does around `eof_received`, which was answered before this could be asked."""
+        keep_open: bool | None = None
+        try:
+            keep_open = self.frames_ended()
+        finally:  # after SystemExit too, as there
+            if not (self._gone or keep_open):
+                self.connection.close()
 
     def _hold(self) -> None:
         """Take no more input while frames are here; when they are wanted, go on with them in the next iteration."""
         connection = self.connection
+        if self._gone:
+            return
         if not self._held:
             if self._ended:
                 return  # `frames_ended` was told already, and nothing is left to go on with
@@ -265,6 +338,7 @@ class FramedProtocol(Protocol):
                 self._spent = connection.reactor.timers.now - connection.frame_since
             if not connection.is_closing():  # else its buffers are forgotten, and would be counted once more
                 connection.keep_input(self._frames.waiting(), NEVER)  # it is not the peer that keeps us waiting
+        self._note_work()
         if self._more is None and self._wanted():
             self._more = connection.reactor.call_soon(self._go_on)
 
@@ -276,18 +350,67 @@ class FramedProtocol(Protocol):
             except Exception as exc:  # the loop called us, not the connection: it could not tell whose this is (E9)
                 self.connection.fail("frame_received", exc)
 
+    def _note_work(self) -> None:
+        """Frames are held back: hold the connection if one of them is whole, or the end is behind them (E12)."""
+        has_frame = getattr(self._frames, "has_frame", self._frames.waiting)
+        self._set_busy(not self.connection.is_closing() and (self._ended or bool(has_frame())))
+
+    def _set_busy(self, busy: bool) -> None:
+        if busy is not self._busy:
+            self._busy = busy
+            if busy:
+                self.connection.hold()
+            else:
+                self.connection.release()
+
+    def give_up_input(self) -> tuple[bytes, bool]:
+        """Called by `Connection.set_protocol`, which hands over: what the other protocol is to be told, and not this.
+
+        The bytes behind the last frame that was handed over, which may be frames and the beginning of one; and whether
+        the peer has ended its side. The end is told again even if `frames_ended` has heard it: the other protocol
+        cannot know. After `close` there is nothing. Pauses of frames, the frame's deadline and the hold end here. If
+        this protocol is given the connection back, it begins anew with the next byte.
+
+        TypeError when something is kept and the splitter has no `take_rest`: then nothing is handed over.
+        """
+        if getattr(self, "_gone", True):  # gone already, or never introduced: it has nothing
+            return b"", False
+        rest = self._take_rest()
+        told = (rest, self._ended) if self._last or not self.connection.is_closing() else (b"", False)
+        if self._more is not None:
+            self._more.cancel()
+            self._more = None
+        self._gone = self._paused = True
+        self._set_busy(False)
+        if self.connection.frame_bytes:
+            self.connection.keep_input(0, NEVER)
+        if self._held:
+            self.connection.resume_reading()
+        return told
+
+    def _take_rest(self) -> bytes:
+        if not self._frames.waiting():
+            return b""
+        if not hasattr(self._frames, "take_rest"):
+            name = type(self._frames).__name__
+            raise TypeError(f"{name} keeps input and has no take_rest: the connection cannot be handed over now")
+        return self._frames.take_rest()
+
     def pause_frames(self) -> None:
         """Hand over no more frames until `resume_frames`. Again does nothing."""
-        self._paused = True
-        self._hold()
+        if not self._gone:
+            self._paused = True
+            self._hold()
 
     def resume_frames(self) -> None:
         """Hand over frames again, from the next iteration on. Does nothing when they are not paused."""
-        if self._paused:
+        if self._paused and not self._gone:
             self._paused = False
             self._hold()
 
     def pause_writing(self) -> None:
+        if self._gone:
+            self._begin()
         self._hold()
 
     def resume_writing(self) -> None:

@@ -131,18 +131,24 @@ def test_a_line_that_is_too_long_is_answered_and_ends_its_speaker_alone():
 LINE = b"x" * 999
 
 
+AT_A_TIME = 64  # lines: what is under way to one who reads must be less than what ends one who does not
+
+
 def speak_and_listen(speaker, listener, count):
-    """Have `count` lines said, and heard by one who reads; how many there were, of whichever kind, for that one."""
-    thread = threading.Thread(target=lambda: [speaker.say(LINE) for _ in range(count)])
-    thread.start()
+    """Have `count` lines said, some at a time, which one who reads has heard before the next are said.
+
+    Returns the other lines that this one has heard meanwhile.
+    """
     said, news = 0, []
-    while said < count:
-        heard = listener.hear()
-        if heard == speaker.name + b": " + LINE:
-            said += 1
-        else:
-            news.append(heard)
-    thread.join()
+    for total in range(AT_A_TIME, count + 1, AT_A_TIME):
+        speaker.say(b"\n".join([LINE] * AT_A_TIME))
+        while said < total:
+            heard = listener.hear()
+            assert heard, "one who reads was ended"
+            if heard == speaker.name + b": " + LINE:
+                said += 1
+            else:
+                news.append(heard)
     return news
 
 
@@ -158,7 +164,7 @@ def test_one_who_does_not_read_is_ended_at_the_hard_mark_and_the_others_hear_all
         assert news in ([slow.name + b" goes"], [])
         assert news or listener.hear() == slow.name + b" goes"
         assert speaker.hear() == slow.name + b" goes"
-        assert is_cut_off(slow.socket)
+        wait_until(lambda: is_cut_off(slow.socket), "the reset at its end")
         speaker.say(b"are you still there?")
         assert listener.hear() == speaker.name + b": are you still there?"
         expect_closed(server, slow_reader=1)

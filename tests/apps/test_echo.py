@@ -8,7 +8,7 @@ from reactor import CloseReason, Limits, State
 from reactor.apps import echo
 from reactor.apps.echo import Echo
 from reactor.core.poller import READABLE, WRITABLE
-from tests.rig import StubReactor, StubSocket, adopt, turn_until, turn_until_idle
+from tests.rig import StubReactor, StubSocket, adopt, receive_all, turn_until, turn_until_idle
 
 LIMITS = Limits(output_high_bytes=100_000, output_low_bytes=10_000)
 
@@ -81,19 +81,8 @@ def test_a_peer_that_sends_without_reading_is_held_back_and_then_gets_every_byte
     assert len(sent) < 50_000_000, "nobody held it back"
     assert connection.get_write_buffer_size() <= LIMITS.output_high_bytes + LIMITS.receive_bytes
     theirs.shutdown(socket.SHUT_WR)
-    received = bytearray()
-
-    def receive():
-        try:
-            while data := theirs.recv(1 << 20):
-                received.extend(data)
-        except BlockingIOError:
-            pass
-        return connection.state is State.LOST
-
-    turn_until(reactor, receive, "the end")
-    receive()
-    assert received == sent
+    assert receive_all(reactor, theirs) == sent
+    turn_until(reactor, lambda: connection.state is State.LOST, "the end")
     assert connection.close_reason is CloseReason.PEER_CLOSED
 
 

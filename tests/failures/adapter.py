@@ -26,7 +26,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,10 +34,6 @@ from tests.support import ROOT, ServerProcess, wait_until
 
 PROGRAMS_FOLDER = pathlib.Path(__file__).with_name("programs")
 LIMIT_NAMES = frozenset(field.name for field in dataclasses.fields(Limits))
-
-IDLE_SECONDS = 0.15  # over so long the processor time of a server with nothing to do is measured
-IDLE_SHARE = 0.05
-IDLE_TRIES = 4  # what it still had to do may fall into the first
 
 PROGRAMS = {
     "echo": "Sends back whatever comes. While its writing is paused, it does not read.",
@@ -80,8 +75,9 @@ PROGRAMS = {
     " is answered by 'r'. Whatever comes apart from these is sent back.",
     "wake": "At each byte eight threads have the loop make 10,000 calls. For 'w' each of them waits until a call was"
     " made before it asks for the next. When all were made, the byte is sent back.",
-    "timers": "At each byte arms and cancels 20,000 timers. Answers with the nanoseconds of processor time since the"
-    " last such answer, and a newline.",
+    "timers": "At each byte arms and cancels 20,000 timers. Answers with the number of functions that its thread has"
+    " called since the last such answer, Python's and built-in ones, and a newline. It counts from the first 'c' on,"
+    " and answers 0 before.",
     "timer_order": "At the first byte a line of JSON: what came of timers at NaN, infinity, in the past, and at"
     " equal times.",
     "interrupts": "No server: runs its loop again whenever Ctrl-C has left it, 'running N' on stdout each time; with an"
@@ -122,16 +118,6 @@ class Server(ServerProcess):
         """How many threads it has."""
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
-    def processor_seconds(self) -> float:
-        """The processor time it has used, to the nanosecond: its clock, by clock_getcpuclockid(3)."""
-        return time.clock_gettime(~self.pid << 3 | 2)
-
-    def is_idle(self) -> bool:
-        """Whether it uses next to no processor time: measured, for `IDLE_SECONDS`."""
-        before, started = self.processor_seconds(), time.monotonic()
-        time.sleep(IDLE_SECONDS)
-        return self.processor_seconds() - before < IDLE_SHARE * (time.monotonic() - started)
-
     def check_at_rest(self) -> None:
         """All clients are gone: it is as it was at its start, and every end was counted once."""
         start = self.descriptors_at_start
@@ -143,7 +129,7 @@ class Server(ServerProcess):
         if statistics is not None:
             assert statistics["open"] == 0, statistics
             assert statistics["accepted"] + statistics["connected"] == sum(statistics["closed"].values()), statistics
-        assert any(self.is_idle() for _ in range(IDLE_TRIES)), "it has nothing to do, and is busy"
+        self.wait_until_idle("all clients are gone")
 
     def open_files(self) -> list[str]:
         """What its descriptors are, for the message of a failure."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import resource
 import select
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from tests.failures.adapter import Server
-from tests.support import DEADLINE_SECONDS, ServerProcess, connect, wait_until
+from tests.support import DEADLINE_SECONDS, ServerProcess, connect, exchange, wait_until
 
 SMALL_BUFFER_BYTES = 4096  # asked for; the kernel doubles it, and the server's own side then grows little too
 
@@ -55,9 +57,34 @@ def refuses(server: Server) -> bool:
     return False
 
 
+TURN_SECONDS = 0.01
+
+
+def within_turns(turns: int, other: socket.socket, condition: Callable[[], object]) -> bool:
+    """Whether `condition` comes true before `other` has been answered so many times, 10 ms apart.
+
+    A server that is told of something by an event acts on it in the turn in which it answers the next question, or in
+    the one after, however long that takes on a busy machine. One that looks now and then needs many more turns.
+    """
+    for _ in range(turns):
+        assert exchange(other, b"x") == b"x", "who is inside is not served any more"
+        if condition():
+            return True
+        time.sleep(TURN_SECONDS)
+    return False
+
+
 def process_state(server: ServerProcess) -> str:
     """What proc(5) says of its main thread: R is running, S asleep, T stopped."""
     return pathlib.Path(f"/proc/{server.pid}/stat").read_text().rpartition(") ")[2][0]
+
+
+def allow_descriptors(count: int) -> bool:
+    """Have this process, and those that it starts from now on, open `count` descriptors; whether they may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count <= hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    return count <= hard
 
 
 @contextlib.contextmanager

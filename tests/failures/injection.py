@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -37,9 +36,14 @@ class Tracing:
         self._output = output
         self._pid = pid
 
+    def lines(self) -> list[str]:
+        """All that strace has written so far: the number of a thread, and what it did."""
+        return self._output.read_text().splitlines()
+
     def calls(self) -> list[str]:
         """The system calls of the main thread so far that are traced: name, arguments and result as a line each."""
-        lines = re.findall(rf"^{self._pid} +(.+)$", self._output.read_text(), re.MULTILINE)
+        own = [line.partition(" ") for line in self.lines()]
+        lines = [text.strip() for thread, _, text in own if thread == str(self._pid)]
         return [line for line in lines if not line.startswith(("---", "+++", "strace:"))]
 
     def wait_for(self, error: str, count: int = 1) -> list[str]:

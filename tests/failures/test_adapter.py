@@ -78,7 +78,8 @@ def test_a_program_answers_as_its_contract_says(serve, program):
 
 def test_timers_are_armed_and_told_of(serve):
     with serve("timers", rests=False) as server, connect(server.address) as client, client.makefile("rb") as file:
-        client.sendall(b"t")
+        client.sendall(b"tc")
+        assert int(file.readline()) == 0
         assert int(file.readline()) > 0
 
 

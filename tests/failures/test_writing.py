@@ -85,7 +85,7 @@ def test_w4_ten_thousand_writes_after_a_reset_are_dropped_without_a_word(serve, 
             wait_until(lambda: server.descriptors() < descriptors, "the reset to be noticed")
             writer.sendall(b"w")
         else:
-            wait_until(server.is_idle, "the end of what it had to do for either")
+            server.wait_until_idle("both are known")
             with frozen(server):
                 writer.sendall(b"w")
                 reset(kept)
@@ -164,7 +164,7 @@ def test_w5_the_budget_holds_without_another_event(serve):
             for client in (small, large):
                 ask(client, 6)
                 client.recv(1, socket.MSG_PEEK)
-            wait_until(server.is_idle, "the kernels to be full")
+            server.wait_until_idle("the kernels are full")
             ask(large, 12)
             wait_until(lambda: is_cut_off(large), "the end of the largest")
             assert_whole(small, 6)

@@ -30,6 +30,11 @@ class Framed(FramedProtocol):
         self.ended.append(exc)
 
 
+def pausing_after(*frames):
+    """A program that takes no more frames after each of these, until it is told to go on."""
+    return Framed(lambda protocol, frame: protocol.pause_frames() if frame in frames else None)
+
+
 class Served:
     """A `Framed` program on a loop that is turned by hand, and its peer."""
 

@@ -4,10 +4,10 @@ import socket
 
 import pytest
 
-from reactor import CloseReason, Reactor, State
+from reactor import CloseReason
 from reactor.net.framing import FrameTooLarge, PrefixedFrames
 from tests import rig
-from tests.net.framed import BUDGET, MUCH, Framed, Served, lines, stream
+from tests.net.framed import BUDGET, MUCH, Framed, Served, lines, pausing_after, stream
 from tests.support import receive_all
 
 
@@ -94,10 +94,6 @@ def test_no_more_is_read_while_frames_are_waiting(serve):
 
 
 # The program's brakes.
-
-
-def pausing_after(*frames):
-    return Framed(lambda protocol, frame: protocol.pause_frames() if frame in frames else None)
 
 
 def test_a_pause_inside_a_frame_holds_back_the_next(serve):
@@ -256,7 +252,7 @@ def test_a_frame_that_is_too_large_is_told_of_and_the_peer_can_be_too(serve, in_
     assert served.protocol.ended == [served.protocol.too_large]
 
 
-# What is kept, and for how long.
+# What is kept.
 
 
 def test_what_is_kept_for_a_frame_is_accounted_for(serve):
@@ -280,114 +276,6 @@ def test_a_frame_that_is_too_large_is_accounted_for_until_its_connection_is_gone
     assert counted == [102]
     served.peer.close()
     served.expect_end(CloseReason.FRAME_TOO_LARGE)
-
-
-@pytest.fixture
-def timed(descriptors_come_back):
-    """A served `Framed` with a frame deadline of ten seconds, and a clock that is pushed."""
-    ours, theirs = rig.tcp_pair()
-    with Reactor(clock=rig.FakeClock()) as reactor, theirs:
-        served = Served(reactor, (ours, theirs), pausing_after(b"pause"), frame_seconds=10.0)
-
-        def pass_time(seconds):
-            reactor.timers.clock.now += seconds
-            reactor.run_once(0)
-            reactor.run_once(0)
-            served.turn()
-
-        served.pass_time = pass_time
-        yield served
-
-
-def test_a_trickle_does_not_push_back_the_frames_deadline(timed):
-    for _ in range(9):
-        timed.hear(b"x")
-        timed.pass_time(1)
-    assert timed.connection.state is State.OPEN
-    timed.hear(b"x")
-    timed.pass_time(1)
-    timed.expect_end(CloseReason.FRAME_TIMEOUT)
-
-
-def test_a_whole_frame_gives_the_next_one_its_own_time(timed):
-    for _ in range(5):
-        timed.hear(b"x")
-        timed.pass_time(9)
-        timed.hear(b"\n")
-    for _ in range(5):
-        timed.hear(b"\nx")
-        timed.pass_time(9)
-    assert timed.connection.state is State.OPEN and len(timed.frames) == 10
-    timed.pass_time(1)
-    timed.expect_end(CloseReason.FRAME_TIMEOUT)
-
-
-def test_between_frames_there_is_no_frames_deadline(timed):
-    timed.hear(b"x\n")
-    timed.pass_time(60)
-    assert timed.connection.state is State.OPEN
-
-
-def test_a_frame_that_the_program_holds_back_is_not_the_peers_delay(timed):
-    timed.hear(b"pause\nx\ny")
-    timed.pass_time(60)
-    assert timed.connection.state is State.OPEN
-    timed.protocol.resume_frames()
-    timed.turn()
-    timed.pass_time(9)
-    assert timed.connection.state is State.OPEN
-    timed.pass_time(1)
-    timed.expect_end(CloseReason.FRAME_TIMEOUT)
-
-
-@pytest.mark.parametrize("paused_by", ["its reply", "a timer"])
-def test_while_its_output_is_paused_the_rest_of_a_frame_is_not_the_peers_delay(timed, paused_by):
-    connection = timed.connection
-    if paused_by == "its reply":
-        timed.protocol.reaction = lambda protocol, _frame: protocol.connection.write(MUCH)
-    timed.hear(b"x\ny")
-    if paused_by == "a timer":
-        timed.reactor.call_soon(connection.write, MUCH)
-        timed.turn()
-    assert connection.writing_paused
-    timed.pass_time(40)  # four times what a frame may take
-    assert connection.state is State.OPEN
-    timed.read(len(MUCH))
-    timed.pass_time(9)
-    assert connection.state is State.OPEN
-    timed.pass_time(1)
-    timed.expect_end(CloseReason.FRAME_TIMEOUT)
-
-
-def test_a_pause_does_not_give_a_frame_its_whole_time_again(timed):
-    timed.hear(b"y")
-    for _ in range(2):
-        timed.pass_time(4)
-        timed.connection.write(MUCH)
-        timed.turn()
-        assert timed.connection.writing_paused
-        timed.read(len(MUCH))
-        timed.hear(b"z")
-    timed.pass_time(1)
-    assert timed.connection.state is State.OPEN
-    timed.pass_time(1)
-    timed.expect_end(CloseReason.FRAME_TIMEOUT)
-
-
-def test_after_system_exit_from_a_slow_frame_the_next_one_has_all_its_time(timed):
-    def leave(_protocol, _frame):
-        raise SystemExit
-
-    timed.protocol.reaction = leave
-    timed.hear(b"x")
-    timed.pass_time(8)
-    with pytest.raises(SystemExit):
-        timed.hear(b"\ny")
-    timed.turn()
-    timed.pass_time(9)
-    assert timed.connection.state is State.OPEN
-    timed.pass_time(1)
-    timed.expect_end(CloseReason.FRAME_TIMEOUT)
 
 
 @pytest.mark.parametrize("number", [1, BUDGET + 1])
@@ -439,17 +327,3 @@ def test_the_end_is_told_once_however_often_its_output_is_paused(serve, held):
     assert told == ["ended"] and served.frames == [b"a"]
     served.connection.close()
     served.expect_end(CloseReason.PEER_CLOSED)
-
-
-@pytest.mark.parametrize("held", [False, True])
-def test_a_peer_that_has_ended_its_side_owes_no_rest_of_a_frame(timed, held):
-    timed.protocol.frames_ended = lambda: True  # still making its answer
-    timed.hear(b"pause\nx" if held else b"x")
-    timed.peer.shutdown(socket.SHUT_WR)
-    timed.turn()
-    timed.protocol.resume_frames()
-    timed.turn()
-    timed.pass_time(60)
-    assert timed.connection.state is State.HALF_CLOSED_REMOTE
-    timed.connection.close()
-    timed.expect_end(CloseReason.PEER_CLOSED)
