@@ -320,7 +320,10 @@ def turn_until(reactor: Reactor, condition: Callable[[], Any], what: str) -> Non
 
 
 def turn_until_idle(reactor: Reactor) -> None:
-    """Turn the loop until a turn brings nothing: what was sent on this machine so far has then been dealt with."""
+    """Turn the loop until a turn brings nothing: what was sent so far over a socket pair has then been dealt with.
+
+    Over TCP it may be under way still, on one machine too: a busy kernel delivers it a few milliseconds later.
+    """
     quiet = 0
     for _ in range(10_000):
         events = len(reactor.poller.poll(0))

@@ -101,7 +101,7 @@ class ServerProcess:
         Of a process that is running just now the kernel tells what it had used at the last clock tick.
         """
         clock = _cpu_clock(self.pid)
-        cpu = _at_rest(clock) if at_rest else time.clock_gettime(clock)
+        cpu = _at_rest(self.pid, clock) if at_rest else time.clock_gettime(clock)
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         tick = 1 / os.sysconf("SC_CLK_TCK")
         return Usage(cpu, int(fields[11]) * tick, int(fields[12]) * tick, _waited_seconds(self.pid))
@@ -144,13 +144,27 @@ class ServerProcess:
         return "".join(lines)
 
 
-def _at_rest(clock: int) -> float:
-    """What the clock shows once it stands still; or after a while, for a server that never rests."""
+def _at_rest(pid: int, clock: int) -> float:
+    """What the clock shows once it stands still and all threads sleep; or after a while, if they never do.
+
+    A thread that waits for a core makes the clock stand still as well, though it has not done its work yet.
+    """
     before, deadline = -1.0, time.monotonic() + REST_SECONDS
-    while (now := time.clock_gettime(clock)) != before and time.monotonic() < deadline:
+    while ((now := time.clock_gettime(clock)) != before or not _asleep(pid)) and time.monotonic() < deadline:
         before = now
         time.sleep(LOOK_SECONDS)
     return now
+
+
+def _asleep(pid: int) -> bool:
+    """Whether no thread of the process runs, or would if it had a core (proc(5))."""
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        try:
+            if (task / "stat").read_text().rpartition(") ")[2][0] == "R":
+                return False
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            pass
+    return True
 
 
 def _cpu_clock(pid: int) -> int:

@@ -109,13 +109,18 @@ def value(results: Results, row: str, contender: str) -> Figure | None:
 def ratio(results: Results, row: str, contender: str, base: str = BASE) -> Figure | None:
     """The figure relative to that of `base` in the same rounds."""
     own, others = samples(results, row, contender), samples(results, row, base)
-    return Figure.of(_ratio_of(own[number], others[number]) for number in own if number in others)
+    found = (_ratio_of(own[number], others[number]) for number in own if number in others)
+    return Figure.of(ratio for ratio in found if ratio is not None)
 
 
-def _ratio_of(own: dict[str, Any], other: dict[str, Any]) -> float:
-    """The median over the turns that the two took one after the other; or of the figures, if there were none."""
+def _ratio_of(own: dict[str, Any], other: dict[str, Any]) -> float | None:
+    """The median over the turns that the two took one after the other; or of the figures, if there were none.
+
+    None if the other was never seen to use any time: with few messages a turn is shorter than the kernel's accounts.
+    """
     pairs = zip(own.get("turns") or [own["value"]], other.get("turns") or [other["value"]], strict=True)
-    return statistics.median(mine / its for mine, its in pairs)
+    ratios = [mine / its for mine, its in pairs if its > 0]
+    return statistics.median(ratios) if ratios else None
 
 
 def median_of(results: Results, row: str, contender: str, name: str) -> float | None:

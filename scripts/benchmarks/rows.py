@@ -188,8 +188,10 @@ def _growth(setting: Setting) -> Measurement:
     busy, waited = min(base.busy or 0.0, last.busy or 0.0), max(base.waited or 0.0, last.waited or 0.0)
     microseconds = {str(connections): sample.value for connections, sample in samples.items()}
     details = {"connections": steps[-1], "microseconds": microseconds}
-    growth = statistics.median(after / before for after, before in zip(last.turns, base.turns, strict=True))
-    return Sample(growth, last.kernel_share, busy, waited, details)
+    growth = [after / before for after, before in zip(last.turns, base.turns, strict=True) if before > 0]
+    if not growth:
+        raise MeasurementError("the server was not seen to use any CPU time: take more messages")
+    return Sample(statistics.median(growth), last.kernel_share, busy, waited, details)
 
 
 def _memory(setting: Setting) -> Measurement:

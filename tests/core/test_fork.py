@@ -267,10 +267,13 @@ def test_system_exit_from_a_callback_leaves_the_childs_loop_as_it_is(reactor, ca
         theirs.shutdown(socket.SHUT_WR)
         connection.set_write_buffer_limits(high=0)
         connection.writelines([b"re", b"ply"])
-        reactor.call_later(0.05, reactor.stop)
+
+    def stop_at_the_end():
+        reactor.stop() if protocol.lost else reactor.call_later(0.01, stop_at_the_end)
 
     with theirs:
         reactor.call_soon(scene)
+        reactor.call_soon(stop_at_the_end)
         try:
             reactor.run()
         except BaseException as exc:

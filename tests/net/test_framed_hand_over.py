@@ -10,9 +10,9 @@ from tests.net.framed import BUDGET, MUCH, Framed, Served, lines, pausing_after,
 
 
 @pytest.fixture
-def serve(reactor, tcp_pair):
+def serve(reactor, pair):
     """`serve(protocol, **limits)`: it, on one connection."""
-    return lambda protocol=None, **limits: Served(reactor, tcp_pair, protocol or Framed(), **limits)
+    return lambda protocol=None, **limits: Served(reactor, pair, protocol or Framed(), **limits)
 
 
 def heir(connection, **reactions):
@@ -49,7 +49,8 @@ def test_what_is_newer_comes_behind_it_when_a_timer_hands_over(serve):
 
 
 def test_the_deadline_and_the_account_of_the_unfinished_frame_end(descriptors_come_back):
-    ours, theirs = rig.tcp_pair()
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(rig.DEADLINE_SECONDS)
     with Reactor(clock=rig.FakeClock()) as reactor, theirs:
         served = Served(reactor, (ours, theirs), Framed(), frame_seconds=10.0)
         served.hear(b"half")

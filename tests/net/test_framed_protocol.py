@@ -12,9 +12,9 @@ from tests.support import receive_all
 
 
 @pytest.fixture
-def serve(reactor, tcp_pair):
+def serve(reactor, pair):
     """`serve(protocol, **limits)`: it, on one connection."""
-    return lambda protocol=None, **limits: Served(reactor, tcp_pair, protocol or Framed(), **limits)
+    return lambda protocol=None, **limits: Served(reactor, pair, protocol or Framed(), **limits)
 
 
 # In order, a few at a time.

@@ -12,7 +12,8 @@ from tests.net.framed import BUDGET, MUCH, Served, lines, pausing_after, stream
 @pytest.fixture
 def timed(descriptors_come_back):
     """A served `Framed` with a frame deadline of ten seconds, and a clock that is pushed."""
-    ours, theirs = rig.tcp_pair()
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(rig.DEADLINE_SECONDS)
     with Reactor(clock=rig.FakeClock()) as reactor, theirs:
         served = Served(reactor, (ours, theirs), pausing_after(b"pause"), frame_seconds=10.0)
 

@@ -11,9 +11,9 @@ from tests.net.test_framed_hand_over import Threes, heir
 
 
 @pytest.fixture
-def serve(reactor, tcp_pair):
+def serve(reactor, pair):
     """`serve(protocol, **limits)`: it, on one connection."""
-    return lambda protocol=None, **limits: Served(reactor, tcp_pair, protocol or Framed(), **limits)
+    return lambda protocol=None, **limits: Served(reactor, pair, protocol or Framed(), **limits)
 
 
 def framed_by(splitter, **options):

@@ -169,6 +169,14 @@ def test_what_turns_tell_of_the_same_moment_is_compared_turn_by_turn():
     assert rounds.ratio(measured, "echo", "reactor") == Figure(0.8, 0.8, 0.8)
 
 
+def test_a_turn_too_short_for_the_kernels_accounts_is_compared_with_nothing():
+    measured = results(reactor=[9.0, 9.0], asyncio_Protocol=[10.0, 0.0])
+    measured["samples"]["echo"]["reactor"]["1"]["turns"] = [8.0, 8.0, 9.0]
+    measured["samples"]["echo"]["asyncio Protocol"]["1"]["turns"] = [0.0, 10.0, 0.0]
+    assert rounds.ratio(measured, "echo", "reactor") == Figure(0.8, 0.8, 0.8)
+    assert rounds.ratio(results(reactor=[9.0], asyncio_Protocol=[0.0]), "echo", "reactor") is None
+
+
 def test_contenders_take_turns_and_all_of_a_row_comes_before_the_next(tools):
     order = []
 

@@ -17,12 +17,13 @@ def address_of(server):
     return socket_address(server.addresses[0])
 
 
-def test_a_drain_ends_idle_connections(reporting, ends):
-    with connect(address_of(reporting)) as client:
-        assert exchange(client, b"hello") == b"hello"
-        reporting.close()
-        assert client.recv(1) == b""
-    assert ends.get(timeout=DEADLINE_SECONDS) == ("closed", None)
+def test_a_drain_ends_idle_connections(reporter, ends):
+    with Server(reporter, bind=ANY_PORT, limits=Limits(drain_seconds=60, linger_seconds=60)) as server:
+        with connect(address_of(server)) as client:
+            assert exchange(client, b"hello") == b"hello"
+            server.close()
+            assert client.recv(1) == b""
+        assert ends.get(timeout=DEADLINE_SECONDS) == ("closed", None)
 
 
 def test_a_drain_completes_the_reply_that_is_under_way(reporter, ends):

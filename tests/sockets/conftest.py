@@ -2,22 +2,12 @@
 
 import contextlib
 import pathlib
-import time
 
 import pytest
 
 from tests.support import serving, wait_until
 
 HERE = pathlib.Path(__file__).parent
-IDLE_SECONDS = 0.1  # a loop that spins goes round some thousand times in so long; an idle one, not at all
-IDLE_ITERATIONS = 10  # each question for the statistics wakes it up a few times
-
-
-def assert_idle(server):
-    """It does not go round and round: nothing but our own questions wakes it."""
-    before = server.statistics()["iterations"]
-    time.sleep(IDLE_SECONDS)
-    assert server.statistics()["iterations"] - before <= IDLE_ITERATIONS
 
 
 @contextlib.contextmanager
@@ -30,7 +20,7 @@ def as_it_was(server):
     wait_until(lambda: server.descriptors() == descriptors, f"{descriptors} descriptors as at the start")
     statistics = server.statistics()
     assert statistics["accepted"] == sum(statistics["closed"].values())
-    assert_idle(server)
+    server.wait_until_idle("everyone is gone")
     assert server.terminate() == 0
     assert f"stopped: {statistics['accepted']} connections served, 0 cut" in server.stderr.text
     for complaint in ("Traceback", "Exception ignored", "Warning", "ERROR"):
@@ -64,8 +54,3 @@ def serve():
 
         yield serve
 
-
-@pytest.fixture
-def idle():
-    """The check that a server does not spin."""
-    return assert_idle

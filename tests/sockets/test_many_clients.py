@@ -3,21 +3,12 @@
 import pathlib
 import random
 import socket
-import time
 
 import pytest
 
 from tests.support import connect, exchange, patterned, receive, receive_all, reset, wait_until
 
 CLIENTS = 400
-QUIET_SECONDS = 0.5
-BUSY_TICKS = 5  # of the 50 in half a second; a loop that spins uses most of them even beside others
-
-
-def assert_no_ticks_are_used(server):
-    before = server.cpu_ticks()
-    time.sleep(QUIET_SECONDS)
-    assert server.cpu_ticks() - before <= BUSY_TICKS
 
 
 @pytest.fixture
@@ -38,11 +29,11 @@ def test_every_client_gets_its_own_bytes_back_and_the_server_is_idle_afterwards(
             assert receive(clients[number], len(messages[number])) == messages[number]
 
     assert echo.statistics()["open"] == CLIENTS
-    assert_no_ticks_are_used(echo)
+    echo.wait_until_idle("nobody has a question")
     for client in clients:
         client.close()
     wait_until(lambda: echo.statistics()["open"] == 0, "the end of every connection")
-    assert_no_ticks_are_used(echo)
+    echo.wait_until_idle("everyone is gone")
 
 
 def test_every_end_is_accounted_for_by_its_reason(echo, clients):

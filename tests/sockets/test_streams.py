@@ -69,13 +69,13 @@ def test_an_end_with_nothing_before_it_is_answered_with_an_end(echo):
 
 
 @pytest.mark.parametrize("program", ["AnswerAtOnce", "AnswerAtEnd"])
-def test_a_client_that_has_said_all_still_gets_a_long_answer(serve, idle, program):  # E1, E2
+def test_a_client_that_has_said_all_still_gets_a_long_answer(serve, program):  # E1, E2
     server = serve(program)
     with connect(server.address) as client:
         client.sendall(b"what?")
         client.shutdown(socket.SHUT_WR)
         wait_until(lambda: server.statistics()["sends"] > 0, "the answer")
-        idle(server)  # while the client takes its time, nobody spins
+        server.wait_until_idle("the client takes its time")
         assert receive_all(client) == ANSWER
 
 
@@ -121,15 +121,15 @@ def test_who_sends_and_never_reads_does_not_grow_the_server_and_then_gets_every_
         assert exchange(client, b"and on") == b"and on"
 
 
-def test_who_does_not_read_holds_up_nobody_else_and_nobody_spins(echo, idle):
+def test_who_does_not_read_holds_up_nobody_else_and_nobody_spins(echo):
     with connect(echo.address) as greedy, connect(echo.address) as other:
         stuff(greedy)
-        idle(echo)
+        echo.wait_until_idle("there is nothing to do but to wait until somebody reads")
         for _ in range(10):
             assert exchange(other, b"hello") == b"hello"
 
 
-def test_a_client_that_leaves_while_nobody_reads_is_noticed(serve, idle):  # R5
+def test_a_client_that_leaves_while_nobody_reads_is_noticed(serve):  # R5
     server = serve("NeverReads")
     connect(server.address).close()
     wait_until(lambda: server.statistics()["closed"]["peer_closed"] == 1, "the end")
@@ -138,7 +138,7 @@ def test_a_client_that_leaves_while_nobody_reads_is_noticed(serve, idle):  # R5
     with connect(server.address) as client:
         client.sendall(b"unread")
         client.shutdown(socket.SHUT_WR)  # known now, but behind data that nobody wants
-        idle(server)
+        server.wait_until_idle("it cannot be told")
         assert server.statistics()["open"] == 1
         reset(client)
         wait_until(lambda: server.statistics()["closed"]["reset"] == 2, "the reset behind the end")

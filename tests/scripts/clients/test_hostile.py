@@ -141,7 +141,8 @@ def test_they_leave_when_their_time_is_up_and_do_not_come_again():
     with Server(Sink, bind="127.0.0.1:0") as server, Reactor() as reactor:
         crowd = Crowd(reactor, endpoints_of(server), hostility, 64)
         crowd.start(lambda: None)
-        turn_until(reactor, lambda: crowd.over and not crowd.members, "they have left")
+        nobody = lambda: not crowd.members and not reactor.at_close  # noqa: E731  # neither connected nor connecting
+        turn_until(reactor, lambda: crowd.over and nobody(), "they have left")
         connected = {kind: tally.connected for kind, tally in crowd.tallies.items()}
         enough = reactor.time() + 3 * crowd.vanish_seconds
         turn_until(reactor, lambda: reactor.time() > enough, "whoever comes again would be here")
