@@ -214,7 +214,7 @@ class StubReactor:
     def pass_time(self, seconds: float) -> None:
         """Let time pass and run the timers that are due then."""
         self.timers.clock.now += seconds
-        self.timers.now = self.timers.clock()
+        self.timers.now = self.timers.asked_at = self.timers.clock()
         self.timers.run_due()
 
     def happens(self, connection: Connection, events: int) -> None:
@@ -235,7 +235,7 @@ def make_connection(state: State = State.OPEN, limits: Limits | None = None, **r
     connection.protocol = Recorder(**reactions)
     connection.protocol.connection = connection
     for step in way_to(state):
-        set_state(connection, step)
+        set_state(connection, connection.state, step)
     return connection
 
 

@@ -25,7 +25,9 @@ from .limits import Limits
 from .listener import Listener
 from .options import is_listening, reset_on_close, send_at_once
 from .protocol import Protocol
+from .reports import report
 from .states import CloseReason
+from .timers import Handle
 
 logger = logging.getLogger("reactor.core")
 
@@ -51,16 +53,20 @@ class Acceptor:
         self._counters = dispatcher.counters
         self.ready = 1  # how many descriptors are ready in this batch, the listener's among them
         self._resting: list[Listener] = []
+        self._waking: Handle | None = None  # when they try again
         self._logged_at = -ACCEPT_LOG_SECONDS
 
     def listen(self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits) -> Listener:
-        """Accept connections from the bound stream socket `sock`, from the next iteration on."""
+        """Accept connections from the bound stream socket `sock`, from the next iteration on.
+
+        OSError when that cannot be; then `sock` is still the caller's.
+        """
         sock.setblocking(False)
         listener = Listener(sock, factory, limits, is_listening(sock))
         send_at_once(sock)
         sock.listen(limits.backlog)
-        self._poller.register(listener.fd, 0, self.accept, listener)
-        self._watch(listener)
+        listener.interest = listener.wanted_interest()
+        self._poller.register(listener.fd, listener.interest, self.accept, listener)
         return listener
 
     def stop_listening(self, listener: Listener) -> None:
@@ -88,9 +94,9 @@ class Acceptor:
                 sock, peername = listener.socket.accept()
             except BlockingIOError:
                 return
-            except OSError as exc:
+            except (OSError, MemoryError) as exc:
                 self._counters.accept_errors += 1
-                if exc.errno in ACCEPT_SKIP_ERRNOS:
+                if isinstance(exc, OSError) and exc.errno in ACCEPT_SKIP_ERRNOS:
                     continue  # A3: that one is gone; the next may be there
                 self._log_accept_error(listener, exc)
                 self._rest(listener)
@@ -107,7 +113,7 @@ class Acceptor:
             self._dispatcher.adopt(sock, peername, listener.factory, listener.limits, host)
             return
         self._counters.closed[CloseReason.REFUSED] += 1
-        logger.debug("refused a connection from %s", peername)
+        report(logger, logging.DEBUG, "refused a connection from %s", peername)
         reset_on_close(sock)
         sock.close()
 
@@ -118,21 +124,28 @@ class Acceptor:
         again. That empties the queue, but by turning away peers that a moment's patience would have served,
         and it races with every other thread for the spare. Waiting is the honest answer (A1, A2).
         """
-        if not self._resting:
-            self._timers.call_at(self._timers.now + REST_SECONDS, self.wake_resting)
+        if self._waking is None:
+            self._waking = self._timers.call_at(self._timers.now + REST_SECONDS, self._rested)
         listener.resting = True
         self._resting.append(listener)
         self._watch(listener)
 
-    def _log_accept_error(self, listener: Listener, exc: OSError) -> None:
+    def _log_accept_error(self, listener: Listener, exc: Exception) -> None:
         if self._timers.now - self._logged_at >= ACCEPT_LOG_SECONDS:
             self._logged_at = self._timers.now
-            logger.warning("cannot accept on %s, will try again: %s", listener, exc)
+            report(logger, logging.WARNING, "cannot accept on %s, will try again: %s", listener, exc)
+
+    def _rested(self) -> None:
+        self._waking = None
+        self.wake_resting()
 
     def wake_resting(self) -> None:
-        """Have the listeners that rest try again: a place has come free, or a descriptor, or time has passed."""
-        while self._resting:
-            listener = self._resting.pop()
+        """Have the listeners that rest try again: a place has come free, or a descriptor, or time has passed.
+
+        A snapshot: a listener that the kernel refuses to watch rests again, and has its next turn later (A9).
+        """
+        resting, self._resting = self._resting, []
+        for listener in resting:
             listener.resting = False
             if not listener.closed:
                 self._watch(listener)

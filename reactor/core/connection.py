@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from .buffers import OutputBuffer
 from .deadlines import NEVER, Tick
 from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
+from .reports import report
 from .states import (
     CLOSED,
     CLOSING,
@@ -178,7 +179,7 @@ class Connection:
         closes. Does nothing when our side has ended. (shutdown(2) with SHUT_WR; RFC 9293, section 3.6.)
         """
         if self.state is OPEN:
-            set_state(self, HALF_CLOSED_LOCAL)
+            set_state(self, OPEN, HALF_CLOSED_LOCAL)
             self.touch()
         elif self.state is HALF_CLOSED_REMOTE:
             self.close()
@@ -238,8 +239,11 @@ class Connection:
 
         With `high` alone, `low` is a quarter of it; with `low` alone, `high` is four times that; with
         neither, `high` is that of `Limits`. High 0 pauses whenever anything waits. ValueError unless
-        0 <= low <= high.
+        0 <= low <= high, TypeError for anything but whole numbers.
         """
+        for mark in (high, low):
+            if mark is not None and not isinstance(mark, int):
+                raise TypeError(f"marks are whole numbers of bytes, not {type(mark).__name__}")
         if high is None:
             high = self.limits.output_high_bytes if low is None else 4 * low
         if low is None:
@@ -260,7 +264,7 @@ class Connection:
 
     def get_write_buffer_size(self) -> int:
         """How many bytes were written and not yet taken by the kernel."""
-        return len(self.unsent) if self.backlog is None else len(self.backlog)
+        return len(self.unsent) + (len(self.backlog) if self.backlog is not None else 0)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What is known by `name`: "peername", "sockname", "socket"; `default` for anything else.
@@ -332,22 +336,24 @@ class Connection:
 
     def end(self, reason: CloseReason, error: Exception | None) -> None:
         """End it, now, for `reason`. The first reason of an unclean end stands; what follows does nothing."""
-        if self.state is CLOSED or self.state is LOST:
+        state = self.state
+        if state is CLOSED or state is LOST:
             return
         self.close_reason = reason
         self.error = error
         self.holds = 0
-        set_state(self, CLOSED)
+        set_state(self, state, CLOSED)
         self.touch()
 
     def finish(self, reason: CloseReason, error: Exception | None) -> None:
         """`close`, for `reason`: what was written is sent before the end. `connection_lost` gets `error`."""
-        if self.state is HALF_CLOSED_REMOTE:  # the peer closed first, and that stays the reason
-            set_state(self, FLUSHING)
-        elif self.state is OPEN or self.state is HALF_CLOSED_LOCAL:
+        state = self.state
+        if state is HALF_CLOSED_REMOTE:  # the peer closed first, and that stays the reason
+            set_state(self, state, FLUSHING)
+        elif state is OPEN or state is HALF_CLOSED_LOCAL:
             self.close_reason = reason
             self.error = error
-            set_state(self, CLOSING)
+            set_state(self, state, CLOSING)
         else:
             return
         self.holds = 0
@@ -360,8 +366,9 @@ class Connection:
         `frame_since` is when the frame began that the peer has yet to finish, and has `frame_seconds` for; NEVER
         if it owes us nothing.
         """
-        self.reactor.counters.buffered_bytes += size - self.frame_bytes
+        grown = size - self.frame_bytes
         self.frame_bytes = size
+        self.reactor.counters.buffered_bytes += grown
         if frame_since != self.frame_since:
             self.frame_since = frame_since
             if frame_since != NEVER:
@@ -371,20 +378,28 @@ class Connection:
         """Ask for little from now on, until that is filled."""
         self.receive_bytes = min(SMALL_RECEIVE_BYTES, self.limits.receive_bytes)
 
-    def sent(self, count: int) -> bool:
-        """The kernel took the first `count` bytes of the output; whether that was all of it."""
-        if self.backlog is None:
-            if count == len(self.unsent):
-                self.unsent = b""
-                return True
-            self._start_backlog()
-        assert self.backlog is not None
-        if count:
-            self.backlog.consume(count)
+    def take_output(self) -> bytes | memoryview:
+        """Take out what is to be offered to the kernel next; `sent` puts back what the kernel leaves.
+
+        Meanwhile it is nobody's: whatever a `__del__` or a signal handler writes now comes behind it.
+        """
+        if self.backlog is not None:
+            return self.backlog.take()
+        data, self.unsent = self.unsent, b""
+        return data
+
+    def sent(self, data: bytes | memoryview, count: int) -> bool:
+        """The kernel took the first `count` bytes of `data`, which `take_output` gave; whether nothing waits now."""
+        if isinstance(data, memoryview):
+            assert self.backlog is not None
+            data.release()  # a block cannot grow under a view
+            self.backlog.put_back(count)
             self.reactor.counters.buffered_bytes -= count
-        if not self.backlog:
-            self.backlog = None
-        return self.backlog is None
+            if not self.backlog:
+                self.backlog = None
+        elif count < len(data):
+            self._start_backlog(data, count)
+        return not (self.unsent or self.backlog is not None)
 
     def buffered_bytes(self) -> int:
         """What is kept for it, against `memory_bytes`. A chunk that was not yet offered to the kernel is not."""
@@ -392,10 +407,11 @@ class Connection:
 
     def drop_buffers(self) -> None:
         """Forget what was not sent, and what was not a frame yet: the connection has ended."""
-        self.reactor.counters.buffered_bytes -= self.buffered_bytes()
+        size = self.buffered_bytes()
         self.frame_bytes = 0
         self.rest = None
         self.unsent, self.backlog = b"", None
+        self.reactor.counters.buffered_bytes -= size
 
     def check_high_mark(self) -> None:
         """Pause the protocol's writing if more than the high mark waits.
@@ -422,8 +438,8 @@ class Connection:
 
     def fail(self, callback: str, exc: Exception) -> None:
         """The protocol's `callback` raised `exc`: log it once, end this connection, spare the others (E9)."""
-        logger.error("%s raised in %s; ending its connection", callback, self, exc_info=exc)
         self.end(CloseReason.HANDLER_ERROR, exc)
+        report(logger, logging.ERROR, "%s raised in %s; ending its connection", callback, self, exc=exc)
 
     def touch(self) -> None:
         """Something has changed beyond plain output: have the state, the interest and the deadline looked at."""
@@ -453,33 +469,40 @@ class Connection:
 
     def _append(self, data: bytes) -> None:
         if self.backlog is None:  # not offered to the kernel yet, so nobody could be asked to pause
-            self._start_backlog()
+            self._start_backlog(b"", 0)
         elif len(self.backlog) > self.limits.output_hard_bytes:  # the pause was not heard, or not heeded (W1)
             waiting, hard = len(self.backlog), self.limits.output_hard_bytes
             error = ConnectionAbortedError(f"{waiting} bytes waited to be sent, more than output_hard_bytes ({hard})")
             self.end(CloseReason.SLOW_READER, error)
             return
         assert self.backlog is not None
+        size = len(data)
         self.backlog.append(data)
-        self.reactor.counters.buffered_bytes += len(data)
+        self.reactor.counters.buffered_bytes += size
         if not self.attended:
             self.ask_for_attention()
         self.check_high_mark()
 
-    def _start_backlog(self) -> None:
+    def _start_backlog(self, data: bytes, sent: int) -> None:
+        """Have a backlog: `data`, of which `sent` bytes are gone, in front of `unsent`, in front of what is there."""
+        backlog = OutputBuffer()  # before anything is changed: to allocate may run the collector, and that a `write`
         self.ordinary = 0
-        self.backlog = OutputBuffer()
-        self.backlog.append(self.unsent)
-        self.reactor.counters.buffered_bytes += len(self.unsent)
-        self.unsent = b""
+        if self.backlog is None:
+            self.backlog = backlog
+        unsent, self.unsent = self.unsent, b""
+        for chunk, gone in ((unsent, 0), (data, sent)):
+            size = len(chunk) - gone
+            if size:
+                self.backlog.prepend(chunk, gone)
+                self.reactor.counters.buffered_bytes += size
 
     def _refuse_write(self) -> None:
         if self.state is HALF_CLOSED_LOCAL:
             raise RuntimeError("write after write_eof: our side of the connection has ended")
         self.reactor.counters.dropped_writes += 1
-        if not self.dropped_writes:  # once, however many follow (W4)
-            logger.info("%s has ended: what is written to it is dropped", self)
         self.dropped_writes += 1
+        if self.dropped_writes == 1:  # once, however many follow (W4); a log handler may write here too
+            report(logger, logging.INFO, "%s has ended: what is written to it is dropped", self)
 
     def __repr__(self) -> str:
         peer = str(self.peername)

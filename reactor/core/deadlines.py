@@ -52,7 +52,8 @@ def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
         when, reason = max(heard, progress) + limits.idle_seconds, CloseReason.IDLE_TIMEOUT
     if connection.frame_since + limits.frame_seconds < when and connection.frame_since != NEVER:
         when, reason = connection.frame_since + limits.frame_seconds, CloseReason.FRAME_TIMEOUT
-    if connection.has_output() and progress + limits.write_stall_seconds < when:
+    # A chunk that was not yet offered to the kernel makes nobody wait; unless there was progress before, that is NEVER.
+    if connection.has_output() and progress + limits.write_stall_seconds < when and progress != NEVER:
         when, reason = progress + limits.write_stall_seconds, CloseReason.WRITE_STALLED
     return when, reason
 

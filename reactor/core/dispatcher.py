@@ -14,10 +14,16 @@ A non-blocking socket answers every call in one of four ways, and each call belo
 Nothing is closed where it breaks. What ends is moved to the state CLOSED, is taken off the kernel's list, and is
 closed in the loop's last phase, `reap`. Until then its descriptor is not free, so no connection accepted in this
 batch can get the same number and with it an event that was meant for another (E7).
+
+Between any two lines here the program may run: the garbage collector calls its `__del__` methods and the interpreter its
+signal handlers, and these may write, pause, close or abort. So output is taken out of a connection before it is offered
+to the kernel; a step of the state says from where to where; and a connection stops being `attended` before it is looked
+at, so that whoever touches it after that puts it on the list again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -34,6 +40,7 @@ from .memory import MemoryBudget
 from .options import reset_on_close
 from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from .protocol import Protocol
+from .reports import report
 from .states import (
     CLOSED,
     CLOSING,
@@ -42,6 +49,7 @@ from .states import (
     HALF_CLOSED_REMOTE,
     LINGERING,
     LOST,
+    NEW,
     OPEN,
     CloseReason,
     set_state,
@@ -90,15 +98,24 @@ class Dispatcher:
         factory: Callable[[], Protocol],
         limits: Limits,
         admitted_from: str | None = None,
-    ) -> Connection:
+    ) -> Connection | None:
         """Make a `Connection` of a connected stream socket, and a protocol for it by calling `factory`.
 
-        The caller has counted it, as accepted and admitted from that host or as connected, and set its options.
+        The caller has counted it, as accepted and admitted from that host or as connected, and set its options. None
+        when there is no memory for it: it is then closed, and counted as that.
         """
-        sock.setblocking(False)
-        connection = Connection(sock, peername, limits, self.reactor, self.attention)
-        connection.admitted_from = admitted_from
-        self.table += [None] * (connection.fd + 1 - len(self.table))
+        try:
+            sock.setblocking(False)
+            connection = Connection(sock, peername, limits, self.reactor, self.attention)
+            connection.admitted_from = admitted_from
+            self.table += [None] * (connection.fd + 1 - len(self.table))
+        except (OSError, MemoryError) as exc:
+            self.counters.closed[CloseReason.MEMORY] += 1
+            if admitted_from is not None:
+                self.admission.leave(admitted_from)
+            sock.close()
+            report(logger, logging.WARNING, "cannot serve %s: %s", peername, exc)
+            return None
         self.table[connection.fd] = connection
         connection.attended = True
         try:
@@ -116,7 +133,7 @@ class Dispatcher:
         except BaseException:  # SystemExit: there is nobody to serve when the loop runs again
             connection.end(CloseReason.HANDLER_ERROR, None)
             raise
-        set_state(connection, OPEN)
+        set_state(connection, NEW, OPEN)
         try:
             connection.protocol.connection_made(connection)
         except Exception as exc:
@@ -150,11 +167,11 @@ class Dispatcher:
                     asked = connection.receive_bytes
                     try:
                         data = connection.socket.recv(asked)
-                    except OSError as exc:
+                    except BaseException as exc:
                         self._fail(connection, exc)
                         continue
                     count = len(data)
-                    if count == asked or not count:
+                    if count == asked or not count or not connection.ordinary:
                         self._take(connection, data)
                     else:
                         connection.heard_at = now
@@ -165,17 +182,21 @@ class Dispatcher:
                             connection.fail("data_received", exc)
                     data = connection.unsent  # the same name, let go when sent: none is kept while the next is received
                     if data and connection.ordinary:
+                        connection.unsent = b""  # taken out: what a `__del__` or a signal handler writes now is another
+                        connection.attended = False
                         try:
                             count = connection.socket.send(data)
-                        except OSError as exc:
+                        except BaseException as exc:
+                            connection.attended = True
+                            connection.sent(data, 0)
                             self._fail(connection, exc)
                             continue
                         sent.append(count)
                         if count == len(data):
-                            data = connection.unsent = b""
-                            connection.attended = False
+                            data = b""
                         else:
-                            connection.sent(count)
+                            connection.attended = True
+                            connection.sent(data, count)
                 finally:  # also when a callback raises SystemExit: whoever runs the loop again finds all in order
                     if connection.attended:
                         self.settle(connection)
@@ -195,7 +216,7 @@ class Dispatcher:
         if wanted and events != WRITABLE:
             try:
                 data = connection.socket.recv(connection.receive_bytes)
-            except OSError as exc:
+            except BaseException as exc:
                 self._fail(connection, exc)
             else:
                 self._take(connection, data)
@@ -215,10 +236,24 @@ class Dispatcher:
             except Exception as exc:
                 connection.fail("data_received", exc)
 
-    def _fail(self, connection: Connection, exc: OSError) -> None:
-        """A `recv` or `send` raised. EAGAIN only means "not now": the kernel may change its mind (select(2))."""
-        if not isinstance(exc, BlockingIOError):
+    def _fail(self, connection: Connection, exc: BaseException) -> None:
+        """A `recv` or `send` raised. EAGAIN only means "not now": the kernel may change its mind (select(2)).
+
+        All else ends this connection and no other. MemoryError: there is no room for what `recv` was to bring (R8).
+        Anything else was raised by a signal handler of the program. Whether the call had been made by then is not known:
+        rather than lose bytes, or send them twice, the connection ends. KeyboardInterrupt and the like go on.
+        """
+        if isinstance(exc, BlockingIOError):
+            return
+        if isinstance(exc, OSError):
             connection.end(CloseReason.RESET, exc)
+        elif isinstance(exc, MemoryError):
+            connection.end(CloseReason.MEMORY, exc)
+        elif isinstance(exc, Exception):
+            connection.fail("a signal handler", exc)
+        else:
+            connection.end(CloseReason.HANDLER_ERROR, None)
+            raise exc
 
     def tally(self) -> None:
         """Count what `dispatch` has received and sent, once for the whole batch."""
@@ -237,21 +272,23 @@ class Dispatcher:
         state = connection.state
         if state is LINGERING:
             connection.end(connection.close_reason or CloseReason.CLOSED, connection.error)
+        elif state is CLOSING:
+            set_state(connection, CLOSING, FLUSHING)
+        elif not state.delivers:
             return
-        if state is CLOSING:
-            set_state(connection, FLUSHING)
-            return
-        connection.close_reason = CloseReason.PEER_CLOSED
-        set_state(connection, HALF_CLOSED_REMOTE if state is OPEN else FLUSHING)
-        if connection.rest is not None:
-            connection.rest = connection.rest[0], True  # it is told behind that
+        elif not set_state(connection, state, HALF_CLOSED_REMOTE if state is OPEN else FLUSHING):
+            self._receive_eof(connection)  # it was closed in this moment: the end is read in that state
         else:
-            self._tell_eof(connection)
+            connection.close_reason = CloseReason.PEER_CLOSED
+            if connection.rest is not None:
+                connection.rest = connection.rest[0], True  # it is told behind that
+            else:
+                self._tell_eof(connection)
 
     def _tell_eof(self, connection: Connection) -> None:
-        keep_open = None
+        keep_open = False
         try:
-            keep_open = connection.protocol.eof_received()
+            keep_open = bool(connection.protocol.eof_received())  # here: its truth value may raise as well
         except Exception as exc:
             connection.fail("eof_received", exc)
         finally:
@@ -308,10 +345,12 @@ class Dispatcher:
             emptied = self.send(connection)
             if not emptied:
                 connection.check_high_mark()
-        if connection.ordinary:
-            connection.attended = False
-        else:
+        if not connection.ordinary:
             self._follow_up(connection, emptied)
+        elif connection.unsent:  # written after the send, and not by a callback of ours
+            connection.ask_for_attention()
+        else:
+            connection.attended = False
 
     def send(self, connection: Connection) -> bool:
         """Send what waits, within the budget; whether that was all of it."""
@@ -319,24 +358,22 @@ class Dispatcher:
             return False
         budget = connection.limits.send_bytes
         while budget > 0:
-            backlog = connection.backlog
-            data = connection.unsent if backlog is None else backlog.head()
+            data = connection.take_output()
             offered = len(data)
             try:
                 count = connection.socket.send(data)
             except BlockingIOError:
                 count = 0
-            except OSError as exc:
-                connection.end(CloseReason.RESET, exc)
+            except BaseException as exc:
+                connection.sent(data, 0)
+                self._fail(connection, exc)
                 return False
-            finally:
-                del data  # a view of a block would keep it from growing
             if count or not connection.interest & WRITABLE:  # progress, or the beginning of a wait (W6)
                 connection.progress_at = self.timers.now
             if count:
                 self.counters.sends += 1
                 self.counters.bytes_sent += count
-            emptied = connection.sent(count)
+            emptied = connection.sent(data, count)
             if emptied or count < offered:
                 return emptied  # else the kernel is full, and will say when it is not
             budget -= count
@@ -344,6 +381,7 @@ class Dispatcher:
 
     def _follow_up(self, connection: Connection, emptied: bool) -> None:
         """Not ordinary, or not any more: resume its writing, take the steps that are due, watch what it now wants."""
+        connection.attended = False  # first: who touches it from here on puts it on the list again
         if connection.writing_paused:
             self._check_low_mark(connection)
         if connection.rest is not None and connection.rest_is_due():
@@ -358,7 +396,6 @@ class Dispatcher:
             # always has more to say, to a peer that reads as fast, would starve everyone (W7).
             connection.ask_for_attention()
             return
-        connection.attended = False
         if connection.fd < 0:
             return
         wanted = connection.wanted_interest()
@@ -373,7 +410,7 @@ class Dispatcher:
             connection.settled_state = connection.state
             connection.since = self.timers.now
         self.deadlines.arm(connection, next_look(connection, self.timers.now))
-        if connection.state is OPEN and wanted == READABLE | BROKEN:
+        if connection.state is OPEN and wanted == READABLE | BROKEN and not connection.attended:
             connection.ordinary = READABLE
 
     def _check_low_mark(self, connection: Connection) -> None:
@@ -409,7 +446,7 @@ class Dispatcher:
             connection.touch()
             return
         when, reason = next_deadline(connection)
-        if when <= self.timers.now:
+        if when <= self.timers.asked_at:
             connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
         else:
             connection.receive_little()  # its large messages may be over
@@ -425,7 +462,7 @@ class Dispatcher:
                 # reset; and a reset makes the peer's kernel throw away what the peer had not read yet: the end of
                 # our reply (RFC 1122, 4.2.2.13; RFC 9112, 9.6). So input is read and discarded until the peer has
                 # seen our FIN and sent its own (E3), or for `linger_seconds`.
-                set_state(connection, LINGERING)
+                set_state(connection, CLOSING, LINGERING)
             elif connection.state is FLUSHING:
                 connection.end(connection.close_reason or CloseReason.CLOSED, connection.error)
         if connection.state is CLOSED and connection.fd >= 0:
@@ -464,25 +501,28 @@ class Dispatcher:
             try:
                 if connection.protocol is not None:
                     connection.protocol.connection_lost(connection.error)
-            except Exception:  # the program's own: it ends nothing but this, which has ended (E9)
+            except Exception as exc:  # the program's own: it ends nothing but this, which has ended (E9)
                 self.counters.callback_errors += 1
-                logger.exception("connection_lost raised in %s", connection)
+                report(logger, logging.ERROR, "connection_lost raised in %s", connection, exc=exc)
             finally:
-                self._bury(connection)
                 if self.doomed:  # else we are a fork's child: it was on the list so that `abandon` would find it (L5)
-                    self.doomed.popleft()
+                    self.doomed.popleft()  # before it is buried: whatever may fail there, it is not told twice
+                self._bury(connection)
         return count > 0
 
     def _bury(self, connection: Connection) -> None:
-        set_state(connection, LOST)
+        set_state(connection, CLOSED, LOST)
         reason = connection.close_reason
         assert reason is not None, "a connection ended without a reason"
         self.counters.closed[reason] += 1
         if connection.admitted_from is not None:
             self.admission.leave(connection.admitted_from)
-        connection.socket.close()
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("%s: %s%s", connection, reason.value, f" ({connection.error})" if connection.error else "")
+        with contextlib.suppress(OSError):  # close(2): the descriptor is free again whatever it answers
+            connection.socket.close()
+        if connection.error is None:
+            report(logger, logging.DEBUG, "%s: %s", connection, reason.value)
+        else:
+            report(logger, logging.DEBUG, "%s: %s (%s)", connection, reason.value, connection.error)
         # Its protocol refers to it, and so does its error, by the frames of its traceback. Without these two all is
         # freed now, and not when the cyclic garbage collector next looks: its work, and that of the log's line while
         # nobody reads it, were 6 % of the instructions of a connection's life.

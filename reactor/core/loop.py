@@ -39,8 +39,9 @@ from .counters import LAG_BUCKETS, Counters
 from .dispatcher import Dispatcher
 from .limits import Limits
 from .listener import Listener
-from .poller import SelectorPoller, make_poller
+from .poller import EVENTS_PER_POLL, SelectorPoller, make_poller
 from .protocol import Protocol
+from .reports import report
 from .states import CloseReason
 from .timers import Handle, Timers
 from .wakeup import Signals, Waker
@@ -76,6 +77,9 @@ class Reactor:
         self._foreign: deque[Handle] = deque()  # the same, from other threads
         self._waker = Waker(self.poller)
         self._signals = Signals(self._waker)
+        self._asked_at = self.timers.now  # when the kernel was asked for the batch of events at hand
+        self._full_batches = 0  # of events, one behind the other: there may be more than the kernel has told of
+        self._first_asked_at = 0.0  # when the first of them was asked for
         self.waiting = True  # in the poll, or not running: nobody is kept waiting
         self._running = False
         self._iterating = False
@@ -91,10 +95,12 @@ class Reactor:
     def run_once(self, timeout: float = math.inf) -> None:
         """One iteration; waits at most `timeout` seconds, and less if there is something to do.
 
-        RuntimeError in one of its own callbacks, and when the reactor is closed.
+        RuntimeError in one of its own callbacks, and when the reactor is closed. ValueError for NaN.
         """
         if self._iterating or self._closed:
             self._refuse_to_run()
+        if math.isnan(timeout):
+            raise ValueError("the longest wait must be a number of seconds, not NaN")
         self._iterating = True
         try:
             self._run_timers()
@@ -118,32 +124,55 @@ class Reactor:
     def _run_ready(self) -> None:
         for callback, args in self._signals.take():
             self.call_soon(callback, *args)
-        while self._foreign:
+        for _ in range(len(self._foreign)):  # a snapshot: threads may add to it faster than it is emptied
             self._ready.append(self._foreign.popleft())
         for _ in range(len(self._ready)):  # a snapshot: who re-queues itself must not starve the sockets
             self.counters.callback_errors += not self._ready.popleft().run()
 
     def _poll(self, timeout: float) -> list[tuple[int, int]]:
         timers, dispatcher = self.timers, self.dispatcher
-        before = timers.clock()
+        self._asked_at = timers.clock()
         if not self.waiting:
-            self._note_lag(before - timers.now)
+            self._note_lag(self._asked_at - timers.now)
         if self._ready or dispatcher.attention or dispatcher.doomed or self._stopping or self._signals.interrupted:
             timeout = 0.0
         else:
-            timeout = max(0.0, min(timeout, timers.next_when() - before, LONGEST_WAIT_SECONDS))
+            timeout = max(0.0, min(timeout, timers.next_when() - self._asked_at, LONGEST_WAIT_SECONDS))
         self.waiting = True
         events = self.poller.poll(timeout)
+        if timeout and not events:
+            # The time is up. Or the process was stopped meanwhile, and this answer is as old as the wait: Python then
+            # returns from `select` without a second look (PEP 475). So look again, before any timer is judged (P2).
+            self._asked_at = timers.clock()
+            events = self.poller.poll(0.0)
         self.waiting = False
         timers.now = timers.clock()
         self.counters.iterations += 1
         return events
 
+    def _note_evidence(self, count: int) -> None:
+        """All `count` events of the last batch were dealt with: up to when is it known what has come?
+
+        A full batch may leave some descriptors untold. The kernel tells of each in turn (epoll(7)), so after as many
+        batches as hold all descriptors, it has told of everything that was ready when the first of them was asked for.
+        """
+        if count < EVENTS_PER_POLL:
+            self._full_batches = 0
+            self.timers.asked_at = self._asked_at
+            return
+        if not self._full_batches:
+            self._first_asked_at = self._asked_at
+        self._full_batches += 1
+        if self._full_batches > (self.counters.open + len(self.poller.handlers)) // EVENTS_PER_POLL:
+            self._full_batches = 0
+            self.timers.asked_at = self._first_asked_at
+
     def _note_lag(self, seconds: float) -> None:
         """Everyone who was ready has waited for this: how long the loop was away from the poll."""
         self.counters.lag[min(int(seconds * 1e6).bit_length(), LAG_BUCKETS - 1)] += 1
         if seconds > self.limits.blocked_seconds:
-            logger.warning("an iteration took %.3f seconds: nobody else was served meanwhile", seconds)
+            text = "an iteration took %.3f seconds: nobody else was served meanwhile"
+            report(logger, logging.WARNING, text, seconds)
 
     def progress(self) -> tuple[int, ...]:
         """Numbers that change with every callback, for the watchdog: how far the loop has come. From any thread."""
@@ -165,6 +194,7 @@ class Reactor:
             self.dispatcher.dispatch(events)
         finally:
             self.poller.end_batch()
+        self._note_evidence(len(events))
 
     # Running it.
 
@@ -270,9 +300,12 @@ class Reactor:
         """Serve the connections that come to the bound stream socket `sock`, one protocol from `factory` each.
 
         The reactor owns the socket from here on. `limits` are those of the reactor unless given. RuntimeError when
-        the reactor is closed; the socket is then still the caller's.
+        the reactor is closed, TypeError for a factory that cannot be called, OSError when the socket cannot be listened
+        on or watched: the socket is then still the caller's.
         """
         self.check_open()
+        if not callable(factory):
+            raise TypeError(f"the factory of protocols must be callable, not of type {type(factory).__name__}")
         return self.acceptor.listen(sock, factory, limits or self.limits)
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ cuts a batch short, and whatever is watched without wanting it keeps the loop sp
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import select
@@ -52,9 +53,18 @@ class SelectorPoller:
         self._discarded: list[socket.socket] = []
 
     def register(self, fd: int, interest: int, handler: Handler, source: object) -> None:
-        """Call `handler(source, events)` when something of `interest` happens at `fd`."""
+        """Call `handler(source, events)` when something of `interest` happens at `fd`.
+
+        OSError when the kernel cannot watch it, or when it is registered already; then nothing has changed.
+        """
+        if fd in self.handlers:
+            raise OSError(errno.EEXIST, f"descriptor {fd} is in use by this loop already")
         self.handlers[fd] = (handler, source)
-        self._watch(fd, 0, interest)
+        try:
+            self._watch(fd, 0, interest)
+        except BaseException:
+            del self.handlers[fd]
+            raise
 
     def modify(self, fd: int, before: int, interest: int) -> None:
         """Change the interest in `fd`, whoever is to be told; 0 watches nothing."""

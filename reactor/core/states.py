@@ -96,11 +96,18 @@ NEXT: dict[State, dict[State, str]] = {
 }
 
 
-def set_state(connection: Connection, state: State) -> None:
-    """Move `connection` to `state`; AssertionError if the table has no such step."""
-    if state not in NEXT[connection.state]:
-        raise AssertionError(f"no step from {connection.state.name} to {state.name}")
-    connection.state = state
+def set_state(connection: Connection, before: State, after: State) -> bool:
+    """Move `connection` from `before`, its state as the caller saw it, to `after`; whether it was still there.
+
+    A `__del__` or a signal handler may have ended it since: then nothing is changed, and its `touch` has seen to
+    the rest. AssertionError if the table has no such step.
+    """
+    if after not in NEXT[before]:
+        raise AssertionError(f"no step from {before.name} to {after.name}")
+    if connection.state is not before:
+        return False
+    connection.state = after
+    return True
 
 
 class CloseReason(enum.Enum):

@@ -39,6 +39,7 @@ class Waiter:
         self.watched: dict[int, int] = {}  # by descriptor, the bits that were asked for
         self.real: list[int] = []  # those of them that the real kernel knows
         self.quiet = False  # nothing will ever happen
+        self.asked_at = self.network.now  # when the last wait began: what had come by then was told
         self.batch: dict[int, Any] = {}  # whom the last answer was about, and what it told of each
         self.before_waiting: Callable[[float], None] | None = None  # told when time is about to pass
 
@@ -69,6 +70,7 @@ class Waiter:
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """What is ready within `timeout` seconds: (descriptor, bits)."""
         network = self.network
+        self.asked_at = network.now
         network.run_due()
         found = self.ready()
         if self.real:  # nobody else is there who could change it while we wait

@@ -55,7 +55,8 @@ class Promises:
     def _timer_fires(self, number: int, when: float, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         world = self._world
         require(number in self._times, 3, "timer {} fires again, or after it was called off", number)
-        require(world.network.now >= when, 6, "a timer for {:.4f} fires at {:.4f}", when, world.network.now)
+        require(world.asked_at >= when, 6, "a timer for {:.4f} fires, and what had come was looked for at {:.4f}", when,
+                world.asked_at)  # fmt: skip
         _, armed_in = self._times.pop(number)
         require(armed_in < world.phase_number, 8, "timer {} fires in the phase that armed it", number)
         this = (float(world.phase_number), when, number)
@@ -95,7 +96,7 @@ class Promises:
 
     def check_made(self, phase: str) -> None:
         """The phase is over: what was due in it has been done."""
-        now, number = self._world.loop_time, self._world.phase_number
+        now, number = self._world.asked_at, self._world.phase_number
         if phase == "timers":
             for when, armed_in in self._times.values():
                 require(when > now or armed_in >= number, 6, "a timer for {:.4f} was not called at {:.4f}", when, now)

@@ -62,6 +62,7 @@ class WatchedReactor(Reactor):
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
         self.world.turns.phase_begins("dispatch")
         super()._dispatch(events)
+        self.world.asked_at = self.world.waiter.asked_at
         self.world.turns.phase_ends()
 
     def stop(self) -> None:

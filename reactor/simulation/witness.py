@@ -53,7 +53,7 @@ class WatchedConnection(Connection):
         if isinstance(witness, Witness):
             if new == "CLOSED":
                 witness.deadlines_before = deadlines(witness)
-                check_end(witness, world.loop_time)
+                check_end(witness, world.asked_at)
                 witness.ended_in = world.phase_number
             witness.since, witness.state = world.loop_time, new
             world.moved.append(witness)

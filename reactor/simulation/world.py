@@ -72,6 +72,7 @@ class World:
         self.limits = Limits(**dict(scenario.limits))
         self.phase, self.phase_number, self.iteration = "start", 0, 0
         self.loop_time = self.network.now  # when the last poll returned: what the loop takes for now
+        self.asked_at = self.loop_time  # up to when the loop can know what has come: all that was told was dealt with
         self.promises = Promises(self)
         self.moved: list[Witness] = []  # those who took a step of which the loop has not taken note
         self.live: list[Witness] = []  # from connection_made to connection_lost

@@ -11,10 +11,10 @@ def drain(buffer, step=None):
     """Take everything out, `step` bytes at a time, or whole blocks."""
     taken = bytearray()
     while buffer:
-        with buffer.head() as head:
+        with buffer.take() as head:
             piece = bytes(head[:step])
         taken += piece
-        buffer.consume(len(piece))
+        buffer.put_back(len(piece))
     return bytes(taken)
 
 
@@ -53,10 +53,10 @@ def test_any_mixture_of_appends_and_consumes_keeps_the_order():
             buffer.append(data)
             put += data
             while buffer and numbers.random() < 0.6:
-                with buffer.head() as head:
+                with buffer.take() as head:
                     piece = bytes(head[: numbers.randint(1, len(head))])
                 taken += piece
-                buffer.consume(len(piece))
+                buffer.put_back(len(piece))
             assert len(buffer) == len(put) - len(taken)
         assert taken + drain(buffer) == put
 
@@ -64,28 +64,29 @@ def test_any_mixture_of_appends_and_consumes_keeps_the_order():
 def test_a_head_is_never_empty_nor_longer_than_a_block():
     buffer = filled(b"x" * (3 * BLOCK_BYTES + 1), b"y" * 10)
     while buffer:
-        with buffer.head() as head:
+        with buffer.take() as head:
             assert 0 < len(head) <= BLOCK_BYTES
             count = len(head)
-        buffer.consume(count)
+        buffer.put_back(count)
 
 
 def test_small_pieces_share_a_block():
     buffer = filled(*[b"x"] * BLOCK_BYTES)
-    with buffer.head() as head:
-        assert len(head) == BLOCK_BYTES
     assert len(buffer._blocks) == 1
+    with buffer.take() as head:
+        assert len(head) == BLOCK_BYTES
 
 
 def test_a_large_piece_is_kept_and_not_copied():
     data = b"x" * BLOCK_BYTES
-    with filled(data).head() as head:
+    with filled(data).take() as head:
         assert head.obj is data
 
 
 def test_a_block_can_grow_behind_what_was_sent_of_it():
     buffer = filled(b"abc")
-    buffer.consume(2)
+    buffer.take().release()
+    buffer.put_back(2)
     buffer.append(b"def")
     assert drain(buffer) == b"cdef"
 
@@ -93,5 +94,6 @@ def test_a_block_can_grow_behind_what_was_sent_of_it():
 def test_what_was_sent_is_let_go():
     buffer = filled(*[b"x" * (BLOCK_BYTES // 2 - 1)] * 100)
     for _ in range(98):
-        buffer.consume(BLOCK_BYTES // 2 - 1)
+        buffer.take().release()
+        buffer.put_back(BLOCK_BYTES // 2 - 1)
     assert len(buffer._blocks) <= 2

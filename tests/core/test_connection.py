@@ -34,10 +34,15 @@ def output(connection):
     """All that waits to be sent, taken as the dispatcher takes it."""
     taken = b""
     while connection.has_output():
-        piece = connection.unsent if connection.backlog is None else bytes(connection.backlog.head())
+        piece = connection.take_output()
         taken += piece
-        connection.sent(len(piece))
+        connection.sent(piece, len(piece))
     return taken
+
+
+def take(connection, count):
+    """The kernel takes `count` bytes of what it is offered; whether that was all that waits."""
+    return connection.sent(connection.take_output(), count)
 
 
 def marks(high, low):
@@ -171,10 +176,10 @@ def test_what_the_kernel_did_not_take_stays_in_front(step):
     connection.write(b"behind")
     sent, all_of_it = b"", False
     while not all_of_it:
-        with memoryview(connection.backlog.head()) as head:
-            piece = bytes(head[:step])
+        offered = connection.take_output()
+        piece = bytes(offered[:step])
         sent += piece
-        all_of_it = connection.sent(len(piece))
+        all_of_it = connection.sent(offered, len(piece))
         assert connection.get_write_buffer_size() == len(data) + 6 - len(sent)
     assert sent == data + b"behind"
     assert not connection.has_output()
@@ -184,7 +189,7 @@ def test_what_the_kernel_did_not_take_stays_in_front(step):
 def test_the_only_chunk_can_be_taken_in_part(taken):
     connection = make_connection()
     connection.write(b"12345")
-    assert connection.sent(taken) is False
+    assert take(connection, taken) is False
     assert connection.get_write_buffer_size() == 5 - taken
     connection.write(b"678")
     assert output(connection) == b"12345678"[taken:]
@@ -193,7 +198,7 @@ def test_the_only_chunk_can_be_taken_in_part(taken):
 def test_the_only_chunk_can_be_taken_whole():
     connection = make_connection()
     connection.write(b"12345")
-    assert connection.sent(5) is True
+    assert take(connection, 5) is True
     assert not connection.has_output()
 
 
@@ -218,7 +223,7 @@ def test_a_first_chunk_over_the_mark_is_judged_by_what_the_kernel_leaves_of_it(s
     for taken, calls in ((1, [("pause_writing",)]), (2, [])):
         connection = make_writing(state, ordinary, marks(10, 5))
         connection.write(b"123456789012")
-        connection.sent(taken)
+        take(connection, taken)
         connection.check_high_mark()
         assert connection.protocol.calls == calls
 
@@ -311,11 +316,11 @@ def test_a_high_mark_of_zero_pauses_whenever_anything_waits():
     connection = make_connection()
     connection.set_write_buffer_limits(high=0)
     connection.write(b"")
-    connection.sent(0)
+    take(connection, 0)
     connection.check_high_mark()
     assert connection.protocol.calls == []
     connection.write(b"1")
-    connection.sent(0)
+    take(connection, 0)
     connection.check_high_mark()
     assert connection.protocol.calls == [("pause_writing",)]
 
@@ -334,7 +339,7 @@ def test_a_high_mark_that_is_lowered_below_what_waits_pauses():
 def test_marks_can_be_set_in_every_state_and_pause_nobody_who_cannot_write(state):
     connection = make_connection(state)
     connection.unsent = b"waiting"
-    connection.sent(0)
+    take(connection, 0)
     connection.set_write_buffer_limits(high=0)
     assert connection.protocol.calls == ([("pause_writing",)] if state in WRITING else [])
 
@@ -387,12 +392,12 @@ def test_what_is_kept_is_counted_until_it_is_sent():
     assert counted(connection) == 0, "it was not offered to the kernel yet"
     connection.write(b"678")
     assert counted(connection) == 8
-    connection.sent(3)
+    take(connection, 3)
     assert counted(connection) == 5
-    connection.sent(5)
+    take(connection, 5)
     assert counted(connection) == 0
     connection.write(b"12345")
-    connection.sent(0)
+    take(connection, 0)
     assert counted(connection) == 5
 
 

@@ -141,7 +141,7 @@ def test_interest_is_a_function_of_the_state_alone(state, paused, waiting):
         connection.unsent = b"x"
     elif waiting == "a backlog":
         connection.unsent = b"xx"
-        connection.sent(1)
+        connection.sent(connection.take_output(), 1)
     expected = INTEREST.get((state, paused), INTEREST[state, False])
     if OUTPUT[waiting] and state not in (CLOSED, LOST):
         expected |= WRITABLE | BROKEN

@@ -266,7 +266,7 @@ class Looks:
     def at(self, seconds):
         """Who is looked at when so much has passed since the beginning."""
         self.seen.clear()
-        self.timers.now = self.timers.clock.now = self.begin + seconds
+        self.timers.now = self.timers.asked_at = self.timers.clock.now = self.begin + seconds
         self.timers.run_due()
         return list(self.seen)
 

@@ -28,7 +28,7 @@ def name(step):
 @pytest.mark.parametrize(("before", "after"), [s for s in STEPS if (s[0].name, s[1].name) in LEGAL], ids=name)
 def test_a_step_of_the_table_is_taken(before, after):
     connection = make_connection(before)
-    set_state(connection, after)
+    assert set_state(connection, before, after)
     assert connection.state is after
 
 
@@ -36,7 +36,7 @@ def test_a_step_of_the_table_is_taken(before, after):
 def test_a_step_that_the_table_lacks_raises_and_changes_nothing(before, after):
     connection = make_connection(before)
     with pytest.raises(AssertionError, match=f"no step from {before.name} to {after.name}"):
-        set_state(connection, after)
+        set_state(connection, before, after)
     assert connection.state is before
 
 

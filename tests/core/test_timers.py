@@ -27,7 +27,7 @@ class Turn:
         """Let time pass, run what is due, and return what was called."""
         self.called.clear()
         self.clock.now += seconds
-        self.timers.now = self.clock()
+        self.timers.asked_at = self.clock()
         self.errors = self.timers.run_due()
         return list(self.called)
 
@@ -75,7 +75,7 @@ def test_infinity_means_never_and_does_not_hold_up_the_rest(turn):
     assert turn.timers.next_when() == turn.clock.now + 1
     assert turn.after(1e12) == ["call"]
     assert turn.timers.next_when() == math.inf
-    turn.clock.now = turn.timers.now = math.inf
+    turn.clock.now = turn.timers.asked_at = math.inf
     assert turn.after(0) == []
 
 
