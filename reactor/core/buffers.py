@@ -12,10 +12,11 @@ writes byte by byte, so its true size escapes the limit that was set on it.
 So: small pieces are gathered into a block that grows to `BLOCK_BYTES`, large ones are kept as they are.
 What is sent next is the first block, so a system call carries many small writes or a part of a large one.
 
-The program may write at any moment, even while the kernel is being offered a block: the garbage collector runs its
-`__del__` methods, and the interpreter its signal handlers, between any two steps of ours. So a block is taken out before
-it is offered (`take`), what the kernel left of it goes back in front (`put_back`), and whatever was written meanwhile
-is behind it. Each change of the queue is one call that is written in C; the size is changed after what it counts.
+The program may write at any moment, even while a block is offered to the kernel: the garbage collector runs its
+`__del__` methods, and the interpreter its signal handlers, between any two steps of ours. So a block is taken out
+before it is offered (`take`), what the kernel left of it goes back in front (`put_back`), and whatever was written
+meanwhile is behind it. Each change of the queue is one call that is written in C; the size is changed after what it
+counts.
 
 The cost: a small piece that has to wait is copied once. Pieces that need not wait never come here: a
 `Connection` holds the only chunk of an unhindered reply by itself.

@@ -15,10 +15,10 @@ Nothing is closed where it breaks. What ends is moved to the state CLOSED, is ta
 closed in the loop's last phase, `reap`. Until then its descriptor is not free, so no connection accepted in this
 batch can get the same number and with it an event that was meant for another (E7).
 
-Between any two lines here the program may run: the garbage collector calls its `__del__` methods and the interpreter its
-signal handlers, and these may write, pause, close or abort. So output is taken out of a connection before it is offered
-to the kernel; a step of the state says from where to where; and a connection stops being `attended` before it is looked
-at, so that whoever touches it after that puts it on the list again.
+Between any two lines here the program may run: the garbage collector calls its `__del__` methods and the interpreter
+its signal handlers, and these may write, pause, close or abort. So output is taken out of a connection before it is
+offered to the kernel; a step of the state says from where to where; and a connection stops being `attended` before it
+is looked at, so that whoever touches it after that puts it on the list again.
 """
 
 from __future__ import annotations
@@ -240,8 +240,8 @@ class Dispatcher:
         """A `recv` or `send` raised. EAGAIN only means "not now": the kernel may change its mind (select(2)).
 
         All else ends this connection and no other. MemoryError: there is no room for what `recv` was to bring (R8).
-        Anything else was raised by a signal handler of the program. Whether the call had been made by then is not known:
-        rather than lose bytes, or send them twice, the connection ends. KeyboardInterrupt and the like go on.
+        Anything else was raised by a signal handler of the program. Whether the call had been made by then is not
+        known: rather than lose bytes, or send them twice, the connection ends. KeyboardInterrupt and the like go on.
         """
         if isinstance(exc, BlockingIOError):
             return

@@ -186,7 +186,9 @@ MUTANTS = (
            "        self.holds = 0\n        set_state(self, state, CLOSED)\n"),
     Mutant("the last reason overwrites the first", "core/connection.py",
            "        if state is CLOSED or state is LOST:\n            return\n",
-           "        if state is CLOSED or state is LOST:\n            self.close_reason = reason\n            return\n"),
+           "        if state is CLOSED or state is LOST:\n"
+           "            self.close_reason = reason\n"
+           "            return\n"),
     Mutant("a connection that was cut off ends with a FIN", "core/dispatcher.py",
            "        if connection.has_output() or connection.close_reason in",
            "        if connection.close_reason in"),
@@ -207,7 +209,10 @@ MUTANTS = (
     # Events.
     Mutant("a stale event is not guarded against", "core/poller.py",
            "        if fd in self.handlers:\n            handler",
-           "        if fd not in self.handlers:\n            raise AssertionError(fd)\n        else:\n            handler"),
+           "        if fd not in self.handlers:\n"
+           "            raise AssertionError(fd)\n"
+           "        else:\n"
+           "            handler"),
     Mutant("what has ended stays on the kernel's list", "core/dispatcher.py",
            "            self.poller.modify(connection.fd, connection.interest, 0)\n",
            "            pass\n"),

@@ -1,9 +1,9 @@
 """The program's own code may run between any two steps of the core: a `__del__`, or a signal handler.
 
-The interpreter runs signal handlers, and from Python 3.12 on the garbage collector, when a function begins and when a call of C
-returns. So each case here is run again and again: once with the program's code at the first such moment inside the
-core, once at the second, and so on, until there is no later one. Whatever that code does, nothing is lost, sent twice
-or told twice, and nothing leaves the loop.
+The interpreter runs signal handlers, and from Python 3.12 on the garbage collector, when a function begins and when a
+call of C returns. So each case here is run again and again: once with the program's code at the first such moment
+inside the core, once at the second, and so on, until there is no later one. Whatever that code does, nothing is lost,
+sent twice or told twice, and nothing leaves the loop.
 """
 
 import math
