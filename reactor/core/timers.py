@@ -12,7 +12,7 @@ times come in the order in which they were armed.
 
 A deadline is judged by the evidence. While the loop was away (in a slow callback, or stopped by SIGSTOP with the whole
 machine asleep) data may have come for the very connection that a timer is about to end. So a timer is not due when its
-time has passed, but when the kernel was asked since then what has come: at `asked_at`, of which the loop tells (R7, P2).
+time has passed, but when the kernel was asked since then what has come: at `asked_at`, which the loop sets (R7, P2).
 
 A program may arm and cancel timers from a `__del__` or a signal handler, between any two steps of ours. So an entry
 is taken off the heap by one call before it is looked at, and a heap is rebuilt apart: new entries go to another one.
