@@ -130,6 +130,48 @@ def test_several_listeners_rest_and_come_back_together(stub):
     assert [stub.poller.watched[listener.fd] for listener in (first, second)] == [READABLE, READABLE]
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM], ids=errno.errorcode.get)
+def test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_again(stub, number, caplog, monkeypatch):
+    refused, _ = listening(stub, os_error(errno.EMFILE))
+    other, _ = listening(stub, os_error(errno.EMFILE))
+    for listener in (refused, other):
+        stub.acceptor.accept(listener, READABLE)
+    watch, left = stub.poller._watch, [3]  # how often the kernel refuses
+
+    def refuse(fd, before, after):
+        if fd == refused.fd and after and left[0]:
+            left[0] -= 1
+            raise os_error(number)
+        watch(fd, before, after)
+
+    monkeypatch.setattr(type(stub.poller), "_watch", lambda poller, *arguments: refuse(*arguments))
+    for tries_left in (2, 1, 0):
+        stub.pass_time(REST_SECONDS)
+        assert left == [tries_left], "one try for each rest"
+        assert stub.poller.watched[refused.fd] == 0 and stub.poller.watched[other.fd] == READABLE
+    stub.pass_time(REST_SECONDS)
+    assert stub.poller.watched[refused.fd] == READABLE
+    assert len(stub.timers) == 0, "nobody rests, and no timer is left"
+
+
+def test_a_listener_that_cannot_be_watched_at_the_start_is_refused_and_stays_the_callers(stub, monkeypatch):
+    def refuse(poller, *_arguments):
+        raise os_error(errno.ENOSPC)
+
+    monkeypatch.setattr(type(stub.poller), "_watch", refuse)
+    sock = StubSocket()
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        stub.acceptor.listen(sock, Recorder, Limits())
+    assert not stub.acceptor.listeners() and not sock.closed and not stub.poller.handlers
+
+
+def test_a_socket_is_listened_on_once(stub):
+    listener, _ = listening(stub)
+    with pytest.raises(FileExistsError):
+        stub.acceptor.listen(listener.socket, Recorder, Limits())
+    assert stub.acceptor.listeners() == [listener]
+
+
 def test_a_listener_can_be_closed_while_it_rests(stub):
     listener, _ = listening(stub, os_error(errno.EMFILE))
     stub.acceptor.accept(listener, READABLE)

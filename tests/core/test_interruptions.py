@@ -18,7 +18,7 @@ from reactor import Limits, State
 from reactor.core.poller import READABLE, WRITABLE
 from reactor.core.timers import COMPACT_FROM, Timers
 from tests import rig
-from tests.rig import FakeClock, Recorder, StubReactor, StubSocket, stubbed, told, write
+from tests.rig import FakeClock, Recorder, StubReactor, StubSocket, readable, stubbed, told, write
 
 CORE = os.path.dirname(reactor.__file__)
 MOST_MOMENTS = 5000
@@ -112,10 +112,11 @@ def test_what_is_written_meanwhile_comes_once_and_so_does_the_reply(chunks, case
     at_every_moment(run)
 
 
+@pytest.mark.parametrize("budget", [len(REPLY), 1000], ids=["all of the budget", "less than the budget"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_what_is_written_meanwhile_to_a_connection_that_is_flushed_comes_once(case):
+def test_what_is_written_meanwhile_to_a_connection_that_is_flushed_comes_once(case, budget):
     def run(number):
-        stub = StubReactor()
+        stub = StubReactor(Limits(send_bytes=budget))
         connection = stubbed(stub, **case)
         connection.write(REPLY)
         with Interruption(number, lambda: connection.write(BEHIND)) as interruption:
@@ -164,6 +165,10 @@ def test_an_end_from_outside_at_any_moment_is_one_end(start, receives, way, keep
                 if connection.fd >= 0 and stub.poller.watched.get(connection.fd, 0) & READABLE:
                     stub.happens(connection, READABLE)
                 stub.finish()
+        if interruption.came and way is WAYS["abort"]:
+            stub.finish()
+            stub.finish()
+            assert connection.state is State.LOST, f"moment {number}: the abort was forgotten"
         connection.resume_reading()
         connection.close()
         for _ in range(4):
@@ -191,14 +196,37 @@ def test_no_moment_makes_a_newcomer_that_is_ended_at_once_be_told_twice():
                 super().connection_made(connection)
                 made.append(connection)
 
-        protocol = Newcomer()
-        with Interruption(number, lambda: [connection.abort() for connection in made]) as interruption:
+        def abort():
+            aborted.extend(made)
+            for connection in made:
+                connection.abort()
+
+        protocol, aborted = Newcomer(), []
+        with Interruption(number, abort) as interruption:
             rig.adopt(stub, StubSocket(), protocol)
             stub.finish()
-        for connection in made:
-            connection.abort()
         stub.finish()
+        if not aborted:  # it came before there was anything to abort
+            made[0].abort()
+            stub.finish()
         assert protocol.names == ["connection_made", "connection_lost"]
+        return interruption.came
+
+    at_every_moment(run)
+
+
+def test_an_abort_while_a_connection_is_settled_is_not_forgotten():
+    def run(number):
+        stub = StubReactor()
+        connection = stubbed(stub, receives=[b"x"])
+        readable(stub, connection)
+        connection.pause_reading()
+        connection.resume_reading()
+        with Interruption(number, connection.abort) as interruption:
+            stub.dispatcher.flush()
+        stub.finish()
+        stub.finish()
+        assert connection.state is (State.LOST if interruption.came else State.OPEN), f"moment {number}"
         return interruption.came
 
     at_every_moment(run)

@@ -196,3 +196,19 @@ def test_the_best_wrapper_is_chosen():
         assert type(poller) is EpollPoller
         assert poller.epoll.fileno() != epoll.fileno(), "one that has two owners is closed twice"
         poller.close()
+
+
+def test_what_cannot_be_registered_leaves_nothing_behind(epoll_poller, tmp_path):
+    with open(tmp_path / "file", "w") as file:  # epoll(7) refuses a regular file (EPERM)
+        with pytest.raises(PermissionError):
+            epoll_poller.register(file.fileno(), READABLE, handler, "a file")
+        assert file.fileno() not in epoll_poller.handlers
+
+
+def test_a_descriptor_is_registered_once(poller, ends):
+    left, _ = ends
+    poller.register(left.fileno(), READABLE, handler, "first")
+    with pytest.raises(FileExistsError, match=f"descriptor {left.fileno()} is in use"):
+        poller.register(left.fileno(), READABLE, handler, "second")
+    assert poller.handlers[left.fileno()] == (handler, "first")
+    poller.unregister(left.fileno(), READABLE)

@@ -1,0 +1,187 @@
+"""A timer is judged by what has come: when the loop was away, the kernel is asked before anyone is ended (R7, P2)."""
+
+import socket
+
+import pytest
+
+from reactor import CloseReason, Limits, Reactor
+from reactor.core import loop as loop_module
+from reactor.core.poller import READABLE
+from tests import rig
+from tests.rig import FakeClock, Recorder, adopt, turn_until_idle
+
+
+class Answers:
+    """A poller that answers what it was told to, and lets the clock run on while it waits."""
+
+    def __init__(self, poller, clock):
+        self._poller, self._clock = poller, clock
+        self.answers = []  # (seconds that the wait takes, events); when they run out: none, at once
+        self.asked = []  # the time-outs that were asked for
+
+    def __getattr__(self, name):
+        return getattr(self._poller, name)
+
+    def poll(self, timeout):
+        self.asked.append(timeout)
+        seconds, events = self.answers.pop(0) if self.answers else (0.0, [])
+        self._clock.now += seconds
+        return events
+
+
+@pytest.fixture
+def answering(descriptors_come_back):
+    clock = FakeClock()
+    with Reactor(clock=clock) as reactor:
+        real = reactor.poller
+        reactor.poller = Answers(real, clock)
+        yield reactor, reactor.poller, clock
+        reactor.poller = real
+
+
+def test_a_wait_that_brings_nothing_is_followed_by_a_look(answering):
+    reactor, poller, clock = answering
+    fired = []
+    reactor.call_later(5, fired.append, "fired")
+    poller.answers = [(5.0, [])]
+    reactor.run_once()
+    assert poller.asked == [5.0, 0.0]
+    reactor.run_once(0)
+    assert fired == ["fired"]
+
+
+def test_a_wait_that_brings_something_is_not(answering):
+    reactor, poller, clock = answering
+    poller.answers = [(1.0, [(9999, READABLE)])]
+    reactor.run_once(10)
+    assert poller.asked == [10]
+
+
+def test_a_timer_whose_time_passed_during_the_wait_comes_after_the_next_look(answering):
+    reactor, poller, clock = answering
+    order = []
+    reactor.call_later(1, order.append, "timer")
+    reactor.poller.register(9999, 0, lambda source, events: order.append(source), "event")
+    poller.answers = [(7.0, [(9999, READABLE)]), (0.0, [(9999, READABLE)])]
+    reactor.run_once()
+    reactor.run_once()
+    assert order == ["event", "event"], "what came while the process was stopped comes first"
+    reactor.run_once()
+    assert order == ["event", "event", "timer"]
+    del reactor.poller.handlers[9999]
+
+
+def test_a_connection_that_spoke_while_the_process_was_stopped_is_not_ended(descriptors_come_back):
+    clock, limits = FakeClock(), Limits(idle_seconds=2.0, first_byte_seconds=2.0)
+    ours, theirs = socket.socketpair()
+    with Reactor(clock=clock, limits=limits) as reactor, theirs:
+        protocol = Recorder()
+        connection = adopt(reactor, ours, protocol, limits)
+        turn_until_idle(reactor)
+        real = reactor.poller.poll
+
+        def stopped(timeout):
+            """The kernel found nothing; then the process was stopped, and meanwhile the peer spoke."""
+            events = real(0)
+            reactor.poller.poll = real
+            theirs.send(b"here I am")
+            clock.now += 60
+            return events
+
+        reactor.poller = rig_poller(reactor.poller, stopped)
+        reactor.run_once()
+        rig.turns(reactor, 3)
+        assert protocol.received == b"here I am"
+        assert connection.close_reason is None
+        clock.now += 60
+        rig.turns(reactor, 3)
+        assert connection.close_reason is CloseReason.IDLE_TIMEOUT, "and a peer that says nothing still is"
+
+
+def rig_poller(poller, first_poll):
+    """`poller`, of which the next answer is that of `first_poll`."""
+
+    class Once:
+        def __init__(self):
+            self.poll = first_poll
+
+        def __getattr__(self, name):
+            return getattr(poller, name)
+
+        def __setattr__(self, name, value):
+            if name == "poll":
+                object.__setattr__(self, name, value)
+            else:
+                setattr(poller, name, value)
+
+    return Once()
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """The kernel tells of four descriptors at a time."""
+    monkeypatch.setattr(loop_module, "EVENTS_PER_POLL", 4)
+
+
+def full(*fds):
+    return 0.0, [(fd, READABLE) for fd in fds]
+
+
+def test_while_batches_are_full_no_timer_is_judged_until_all_descriptors_were_told(answering, small_batches):
+    reactor, poller, clock = answering
+    for fd in range(9990, 9999):  # nine, and the waker: three batches hold them all
+        reactor.poller.register(fd, 0, lambda source, events: None, fd)
+    fired = []
+    reactor.call_later(1, fired.append, "timer")
+    clock.now += 2
+    poller.answers = [full(9990, 9991, 9992, 9993), full(9994, 9995, 9996, 9997), full(9998, 9990, 9991, 9992)]
+    for _ in range(3):
+        reactor.run_once(0)
+        assert fired == []
+    poller.answers = [full(9990, 9991, 9992, 9993)] * 4
+    reactor.run_once(0)
+    assert fired == ["timer"], "though there is always more: a deadline has an end"
+    for fd in range(9990, 9999):
+        del reactor.poller.handlers[fd]
+
+
+def test_a_batch_that_is_not_full_has_told_of_everything(answering, small_batches):
+    reactor, poller, clock = answering
+    fired = []
+    reactor.call_later(1, fired.append, "timer")
+    clock.now += 2
+    poller.answers = [full(9990, 9991, 9992)]
+    reactor.run_once(0)
+    reactor.run_once(0)
+    assert fired == ["timer"]
+
+
+def test_a_batch_that_an_exception_ends_proves_nothing(answering):
+    reactor, poller, clock = answering
+    fired = []
+    reactor.call_later(1, fired.append, "timer")
+    clock.now += 2
+    reactor.poller.register(9999, 0, rig.leave, None)
+    poller.answers = [full(9999)]
+    with pytest.raises(SystemExit):
+        reactor.run_once(0)
+    reactor.run_once(0)
+    assert fired == []
+    reactor.run_once(0)
+    assert fired == ["timer"]
+    del reactor.poller.handlers[9999]
+
+
+def test_a_timer_thirty_days_away_is_no_trouble_to_the_wait(reactor):
+    reactor.call_later(30 * 86400, rig.break_down)
+    reactor.call_soon(reactor.stop)
+    reactor.run_once()
+    reactor.call_soon_threadsafe(lambda: None)
+    reactor.run_once()
+    assert len(reactor.timers) == 1
+
+
+def test_a_wait_without_a_number_is_refused(reactor):
+    with pytest.raises(ValueError, match="NaN"):
+        reactor.run_once(float("nan"))
+    reactor.run_once(0)
