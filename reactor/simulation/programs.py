@@ -216,11 +216,19 @@ class Doorkeeper(Echo):
 
     __slots__ = ()
 
+    def connection_made(self, connection: Connection) -> None:
+        super().connection_made(connection)
+        if self.draw() < 0.2:
+            self._shut()
+
     def data_received(self, data: bytes) -> None:
+        self._shut()
+        super().data_received(data)
+
+    def _shut(self) -> None:
         if self.world.listening:
             self.world.stop_listening()
             self.world.upstreams.dial(lambda: Echo(self.world), self._failed)
-        super().data_received(data)
 
     def _failed(self, exc: OSError) -> None:
         """Nobody is there, and nobody minds."""

@@ -108,6 +108,10 @@ class Promises:
         """Whether there are calls that the loop may not sleep on."""
         return any(self._soon.values())
 
+    def __len__(self) -> int:
+        """How many timers are waited for."""
+        return len(self._times)
+
     def next_when(self) -> float:
         """The time of the next one."""
         return min((when for when, _ in self._times.values()), default=math.inf)

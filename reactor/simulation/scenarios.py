@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 from .chaos import Chaos
 from .peers import PeerPlan, Step
 from .programs import PROGRAMS
+from .restless import Fickle, Stopper
 from .sockets import Faults
 
-ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Chaos)}
+ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Stopper, Fickle, Chaos)}
 # What is drawn, with those more often that have more to go wrong or a law of their own.
 DRAWN_PROGRAMS = (*ALL_PROGRAMS, "Lines", "Lines", "Lines", "Pauser", "Doorkeeper", "Source", "Timed")
 # The longest frame, for `Lines`: behind lengths, which in what peers send are 10 or 97 to 122; and of lines.

@@ -71,8 +71,10 @@ class WatchedReactor(Reactor):
         super().stop()
 
     def close(self) -> None:
-        """Close, of which the last phase is one of its own."""
-        if not self._running:
+        """Close, of which the last phase is one of its own. In a callback it is a stop."""
+        if self._running:
+            self.world.stop_asked = True
+        else:
             self.world.turns.phase_begins("close")
         super().close()
 
@@ -210,6 +212,14 @@ class Turns:
             require(seconds <= FOREVER_SECONDS, 6, "the loop sleeps for ever")
         else:
             self._check_alone(until)
+        self._check_timers()
+
+    def _check_timers(self) -> None:
+        """Law 6: as many timers are kept as somebody waits for; none where nobody is."""
+        world = self._world
+        counted, promised = len(world.reactor.timers), len(world.promises)
+        right = promised <= counted if self._somebody_is_there() or self._needless else counted == 0
+        require(right, 6, "{} timers are counted, and {} were promised", counted, promised)
 
     def _check_alone(self, until: float) -> None:
         """Law 1: where nobody is and nothing was promised, there is nothing to wake up for.
