@@ -156,7 +156,7 @@ class Books(Watcher):
         self.world.network.happened += 1
         if self.world.network.note is not None:
             self.world.network.note(f"descriptor {sock.number}", "fails with error", error)
-        if isinstance(sock.endpoint.owner, Witness):
+        if isinstance(sock.endpoint, Endpoint) and isinstance(sock.endpoint.owner, Witness):
             sock.endpoint.owner.errors.append(error)
 
     def peer_reads(self, peer: Peer, data: bytes) -> None:

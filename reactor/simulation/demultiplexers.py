@@ -44,21 +44,27 @@ class Waiter:
         self.before_waiting: Callable[[float], None] | None = None  # told when time is about to pass
 
     def watch(self, fd: int, bits: int) -> None:
-        """From now on ask for `bits` of `fd`, which is not watched. KeyError when it is, as selectors have it."""
+        """From now on ask for `bits` of `fd`, which is not watched. KeyError when it is, as selectors have it.
+
+        OSError when the kernel has no room for it.
+        """
         if fd in self.watched:
             raise KeyError(f"{fd} is registered already")
         if fd < FIRST_DESCRIPTOR:
             self.real.append(fd)
         elif fd not in self.table.open:
             raise OSError(f"{fd} is not open")
-        self.watched[fd] = bits
         self.network.stir()
+        if fd >= FIRST_DESCRIPTOR:
+            self.table.refuse_to_watch(fd)
+        self.watched[fd] = bits
 
     def change(self, fd: int, bits: int) -> None:
-        """Ask for other bits of `fd`."""
+        """Ask for other bits of `fd`. OSError when the kernel has no room for that."""
         assert self.watched[fd] != bits, f"descriptor {fd} was modified though nothing changed"
-        self.watched[fd] = bits
         self.network.stir()
+        self.table.refuse_to_watch(fd)
+        self.watched[fd] = bits
 
     def forget(self, fd: int) -> None:
         """Ask for nothing of `fd`."""

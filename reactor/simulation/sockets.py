@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import heapq
+import math
 import os
 import socket
 import struct
@@ -29,6 +30,7 @@ LINGER = struct.Struct("ii")  # struct linger of socket(7)
 # What `accept` can fail with. Of the first kind the newcomer is gone with it; of the second it still waits.
 NEWCOMER_ERRNOS = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM)
 WANT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+CONTROL_ERRNOS = (errno.ENOSPC, errno.ENOMEM)  # of epoll_ctl(2)
 
 
 class Faults(NamedTuple):
@@ -41,6 +43,7 @@ class Faults(NamedTuple):
     newcomer: float = 0.0  # accept fails for that one
     want: float = 0.0  # accept fails for want of something
     option: float = 0.0  # setsockopt fails
+    control: float = 0.0  # the kernel has no room to watch one more, or for another interest
     descriptors: int = 1000  # more than that are refused with EMFILE
 
 
@@ -70,6 +73,7 @@ class Descriptors:
         self.open: dict[int, FakeSocket] = {}
         self._free: list[int] = []
         self._next = FIRST_DESCRIPTOR
+        self._full_until = -math.inf  # the kernel has no room to watch anything more
         self.injected: dict[str, int] = {}  # how many faults of each kind there were
 
     def give(self, owner: FakeSocket) -> int:
@@ -88,6 +92,24 @@ class Descriptors:
         """It is free again."""
         del self.open[number]
         heapq.heappush(self._free, number)
+
+    def refuse_to_watch(self, number: int) -> None:
+        """OSError now and then, as from epoll_ctl(2), which tells it of the descriptor `number`.
+
+        What is full stays full for a while: to try again at once helps nobody.
+        """
+        if not self.faults.control:
+            return
+        full = self.network.now < self._full_until
+        if full:
+            self.count("epoll_ctl")
+        elif self.strikes("epoll_ctl", self.faults.control):
+            self._full_until = self.network.now + (self.network.draw() if self.network.chance(0.3) else 0.0)
+        else:
+            return
+        error = CONTROL_ERRNOS[self.network.pick(0, len(CONTROL_ERRNOS) - 1)]
+        self.watcher.failed(self.open[number], error)
+        raise OSError(error, os.strerror(error))
 
     def strikes(self, kind: str, probability: float) -> bool:
         """Whether the fault `kind` happens now."""
