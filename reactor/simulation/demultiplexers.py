@@ -8,14 +8,13 @@ Waiting is where virtual time passes. What happens next on the network happens, 
 is ready or the time is up. If nothing will ever happen, it is `quiet`, and returns.
 
 Readiness is level-triggered. The order of events is drawn, as no kernel promises any, and so may be an event that is
-none ("spurious"; select(2) warns of it). The reactor's own wake-up is a pair of real sockets, made in its
-constructor. The real kernel is asked about them, without waiting.
+none ("spurious"; select(2) warns of it).
 """
 
 from __future__ import annotations
 
+import errno
 import math
-import select
 import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,11 +36,11 @@ class Waiter:
         self.network = table.network
         self.always = always
         self.watched: dict[int, int] = {}  # by descriptor, the bits that were asked for
-        self.real: list[int] = []  # those of them that the real kernel knows
         self.quiet = False  # nothing will ever happen
         self.asked_at = self.network.now  # when the last wait began: what had come by then was told
         self.batch: dict[int, Any] = {}  # whom the last answer was about, and what it told of each
         self.before_waiting: Callable[[float], None] | None = None  # told when time is about to pass
+        self.still_waiting: Callable[[], None] | None = None  # told when something has happened, and nothing is ready
 
     def watch(self, fd: int, bits: int) -> None:
         """From now on ask for `bits` of `fd`, which is not watched. KeyError when it is, as selectors have it.
@@ -50,11 +49,9 @@ class Waiter:
         """
         if fd in self.watched:
             raise KeyError(f"{fd} is registered already")
-        if fd < FIRST_DESCRIPTOR:
-            self.real.append(fd)
-        elif fd not in self.table.open:
-            raise OSError(f"{fd} is not open")
         self.network.stir()
+        if fd not in self.table.open:
+            raise OSError(errno.EBADF, f"{fd} is not open")
         if fd >= FIRST_DESCRIPTOR:
             self.table.refuse_to_watch(fd)
         self.watched[fd] = bits
@@ -70,8 +67,6 @@ class Waiter:
         """Ask for nothing of `fd`."""
         del self.watched[fd]
         self.network.stir()
-        if fd < FIRST_DESCRIPTOR:
-            self.real.remove(fd)
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """What is ready within `timeout` seconds: (descriptor, bits)."""
@@ -79,8 +74,6 @@ class Waiter:
         self.asked_at = network.now
         network.run_due()
         found = self.ready()
-        if self.real:  # nobody else is there who could change it while we wait
-            found += [(fd, IN) for fd in select.select(self.real, (), (), 0)[0]]
         if not found and (timeout is None or timeout > 0):
             found = self._sleep(math.inf if timeout is None or timeout >= FOREVER_SECONDS else timeout)
         if len(found) > 1:
@@ -106,6 +99,8 @@ class Waiter:
             found = self.ready()
             if found or network.now >= until:
                 return found
+            if self.still_waiting is not None:
+                self.still_waiting()
 
     def ready(self) -> list[tuple[int, int]]:
         """What is ready now."""
@@ -113,12 +108,11 @@ class Waiter:
         table, always, spurious = self.table, self.always, self.table.faults.spurious
         sockets = table.open
         for fd, bits in self.watched.items():
-            if fd >= FIRST_DESCRIPTOR:
-                happened = sockets[fd].events() & (bits | always)
-                if spurious and not happened and bits & IN and table.strikes("spurious", spurious):
-                    happened = IN
-                if happened:
-                    found.append((fd, happened))
+            happened = sockets[fd].events() & (bits | always)
+            if spurious and not happened and bits & IN and table.strikes("spurious", spurious):
+                happened = IN
+            if happened:
+                found.append((fd, happened))
         return found
 
 

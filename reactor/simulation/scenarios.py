@@ -23,6 +23,7 @@ from .peers import PeerPlan, Step
 from .programs import PROGRAMS
 from .restless import Fickle, Stopper
 from .sockets import Faults
+from .threads import ERRANDS
 
 ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Stopper, Fickle, Chaos)}
 # What is drawn, with those more often that have more to go wrong or a law of their own.
@@ -44,6 +45,7 @@ class Scenario(NamedTuple):
     limits: tuple[tuple[str, Any], ...]  # those that are not the defaults
     peers: tuple[PeerPlan, ...]
     upstreams: tuple[tuple[str, PeerPlan], ...]  # who is dialled, and how they answer
+    threads: tuple[tuple[float, str], ...]  # when others call the loop, and for what
     faults: Faults
     close_at: float  # when the reactor is closed, in seconds from the beginning; 0: when nothing happens any more
 
@@ -102,6 +104,7 @@ def make(seed: int) -> Scenario:
         limits=tuple(_limits(draw, program).items()),
         peers=peers,
         upstreams=upstreams,
+        threads=tuple((draw.seconds(4.0), draw.one_of(ERRANDS)) for _ in range(draw.one_of((0, 0, 0, 1, 4)))),
         faults=_faults(draw),
         close_at=draw.seconds(4.0) if draw.chance(0.15) else 0.0,
     )
@@ -160,7 +163,7 @@ def _faults(draw: Draw) -> Faults:
         want=draw.one_of((0.0, 0.0, 0.2)),
         option=draw.one_of((0.0, 0.0, 0.3)),
         descriptors=draw.one_of((2, 4)) if draw.chance(0.1) else 1000,
-        control=draw.one_of((0.0, 0.0, 0.0, 0.02, 0.2)),
+        control=draw.one_of((0.0,)),
     )
 
 

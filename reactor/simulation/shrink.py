@@ -58,6 +58,8 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
             yield _with_peer(scenario, index, plan._replace(start=math.inf, steps=()))
     if scenario.faults != Faults():
         yield scenario._replace(faults=Faults())
+    for index in range(len(scenario.threads)):
+        yield scenario._replace(threads=scenario.threads[:index] + scenario.threads[index + 1 :])
     if scenario.close_at:
         yield scenario._replace(close_at=0.0)
     for index, plan in enumerate(scenario.peers):

@@ -13,18 +13,23 @@ Every call is told to a `Watcher`, who knows the laws.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import heapq
 import math
 import os
 import socket
 import struct
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .network import Door, Endpoint, Network
+from ..core import wakeup
+from .network import IN, Door, Endpoint, Network
 
 FIRST_DESCRIPTOR = 1_000  # above what a process that simulates has of real ones
+FIRST_OF_PAIRS = 900  # those by which loops are woken up: there from the beginning, and not given out again
+PAIR_ROOM = 2  # bytes
 LINGER = struct.Struct("ii")  # struct linger of socket(7)
 
 # What `accept` can fail with. Of the first kind the newcomer is gone with it; of the second it still waits.
@@ -63,6 +68,10 @@ class Watcher:
         """A call has told of an end of the connection by this error number."""
 
 
+def _nothing() -> None:
+    """Nobody else is there."""
+
+
 class Descriptors:
     """The table of open descriptors, with the lowest free number for the next."""
 
@@ -70,7 +79,9 @@ class Descriptors:
         self.network = network
         self.faults = faults
         self.watcher = watcher
-        self.open: dict[int, FakeSocket] = {}
+        self.open: dict[int, Any] = {}  # a FakeSocket, or a PairEnd
+        self.pairs: list[PairEnd] = []
+        self.between: Callable[[], None] = _nothing  # what others do between two instructions of the loop
         self._free: list[int] = []
         self._next = FIRST_DESCRIPTOR
         self._full_until = -math.inf  # the kernel has no room to watch anything more
@@ -78,7 +89,7 @@ class Descriptors:
 
     def give(self, owner: FakeSocket) -> int:
         """The lowest free number, from now on that of `owner`. OSError (EMFILE) when there is none."""
-        if len(self.open) >= self.faults.descriptors:
+        if len(self.open) - len(self.pairs) >= self.faults.descriptors:
             self.count("EMFILE")
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if self._free:
@@ -121,6 +132,76 @@ class Descriptors:
     def count(self, kind: str) -> None:
         """A fault of this kind has happened."""
         self.injected[kind] = self.injected.get(kind, 0) + 1
+
+
+class PairEnd:
+    """One end of a pair of connected sockets, by which a loop is woken up: what it asks of one, and nothing more.
+
+    It holds few bytes, so that a writer who minds a full pipe is found out.
+    """
+
+    def __init__(self, table: Descriptors, number: int) -> None:
+        self.table = table
+        self.number = number
+        self.peer = self
+        self.incoming = bytearray()
+        table.open[number] = self
+
+    def fileno(self) -> int:
+        """Its number; -1 when it is closed."""
+        return self.number
+
+    def events(self) -> int:
+        """What epoll would tell of it."""
+        return IN if self.incoming else 0
+
+    def setblocking(self, flag: bool) -> None:
+        """A blocking call would stop the world."""
+        assert not flag, "the reactor asked for a blocking socket"
+
+    def recv(self, size: int) -> bytes:
+        """As recv(2). Threads run before it and after it, as they like."""
+        self.table.network.stir()
+        self.table.between()
+        if not self.incoming:
+            raise BlockingIOError(errno.EAGAIN, "nothing to read")
+        data = bytes(self.incoming[:size])
+        del self.incoming[:size]
+        self.table.between()
+        return data
+
+    def send(self, data: bytes) -> int:
+        """As send(2), from any thread."""
+        if self.number < 0 or len(self.peer.incoming) >= PAIR_ROOM:
+            raise BlockingIOError(errno.EAGAIN, "no room")
+        self.peer.incoming += data
+        return len(data)
+
+    def close(self) -> None:
+        """As close(2)."""
+        if self.number >= 0:
+            del self.table.open[self.number]
+            self.number = -1
+
+
+@contextlib.contextmanager
+def own_pairs(table: Descriptors) -> Iterator[None]:
+    """Have reactors that are made in this block wake themselves up by pairs of `table`, not by the kernel's."""
+
+    def make_pair() -> tuple[PairEnd, PairEnd]:
+        number = FIRST_OF_PAIRS + len(table.pairs)
+        one, other = PairEnd(table, number), PairEnd(table, number + 1)
+        one.peer, other.peer = other, one
+        table.pairs += [one, other]
+        return one, other
+
+    module: Any = wakeup
+    before = module.socket
+    module.socket = types.SimpleNamespace(socketpair=make_pair)
+    try:
+        yield
+    finally:
+        module.socket = before
 
 
 class FakeSocket:

@@ -131,6 +131,8 @@ def _report(scenario: Scenario, outcome: Outcome) -> Iterator[str]:
             yield "        " + ", ".join(" ".join(map(str, step)) for step in plan.steps)
     for answer, plan in scenario.upstreams:
         yield f"upstream  {answer} after {plan.start}: " + ", ".join(" ".join(map(str, step)) for step in plan.steps)
+    if scenario.threads:
+        yield "threads  " + ", ".join(f"{errand} at {when}" for when, errand in scenario.threads)
     yield from outcome.trace
     yield outcome.text or "every law held"
 

@@ -19,6 +19,7 @@ from ..core.loop import Reactor
 from .demultiplexers import FOREVER_SECONDS, WAIT_GRAIN_SECONDS
 from .laws import check_deadlines, check_not_forgotten, check_settled, require
 from .network import Door
+from .sockets import FIRST_DESCRIPTOR
 from .upstreams import FIRST_INDEX
 
 if TYPE_CHECKING:
@@ -238,7 +239,12 @@ class Turns:
         world = self._world
         if world.door.waiting or world.promises.next_when() < math.inf:
             return True
-        return any(not isinstance(sock.endpoint, Door) for sock in world.table.open.values())
+        return any(number >= FIRST_DESCRIPTOR and not isinstance(sock.endpoint, Door)
+                   for number, sock in world.table.open.items())  # fmt: skip
+
+    def still_sleeps(self) -> None:
+        """Law 6: whatever has happened while the loop sleeps, nobody has called it."""
+        require(not self._world.promises.wait_for_next_turn(), 6, "a thread has called, and the loop sleeps on")
 
     def callback_begins(self, callback: str, witness: Witness | None) -> None:
         """Note it."""

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import random
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, NamedTuple
 
 from ..core import buffers as buffers_module
@@ -31,7 +34,8 @@ from .peers import Peer
 from .programs import Interruption, Mishap
 from .promises import Promises
 from .scenarios import ALL_PROGRAMS, Scenario, make
-from .sockets import Descriptors, FakeSocket
+from .sockets import Descriptors, FakeSocket, own_pairs
+from .threads import Threads
 from .turns import Turns, WatchedReactor
 from .upstreams import Upstreams
 from .witness import WatchedConnection, Witness
@@ -68,7 +72,7 @@ class World:
         self.table = Descriptors(self.network, scenario.faults, self.books)
         self.poller, self.waiter = make_poller(self.table, scenario.epoll)
         self.turns = Turns(self)
-        self.waiter.before_waiting = self.turns.loop_sleeps
+        self.waiter.before_waiting, self.waiter.still_waiting = self.turns.loop_sleeps, self.turns.still_sleeps
         self.limits = Limits(**dict(scenario.limits))
         self.phase, self.phase_number, self.iteration = "start", 0, 0
         self.loop_time = self.network.now  # when the last poll returned: what the loop takes for now
@@ -85,14 +89,16 @@ class World:
         self.memory = Memory(self)
         self._draw = random.Random(scenario.seed + 1).random
         self.upstreams = Upstreams(self)
+        self.threads = Threads(self)
         self.ending = self.stop_asked = False
         self.listening = True
-        self.reactor = WatchedReactor(
-            limits=self.limits,
-            selector=self.poller,
-            clock=self.network.clock,
-            socket_factory=self.upstreams.make_socket,
-        )
+        with own_pairs(self.table):
+            self.reactor = WatchedReactor(
+                limits=self.limits,
+                selector=self.poller,
+                clock=self.network.clock,
+                socket_factory=self.upstreams.make_socket,
+            )
         self.reactor.world = self
         self.turns.watch(self.reactor)
         self.door = Door(self.network, ("10.0.0.0", 80))
@@ -112,7 +118,7 @@ class World:
         except Exception as exc:
             law, text = 9, f"law 9, an exception has left the loop: {exc!r}"
         finally:
-            self._abandon()
+            self.reactor._closed = True
         counters = self.reactor.counters
         return Outcome(
             law, text, self.iteration, len(self.witnesses), counters.bytes_received, counters.bytes_sent,
@@ -122,7 +128,7 @@ class World:
         )  # fmt: skip
 
     def _live_watched(self) -> None:
-        with counted_log(self.books), _watched_core(self.scenario.block):
+        with _own_interrupts(), counted_log(self.books), _watched_core(self.scenario.block):
             self._live()
             self.books.balance()
 
@@ -142,6 +148,7 @@ class World:
         self._listen()
         for peer in self.peers:
             self.network.later(peer.plan.start, self._connect, peer)
+        self.threads.start()
         if self.scenario.close_at:
             self.network.later(self.scenario.close_at, self._end)
         while not self.ending and not self.reactor._closed:
@@ -156,11 +163,6 @@ class World:
 
     def _end(self) -> None:
         self.ending = True
-
-    def _abandon(self) -> None:
-        """Give back what is real of it: the descriptors of the wake-up."""
-        self.reactor._closed = True
-        self.reactor._waker.abandon()
 
     def _connect(self, peer: Peer) -> None:
         rooms = peer.plan.rooms
@@ -223,6 +225,23 @@ class World:
         """No more newcomers."""
         self.listening = False
         self.reactor.acceptor.stop_listening(self.listener)
+
+
+@contextlib.contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Take Ctrl-C ourselves: a reactor would have the kernel wake it up, by a descriptor that is not there."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
