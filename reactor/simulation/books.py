@@ -36,14 +36,15 @@ class Books(Watcher):
         self.world = world
         self.logged = 0  # lines of errors in the log
         self._sent: dict[int, int] = {}  # bytes in this phase, by descriptor
-        self._accepts = 0  # in this phase
+        self._accepts: dict[int, int] = {}  # in this phase, by descriptor
         self._closed_in_batch = -1  # a descriptor of which this batch has told
 
     def phase_begins(self) -> None:
         """Budgets begin anew."""
         if self._sent:
             self._sent = {}
-        self._accepts = 0
+        if self._accepts:
+            self._accepts = {}
         self._closed_in_batch = -1
 
     # One call.
@@ -75,16 +76,10 @@ class Books(Watcher):
             if sent >= budget:  # one call more, for what the kernel did not take of a message (it mostly takes nothing)
                 self._sent[sock.number] = sent + OVER
         elif what == "accept":
-            require(world.listening, 3, "accept is called for a listener that was stopped")
-            self._accepts += 1
+            require(world.doors.is_open(sock.endpoint), 3, "accept is called for a listener that was stopped")
+            accepts = self._accepts[sock.number] = self._accepts.get(sock.number, 0) + 1
             budget = world.limits.accepts_per_iteration
-            require(
-                self._accepts <= budget,
-                8,
-                "accept is called {} times in a turn, and {} are allowed",
-                self._accepts,
-                budget,
-            )
+            require(accepts <= budget, 8, "accept is called {} times in a turn, and {} are allowed", accepts, budget)
         elif what == "close":
             world.network.happened += 1
             if isinstance(witness, Witness):

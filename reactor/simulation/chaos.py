@@ -129,7 +129,7 @@ class Chaos(Program):
         elif number < 0.12:
             self.world.reactor.close()
         elif number < 0.3:
-            self.world.stop_listening()
+            self.world.doors.stop(self.pick(0, 9))
 
 
 ACTIONS = (

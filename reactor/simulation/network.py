@@ -97,7 +97,7 @@ class Endpoint:
     __slots__ = (
         "network", "name", "peer", "owner", "outgoing", "incoming", "send_room", "receive_room", "latency",
         "fin_queued", "fin_delivered", "fin_received", "error", "dead", "closed", "linger_zero", "pumping",
-        "changed", "taken", "was_reset", "address",
+        "changed", "taken", "was_reset", "address", "no_delay",
     )  # fmt: skip
 
     def __init__(self, network: Network, name: str, send_room: int, receive_room: int, latency: float) -> None:
@@ -105,7 +105,8 @@ class Endpoint:
         self.name = name
         self.peer: Endpoint = self
         self.owner: Any = None  # who keeps account of it
-        self.address: tuple[str, int] = ("", 0)
+        self.address: tuple[Any, ...] = ("", 0)
+        self.no_delay = False  # TCP_NODELAY
         self.outgoing = bytearray()  # the send buffer: taken, not delivered
         self.incoming = bytearray()  # the receive buffer: delivered, not read
         self.send_room = send_room  # how many bytes each of them holds
@@ -284,10 +285,12 @@ def link(one: Endpoint, other: Endpoint) -> None:
 class Door:
     """A listening socket as the kernel keeps it: the queue of those that are connected and not accepted yet."""
 
-    def __init__(self, network: Network, address: tuple[str, int]) -> None:
+    def __init__(self, network: Network, address: tuple[Any, ...]) -> None:
         self.network = network
         self.address = address
         self.backlog = 0
+        self.inherited = False  # it listened before it came to those who use it now
+        self.no_delay = False  # what TCP_NODELAY says for those who come in from now on (tcp(7))
         self.open = True
         self.waiting: deque[Endpoint] = deque()  # our ends
 
@@ -303,6 +306,7 @@ class Door:
             self.network.later(SYN_RETRY_SECONDS, self.knock, client, server, answer)
         else:
             link(client, server)
+            server.no_delay = self.no_delay
             self.waiting.append(server)
             answer(0)
 

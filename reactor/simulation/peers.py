@@ -48,6 +48,7 @@ class PeerPlan(NamedTuple):
     pace_bytes: int  # how much it reads at once
     pace_seconds: float  # and how long it rests then; 0: it reads whatever is there
     steps: tuple[Step, ...]
+    door: int = 0  # at which it knocks
 
     @property
     def polite(self) -> bool:
@@ -65,7 +66,6 @@ class Peer:
         self._check = check  # told what was received; of nothing, at the end
         self.endpoint = Endpoint(network, f"peer {index}", plan.rooms[0], plan.rooms[1], plan.latency)
         self.endpoint.owner = self
-        self.endpoint.address = (f"10.0.0.{plan.host}", 40000 + index)
         self._begin = index * 997 + network.seed * 31  # where in the pattern it begins
         self.sent = bytearray()  # what its kernel has taken
         self.received = 0

@@ -226,8 +226,8 @@ class Doorkeeper(Echo):
         super().data_received(data)
 
     def _shut(self) -> None:
-        if self.world.listening:
-            self.world.stop_listening()
+        if self.world.doors.any_open():
+            self.world.doors.stop()
             self.world.upstreams.dial(lambda: Echo(self.world), self._failed)
 
     def _failed(self, exc: OSError) -> None:

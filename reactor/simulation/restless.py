@@ -62,7 +62,7 @@ class Stopper(Program):
         elif number < 0.92:
             self.world.reactor.close()
         else:
-            self.world.stop_listening()
+            self.world.doors.stop(self.pick(0, 9))
 
 
 class Fickle(Program):

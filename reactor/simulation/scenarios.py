@@ -31,6 +31,7 @@ DRAWN_PROGRAMS = (*ALL_PROGRAMS, "Lines", "Lines", "Lines", "Pauser", "Doorkeepe
 # The longest frame, for `Lines`: behind lengths, which in what peers send are 10 or 97 to 122; and of lines.
 FRAME_BYTES = ((9, 98, 101, 104, 107, 110, 113, 116, 119), (3, 5, 9, 20))
 SCALES = (4, 4, 20, 20, 100, 100, 600)
+FAMILIES = ("inet", "inet", "inet6")
 ANSWERS = ("accept", "accept", "accept", "refuse", "silent", "unreachable")
 
 
@@ -43,6 +44,7 @@ class Scenario(NamedTuple):
     block: int  # how much of the output goes into one piece, in bytes
     epoll: bool  # over epoll, or over a selector that can ask less
     limits: tuple[tuple[str, Any], ...]  # those that are not the defaults
+    doors: tuple[tuple[str, bool], ...]  # the family of each listening socket, and whether it listened before
     peers: tuple[PeerPlan, ...]
     upstreams: tuple[tuple[str, PeerPlan], ...]  # who is dialled, and how they answer
     threads: tuple[tuple[float, str], ...]  # when others call the loop, and for what
@@ -92,6 +94,9 @@ def make(seed: int) -> Scenario:
     if program == "Doorkeeper":
         draw.together = draw.chance(0.7)  # else nobody is at the door when it is shut
     peers = tuple(_peer(draw) for _ in range(draw.one_of((1, 1, 2, 2, 3, 4))))
+    doors = tuple((draw.one_of(FAMILIES), draw.chance(0.2)) for _ in range(draw.one_of((1, 1, 1, 2, 3))))
+    if len(doors) > 1:
+        peers = tuple(peer._replace(door=draw.number(0, len(doors) - 1)) for peer in peers)
     upstreams: tuple[tuple[str, PeerPlan], ...] = ()
     if program in ("Relay", "Doorkeeper"):
         upstreams = tuple((draw.one_of(ANSWERS), _peer(draw)) for _ in peers)
@@ -102,6 +107,7 @@ def make(seed: int) -> Scenario:
         block=draw.one_of((65536, 2 + draw.scale // 2)),
         epoll=draw.chance(0.6),
         limits=tuple(_limits(draw, program).items()),
+        doors=doors,
         peers=peers,
         upstreams=upstreams,
         threads=tuple((draw.seconds(4.0), draw.one_of(ERRANDS)) for _ in range(draw.one_of((0, 0, 0, 1, 4)))),

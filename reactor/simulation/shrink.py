@@ -60,6 +60,10 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         yield scenario._replace(faults=Faults())
     for index in range(len(scenario.threads)):
         yield scenario._replace(threads=scenario.threads[:index] + scenario.threads[index + 1 :])
+    if len(scenario.doors) > 1:
+        yield scenario._replace(doors=scenario.doors[:1])
+    if scenario.doors != (("inet", False),):
+        yield scenario._replace(doors=(("inet", False),) * len(scenario.doors))
     if scenario.close_at:
         yield scenario._replace(close_at=0.0)
     for index, plan in enumerate(scenario.peers):

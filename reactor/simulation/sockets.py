@@ -207,9 +207,10 @@ def own_pairs(table: Descriptors) -> Iterator[None]:
 class FakeSocket:
     """A stream socket: what the reactor asks of one, and nothing more."""
 
-    family = socket.AF_INET
-
-    def __init__(self, table: Descriptors, endpoint: Endpoint | Door | None = None) -> None:
+    def __init__(
+        self, table: Descriptors, endpoint: Endpoint | Door | None = None, family: int = socket.AF_INET
+    ) -> None:
+        self.family = family
         self.table = table
         self.network = table.network
         self.endpoint: Any = endpoint  # a Door once it listens, an Endpoint once it is connected
@@ -307,7 +308,7 @@ class FakeSocket:
             gone.break_off()
             gone.closed = True
             self._fail(NEWCOMER_ERRNOS)
-        newcomer = FakeSocket(self.table, door.waiting[0])
+        newcomer = FakeSocket(self.table, door.waiting[0], self.family)
         door.waiting.popleft()
         return newcomer, newcomer.endpoint.peer.address
 
@@ -317,9 +318,9 @@ class FakeSocket:
         return self.dial(self, address)
 
     def getsockopt(self, level: int, option: int) -> int:
-        """As getsockopt(2), of SO_ERROR; nobody here has listened before."""
+        """As getsockopt(2), of SO_ERROR and SO_ACCEPTCONN."""
         if (level, option) == (socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return 0
+            return int(isinstance(self.endpoint, Door) and self.endpoint.inherited)
         assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
         self.table.watcher.calls(self, "error")
         error: int = self.endpoint.take_error()
@@ -328,23 +329,25 @@ class FakeSocket:
         return error
 
     def setsockopt(self, level: int, option: int, value: Any) -> None:
-        """As setsockopt(2): SO_LINGER has an effect, others none."""
+        """As setsockopt(2): SO_LINGER and TCP_NODELAY have an effect, others none."""
         if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
             on, seconds = LINGER.unpack(value)
             self.endpoint.linger_zero = bool(on) and not seconds
         elif self.table.strikes("setsockopt", self.table.faults.option):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        elif (level, option) == (socket.IPPROTO_TCP, socket.TCP_NODELAY):
+            self.endpoint.no_delay = bool(value)
 
-    def getsockname(self) -> tuple[str, int]:
+    def getsockname(self) -> tuple[Any, ...]:
         """The address of this end."""
-        address: tuple[str, int] = self.endpoint.address
+        address: tuple[Any, ...] = self.endpoint.address
         return address
 
-    def getpeername(self) -> tuple[str, int]:
+    def getpeername(self) -> tuple[Any, ...]:
         """The address of the other end. OSError (ENOTCONN) when there is none yet, or none any more."""
         if self.connecting or self.endpoint.is_over():
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-        address: tuple[str, int] = self.endpoint.peer.address
+        address: tuple[Any, ...] = self.endpoint.peer.address
         return address
 
     def _refuse_sometimes(self) -> None:

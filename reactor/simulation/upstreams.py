@@ -9,6 +9,7 @@ and so on round.
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Upstreams:
         """Open a connection to the next of them, for a program that `make_program` makes once it is there."""
         world = self._world
         if world.phase != "close" and self._plans:
-            address = Address(int(FakeSocket.family), ("10.1.0.1", 50000 + self._dials))
+            address = Address(int(socket.AF_INET), ("10.1.0.1", 50000 + self._dials))
             connector.connect(world.reactor, lambda: world.witness_of(make_program()), [address], failed)
 
     def make_socket(self, family: int, kind: int) -> Any:
@@ -66,6 +67,7 @@ class Upstreams:
             sock.endpoint.reset_arrives(errno.ECONNREFUSED)
             return
         peer = Peer(self._world.network, FIRST_INDEX + self._dials, plan, self._world.books.peer_reads)
+        peer.endpoint.address = (f"10.0.0.{plan.host}", 40000 + peer.index)
         self._world.peers.append(peer)
         link(peer.endpoint, sock.endpoint)
         peer.started(0)

@@ -219,6 +219,8 @@ class Witness(Protocol):
         self.endpoint = connection.socket.endpoint  # type: ignore[attr-defined]
         self.endpoint.owner = self
         self.since = self.world.loop_time
+        told = self.endpoint.no_delay or "setsockopt" in self.world.table.injected
+        require(told, 8, "small replies of {} are held back for the sake of larger ones", connection)
         self.world.live.append(self)
         self._call("connection_made", connection)
 

@@ -27,14 +27,15 @@ from ..core.protocol import Protocol
 from . import hang
 from .books import Books, counted_log
 from .demultiplexers import make_poller
+from .doors import Doors
 from .laws import LawBroken, require
 from .memory import Memory
-from .network import Door, Endpoint, Network
+from .network import Network
 from .peers import Peer
 from .programs import Interruption, Mishap
 from .promises import Promises
 from .scenarios import ALL_PROGRAMS, Scenario, make
-from .sockets import Descriptors, FakeSocket, own_pairs
+from .sockets import Descriptors, own_pairs
 from .threads import Threads
 from .turns import Turns, WatchedReactor
 from .upstreams import Upstreams
@@ -69,7 +70,9 @@ class World:
         if tracing:
             self.network.note = lambda *words: self.trace.append((self.network.now, words))
         self.books = Books(self)
-        self.table = Descriptors(self.network, scenario.faults, self.books)
+        descriptors = scenario.faults.descriptors + len(scenario.doors) - 1
+        faults = scenario.faults._replace(descriptors=descriptors)
+        self.table = Descriptors(self.network, faults, self.books)
         self.poller, self.waiter = make_poller(self.table, scenario.epoll)
         self.turns = Turns(self)
         self.waiter.before_waiting, self.waiter.still_waiting = self.turns.loop_sleeps, self.turns.still_sleeps
@@ -87,11 +90,11 @@ class World:
             Peer(self.network, index, plan, self.books.peer_reads) for index, plan in enumerate(scenario.peers)
         ]
         self.memory = Memory(self)
+        self.doors = Doors(self)
         self._draw = random.Random(scenario.seed + 1).random
         self.upstreams = Upstreams(self)
         self.threads = Threads(self)
         self.ending = self.stop_asked = False
-        self.listening = True
         with own_pairs(self.table):
             self.reactor = WatchedReactor(
                 limits=self.limits,
@@ -101,7 +104,6 @@ class World:
             )
         self.reactor.world = self
         self.turns.watch(self.reactor)
-        self.door = Door(self.network, ("10.0.0.0", 80))
 
     # Living through it.
 
@@ -132,22 +134,8 @@ class World:
             self._live()
             self.books.balance()
 
-    def _listen(self) -> None:
-        """Begin to; again when the kernel has no room to watch it, which must leave nothing behind."""
-        while True:
-            sock: Any = FakeSocket(self.table, self.door)
-            try:
-                self.listener = self.reactor.listen(sock, self._make_protocol)
-                return
-            except OSError:
-                require(not self.reactor.acceptor.listeners(), 9, "a listener that was refused is still there")
-                self.network.now += 0.1
-                self.table.take_back(sock.number)  # of what was not listened on, its owner disposes
-
     def _live(self) -> None:
-        self._listen()
-        for peer in self.peers:
-            self.network.later(peer.plan.start, self._connect, peer)
+        self.doors.open(self.peers)
         self.threads.start()
         if self.scenario.close_at:
             self.network.later(self.scenario.close_at, self._end)
@@ -164,14 +152,8 @@ class World:
     def _end(self) -> None:
         self.ending = True
 
-    def _connect(self, peer: Peer) -> None:
-        rooms = peer.plan.rooms
-        server = Endpoint(self.network, f"server end {peer.index}", rooms[2], rooms[3], peer.plan.latency)
-        server.address = self.door.address
-        delay = peer.plan.latency * self.network.draw()
-        self.network.later(delay, self.door.knock, peer.endpoint, server, peer.started)
-
-    def _make_protocol(self) -> Protocol:
+    def make_protocol(self) -> Protocol:
+        """What the factory of the listeners makes, or raises."""
         if self.scenario.program == "Raiser" and self._draw() < 0.1:
             self.mishaps += 1
             raise Mishap("the factory")
@@ -220,11 +202,6 @@ class World:
     def misused(self, connection: Any) -> None:
         """A RuntimeError came out of `write`."""
         require(connection.state.name == "HALF_CLOSED_LOCAL", 9, "write raised in the state {}", connection.state.name)
-
-    def stop_listening(self) -> None:
-        """No more newcomers."""
-        self.listening = False
-        self.reactor.acceptor.stop_listening(self.listener)
 
 
 @contextlib.contextmanager

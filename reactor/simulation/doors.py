@@ -1,0 +1,103 @@
+"""Where newcomers come in: the listening sockets of one world, and who knocks at which.
+
+A server has several, of several families, and some were listening before it was started: systemd, or the server's own
+predecessor, has opened them, and newcomers may be waiting in the queue already, with the options that sockets have by
+themselves (sd_listen_fds(3)).
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from .laws import require
+from .network import Door, Endpoint
+from .peers import Peer
+from .sockets import FakeSocket
+
+if TYPE_CHECKING:
+    from ..core.listener import Listener
+    from .world import World
+
+FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+RETRY_SECONDS = 0.1  # after which listening is tried again that the kernel has refused
+
+
+class Doors:
+    """The listening sockets of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._plans = world.scenario.doors
+        self.doors = [
+            Door(world.network, address_of(family, 0, 80 + index)) for index, (family, _) in enumerate(self._plans)
+        ]
+        self._listeners: dict[Door, Listener] = {}  # of those where newcomers are let in
+
+    def open(self, peers: list[Peer]) -> None:
+        """Listen at all of them, and have `peers` knock when their time comes; at inherited ones perhaps before."""
+        network, inherited = self._world.network, []
+        for door, (_, listened_before) in zip(self.doors, self._plans, strict=True):
+            if listened_before:
+                door.inherited, door.backlog = True, 1
+                inherited.append(door)
+        late = [peer for peer in peers if self._door_of(peer) not in inherited]
+        for peer in peers:
+            if peer not in late:
+                network.later(peer.plan.start, self._knock, peer)
+        network.run_due()
+        for door, (family, _) in zip(self.doors, self._plans, strict=True):
+            self._listen(door, FAMILIES[family])
+        for peer in late:
+            network.later(peer.plan.start, self._knock, peer)
+
+    def _door_of(self, peer: Peer) -> Door:
+        return self.doors[peer.plan.door % len(self.doors)]
+
+    def _listen(self, door: Door, family: int) -> None:
+        """Where the kernel has no room to watch it, try again later."""
+        world = self._world
+        while True:
+            sock: Any = FakeSocket(world.table, door, family)
+            try:
+                self._listeners[door] = world.reactor.listen(sock, world.make_protocol)
+                return
+            except OSError:
+                listeners = world.reactor.acceptor.listeners()
+                require(len(listeners) == len(self._listeners), 9, "a listener that was refused is still there")
+                require(sock.number >= 0, 9, "what was not listened on is its owner's, and was closed")
+                world.table.take_back(sock.number)
+                world.network.now += RETRY_SECONDS
+
+    def _knock(self, peer: Peer) -> None:
+        """`peer` wants to come in."""
+        network, plan, door = self._world.network, peer.plan, self._door_of(peer)
+        family = self._plans[plan.door % len(self.doors)][0]
+        peer.endpoint.address = address_of(family, plan.host, 40000 + peer.index)
+        server = Endpoint(network, f"server end {peer.index}", plan.rooms[2], plan.rooms[3], plan.latency)
+        server.address = door.address
+        network.later(plan.latency * network.draw(), door.knock, peer.endpoint, server, peer.started)
+
+    def stop(self, which: int = -1) -> None:
+        """Let nobody in any more, by the door of that number or, if it is negative, by any."""
+        for door in self.doors if which < 0 else [self.doors[which % len(self.doors)]]:
+            listener = self._listeners.pop(door, None)
+            if listener is not None:
+                self._world.reactor.acceptor.stop_listening(listener)
+
+    def is_open(self, door: Door) -> bool:
+        """Whether newcomers are let in there."""
+        return door in self._listeners
+
+    def any_open(self) -> bool:
+        """Whether newcomers are let in anywhere."""
+        return bool(self._listeners)
+
+    def somebody_waits(self) -> bool:
+        """Whether somebody waits to be let in."""
+        return any(door.waiting for door in self._listeners)
+
+
+def address_of(family: str, host: int, port: int) -> tuple[Any, ...]:
+    """The address of that host and port, as the `socket` module has it for that family."""
+    return (f"10.0.0.{host}", port) if family == "inet" else (f"2001:db8:0:{host}::1", port, 0, 0)
