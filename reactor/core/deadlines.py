@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.1
 
+LEAST_SECONDS = 1e-6  # a time later than now: the next tick
+
 NEVER = -math.inf  # the time of what has not happened
 
 
@@ -62,10 +64,13 @@ def next_look(connection: Connection, now: float) -> float:
     """When to look at `connection` next: at its deadline, or before, if input may bring a nearer one meanwhile.
 
     Input moves a deadline back, and then nobody need be told. But the first byte ends `first_byte_seconds`, and from
-    it `idle_seconds` count, which may be the shorter.
+    it `idle_seconds` count, which may be the shorter. Not at `now` itself, even where they are 0: nothing can have
+    come since, and the loop would turn for nothing.
     """
     when = next_deadline(connection)[0]
-    return when if connection.heard_at != NEVER else min(when, now + connection.limits.idle_seconds)
+    if connection.heard_at != NEVER:
+        return when
+    return min(when, now + max(connection.limits.idle_seconds, LEAST_SECONDS))
 
 
 class Tick:

@@ -38,6 +38,8 @@ class Waiter:
         self.watched: dict[int, int] = {}  # by descriptor, the bits that were asked for
         self.quiet = False  # nothing will ever happen
         self.asked_at = self.network.now  # when the last wait began: what had come by then was told
+        self._turn = 0
+        self._told: dict[int, int] = {}  # by descriptor, in which turn it was told of, when not all were
         self.batch: dict[int, Any] = {}  # whom the last answer was about, and what it told of each
         self.before_waiting: Callable[[float], None] | None = None  # told when time is about to pass
         self.still_waiting: Callable[[], None] | None = None  # told when something has happened, and nothing is ready
@@ -68,8 +70,11 @@ class Waiter:
         del self.watched[fd]
         self.network.stir()
 
-    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        """What is ready within `timeout` seconds: (descriptor, bits)."""
+    def wait(self, timeout: float | None, most: int = 1 << 30) -> list[tuple[int, int]]:
+        """What is ready within `timeout` seconds: (descriptor, bits), of at most so many.
+
+        Where that is not all, those come first of whom it was not told for longest (epoll_wait(2), "round robin").
+        """
         network = self.network
         self.asked_at = network.now
         network.run_due()
@@ -78,6 +83,10 @@ class Waiter:
             found = self._sleep(math.inf if timeout is None or timeout >= FOREVER_SECONDS else timeout)
         if len(found) > 1:
             found = [event for _, event in sorted((network.draw(), event) for event in found)]
+        if len(found) > most:
+            found = sorted(found, key=lambda event: self._told.get(event[0], 0))[:most]
+            self._turn += 1
+            self._told.update((fd, self._turn) for fd, _ in found)
         self.batch = {fd: [self.table.open.get(fd), bits, 0, 0] for fd, bits in found}
         return found
 
@@ -175,7 +184,7 @@ class FakeEpoll:
 
     def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
         """epoll_wait; a negative timeout is none."""
-        return self.waiter.wait(None if timeout < 0 else timeout)[:most]
+        return self.waiter.wait(None if timeout < 0 else timeout, most)
 
     def close(self) -> None:
         """Nothing is behind it."""

@@ -15,6 +15,7 @@ Only `random.Random(seed).random()` is used, whose values Python promises to kee
 from __future__ import annotations
 
 import errno
+import math
 import random
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ class Scenario(NamedTuple):
     size: int  # how much the program writes at once, in bytes, more or less
     block: int  # how much of the output goes into one piece, in bytes
     epoll: bool  # over epoll, or over a selector that can ask less
+    batch: int  # how many events epoll tells of at once
     limits: tuple[tuple[str, Any], ...]  # those that are not the defaults
     doors: tuple[tuple[str, bool], ...]  # the family of each listening socket, and whether it listened before
     peers: tuple[PeerPlan, ...]
@@ -93,7 +95,8 @@ def make(seed: int) -> Scenario:
     program = "Chaos" if draw.chance(0.3) else draw.one_of(DRAWN_PROGRAMS)
     if program == "Doorkeeper":
         draw.together = draw.chance(0.7)  # else nobody is at the door when it is shut
-    peers = tuple(_peer(draw) for _ in range(draw.one_of((1, 1, 2, 2, 3, 4))))
+    crowd = draw.together and draw.chance(0.1)
+    peers = tuple(_peer(draw) for _ in range(draw.number(7, 10) if crowd else draw.one_of((1, 1, 2, 2, 3, 4))))
     doors = tuple((draw.one_of(FAMILIES), draw.chance(0.2)) for _ in range(draw.one_of((1, 1, 1, 2, 3))))
     if len(doors) > 1:
         peers = tuple(peer._replace(door=draw.number(0, len(doors) - 1)) for peer in peers)
@@ -106,6 +109,7 @@ def make(seed: int) -> Scenario:
         size=draw.scale,
         block=draw.one_of((65536, 2 + draw.scale // 2)),
         epoll=draw.chance(0.6),
+        batch=draw.one_of((1, 2, 3)) if draw.chance(0.15) else 1024,
         limits=tuple(_limits(draw, program).items()),
         doors=doors,
         peers=peers,
@@ -126,6 +130,8 @@ def _limits(draw: Draw, program: str) -> dict[str, Any]:
         "linger_seconds": draw.one_of((0.2, 1.0, 5.0)),
         "connect_seconds": draw.one_of((0.5, 3.0)),
     }
+    while draw.chance(0.12):
+        limits[draw.one_of(tuple(limits))] = draw.one_of((0.0, math.inf))
     if draw.chance(0.85):
         low = draw.one_of((0, 1, draw.scale // 2, draw.scale))
         high = low + draw.one_of((0, 1, draw.scale // 4, draw.scale))

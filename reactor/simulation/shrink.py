@@ -80,6 +80,8 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         if not (name.startswith("output_") and not name.startswith("output_hard")):  # these two go with the third
             gone = [name, "output_low_bytes", "output_high_bytes"] if name == "output_hard_bytes" else [name]
             yield scenario._replace(limits=tuple(pair for pair in scenario.limits if pair[0] not in gone))
+    if scenario.batch != 1024:
+        yield scenario._replace(batch=1024)
     if scenario.block != 65536:
         yield scenario._replace(block=65536)
 

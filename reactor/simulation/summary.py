@@ -115,7 +115,8 @@ def explain_seed(seed: int) -> Iterator[str]:
 
 def _report(scenario: Scenario, outcome: Outcome) -> Iterator[str]:
     kind = "epoll" if scenario.epoll else "selector"
-    yield f"seed {scenario.seed}: {scenario.program}, size {scenario.size}, over {kind}, blocks of {scenario.block}"
+    yield f"seed {scenario.seed}: {scenario.program}, size {scenario.size}, over {kind}"
+    yield f"pieces  blocks of {scenario.block}, batches of {scenario.batch}"
     yield "doors   " + ", ".join(f"{family}{', inherited' if before else ''}" for family, before in scenario.doors)
     yield "limits  " + pformat(dict(scenario.limits), width=110, compact=True).replace("\n", "\n        ")
     faults = {

@@ -210,7 +210,8 @@ class Turns:
         if world.doors.somebody_waits():
             require(seconds < REST_SECONDS + slack, 6, "a listener rests for long")
         if world.live:
-            require(seconds <= FOREVER_SECONDS, 6, "the loop sleeps for ever")
+            right = seconds <= FOREVER_SECONDS or math.inf in dict(world.scenario.limits).values()
+            require(right, 6, "the loop sleeps for ever")
         else:
             self._check_alone(until)
         self._check_timers()

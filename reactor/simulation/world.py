@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
-from ..core import buffers as buffers_module
-from ..core import dispatcher as dispatcher_module
+from ..core import buffers, dispatcher, poller
 from ..core.limits import Limits
 from ..core.protocol import Protocol
 from . import hang
@@ -130,7 +129,7 @@ class World:
         )  # fmt: skip
 
     def _live_watched(self) -> None:
-        with _own_interrupts(), counted_log(self.books), _watched_core(self.scenario.block):
+        with _own_interrupts(), counted_log(self.books), _watched_core(self.scenario.block, self.scenario.batch):
             self._live()
             self.books.balance()
 
@@ -222,15 +221,20 @@ def _own_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watched_core(block: int) -> Iterator[None]:
-    """Have the dispatcher make watched connections, and the buffers blocks of that many bytes."""
-    dispatcher: Any = dispatcher_module
-    before = dispatcher.Connection, buffers_module.BLOCK_BYTES
-    dispatcher.Connection, buffers_module.BLOCK_BYTES = WatchedConnection, block
+def _watched_core(block: int, batch: int) -> Iterator[None]:
+    """Have the dispatcher make watched connections, the buffers blocks of `block` bytes, a poll `batch` events."""
+    replaced: list[tuple[Any, str, Any]] = [
+        (dispatcher, "Connection", WatchedConnection), (buffers, "BLOCK_BYTES", block),
+        (poller, "EVENTS_PER_POLL", batch),
+    ]  # fmt: skip
+    before = [getattr(module, name) for module, name, _ in replaced]
+    for module, name, value in replaced:
+        setattr(module, name, value)
     try:
         yield
     finally:
-        dispatcher.Connection, buffers_module.BLOCK_BYTES = before
+        for (module, name, _), value in zip(replaced, before, strict=True):
+            setattr(module, name, value)
 
 
 def simulate(seed: int, tracing: bool = False) -> Outcome:

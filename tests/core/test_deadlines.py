@@ -5,7 +5,7 @@ import math
 import pytest
 
 from reactor import CloseReason, Limits, State
-from reactor.core.deadlines import NEVER, TICK_SECONDS, Deadlines, next_deadline
+from reactor.core.deadlines import NEVER, TICK_SECONDS, Deadlines, next_deadline, next_look
 from reactor.core.poller import READABLE, WRITABLE
 from reactor.core.timers import Timers
 from tests.rig import FakeClock, Recorder, StubReactor, StubSocket, adopt, make_connection, told
@@ -43,6 +43,15 @@ def test_a_frame_has_one_from_its_first_byte_however_much_trickles_in():
     assert next_deadline(connection) == (1130, CloseReason.FRAME_TIMEOUT)
     connection.heard_at = 1129
     assert next_deadline(connection) == (1130, CloseReason.FRAME_TIMEOUT)
+
+
+@pytest.mark.parametrize(("idle", "look"), [(0.0, 1000.1), (7.0, 1007.0), (math.inf, 1060.0)])
+def test_before_the_first_byte_it_is_looked_at_once_that_can_have_brought_a_nearer_deadline(idle, look):
+    clock = FakeClock()
+    timers = Timers(clock)
+    connection = since(1000, limits=Limits(first_byte_seconds=60, idle_seconds=idle))
+    Deadlines(timers, lambda connection: None).arm(connection, next_look(connection, 1000.0))
+    assert timers.next_when() == pytest.approx(look) and timers.next_when() > 1000.0  # else the loop would spin
 
 
 def test_the_earlier_of_two_holds():
