@@ -146,6 +146,11 @@ class Books(Watcher):
         if isinstance(witness, Witness):
             witness.was_sent(count)
 
+    def refused(self, sock: FakeSocket) -> None:
+        """A call was refused without need."""
+        if isinstance(sock.endpoint, Endpoint) and isinstance(sock.endpoint.owner, Witness):
+            sock.endpoint.owner.refused_in = self.world.iteration
+
     def failed(self, sock: FakeSocket, error: int) -> None:
         """A call has told of an end."""
         self.world.network.happened += 1

@@ -25,6 +25,7 @@ from .sockets import FIRST_DESCRIPTOR, Descriptors
 
 WAIT_GRAIN_SECONDS = 0.001  # epoll_wait(2) rounds a timeout up to this; a wait is never shorter than asked
 FOREVER_SECONDS = 3600.0  # a wait of this is as good as one without end: all deadlines here are shorter
+STOP_SECONDS = 6.0  # how long a process is stopped, at most, beyond what it wanted to wait
 ALWAYS = ERR | HUP  # what epoll(7) reports unasked
 
 
@@ -81,6 +82,8 @@ class Waiter:
         found = self.ready()
         if not found and (timeout is None or timeout > 0):
             found = self._sleep(math.inf if timeout is None or timeout >= FOREVER_SECONDS else timeout)
+        if found and self.table.strikes("stopped", self.table.faults.stopped):
+            network.now += STOP_SECONDS * network.draw()
         if len(found) > 1:
             found = [event for _, event in sorted((network.draw(), event) for event in found)]
         if len(found) > most:
@@ -98,6 +101,12 @@ class Waiter:
             until = max(math.ceil(until / WAIT_GRAIN_SECONDS) * WAIT_GRAIN_SECONDS, network.now + max(timeout, 1e-6))
         if self.before_waiting is not None:
             self.before_waiting(until)
+        if self.table.strikes("stopped", self.table.faults.stopped):
+            self._stand_still(min(until, network.now + STOP_SECONDS) + STOP_SECONDS * network.draw())
+            if until < math.inf:
+                # The kernel has interrupted the wait (signal(7): EINTR after SIGCONT), and Python finds that its time
+                # is up, and answers without asking again (PEP 475). What has come meanwhile is not in the answer.
+                return []
         while True:
             following = network.next_time()
             if following == until == math.inf:
@@ -110,6 +119,14 @@ class Waiter:
                 return found
             if self.still_waiting is not None:
                 self.still_waiting()
+
+    def _stand_still(self, until: float) -> None:
+        """Let everything happen up to then, to a process that does nothing."""
+        network = self.network
+        while (following := network.next_time()) <= until:
+            network.now = max(network.now, following)
+            network.run_due()
+        network.now = max(network.now, until)
 
     def ready(self) -> list[tuple[int, int]]:
         """What is ready now."""

@@ -58,6 +58,9 @@ CLEAN = {"closed", "peer_closed"}
 SILENT = CLEAN | {"aborted", "shutdown"}  # `connection_lost(None)`: the program's or the operator's own wish
 DEADLINES = {"first_byte_timeout", "idle_timeout", "frame_timeout", "write_stalled", "close_timeout", "linger_timeout"}
 
+ALLOWED = {reason: reason.replace("timeout", "seconds") for reason in DEADLINES}  # the limit behind each of them
+ALLOWED["write_stalled"] = "write_stall_seconds"
+
 NEVER = -math.inf
 LATE_SECONDS = 0.1  # how late a deadline may be kept: connections are looked at in ticks of this
 
@@ -68,6 +71,13 @@ class LawBroken(BaseException):
     def __init__(self, number: int, text: str) -> None:
         super().__init__(f"law {number}, {LAWS[number]}: {text}")
         self.number = number
+
+    def first(self) -> LawBroken:
+        """The one that was raised first, if others have come of it on its way out."""
+        broken, before = self, self.__context__
+        while before is not None:
+            broken, before = before if isinstance(before, LawBroken) else broken, before.__context__
+        return broken
 
 
 def require(holds: object, number: int, text: str, *details: object) -> None:
@@ -153,6 +163,26 @@ def check_deadlines(witness: Witness, until: float, slack: float) -> None:
                 witness.connection, reason, when, until)  # fmt: skip
 
 
+def check_evidence(witness: Witness, reason: str) -> None:
+    """Law 6: who is ended for saying or taking nothing has said and taken nothing, as far as the kernel knows (R7, P2).
+
+    A socket that has just refused what was ready knows no better, nor one whose program wanted no input when the kernel
+    was asked. And where it is not the first byte that counts but
+    the last, of a frame or of all, enough is done when a part was read. With no time at all nobody can say anything.
+    """
+    connection, state, bits = witness.connection, witness.state, witness.endpoint.events()
+    world = witness.world
+    if witness.refused_in == world.iteration - 1 or getattr(world.limits, ALLOWED.get(reason, ""), 1.0) == 0:
+        return
+    if reason in ("frame_timeout", "linger_timeout") and witness.read_at >= witness.deadlines_before.get(reason, 0.0):
+        return
+    reads = state in DISCARDING or (state in DELIVERING and witness.reading_since < world.iteration - 1)
+    said = reads and bits & 1 and reason in ("first_byte_timeout", "idle_timeout", "frame_timeout", "linger_timeout")
+    require(not said, 6, "{} ends for {}, and there is input for it", connection, reason)
+    taken = witness.waiting() and bits & 4 and reason in ("idle_timeout", "write_stalled")
+    require(not taken, 6, "{} ends for {}, and there is room for its output", connection, reason)
+
+
 def check_end(witness: Witness, now: float) -> None:
     """Laws 6 and 10: a connection ends, and the reason that it has is true."""
     connection = witness.connection
@@ -172,6 +202,7 @@ def check_end(witness: Witness, now: float) -> None:
             now,
             when,
         )
+        check_evidence(witness, reason)
     limits, frames = witness.world.limits, witness.frames
     truth = {
         "closed": witness.asked_close and witness.life == "made",

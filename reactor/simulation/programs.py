@@ -282,7 +282,7 @@ class Timed(Program):
         ending = connection.close if self.draw() < 0.7 else connection.abort
         limits, number = self.world.limits, self.pick(1, 100)
         seconds = number / 10 if number <= 50 else limits.first_byte_seconds if number <= 80 else limits.idle_seconds
-        self.handles = [self.later(seconds, ending)]
+        self.handles = [self.later(min(seconds, 30.0), ending)]
 
     def data_received(self, data: bytes) -> None:
         self.connection.write(data)

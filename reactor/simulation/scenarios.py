@@ -103,13 +103,14 @@ def make(seed: int) -> Scenario:
     upstreams: tuple[tuple[str, PeerPlan], ...] = ()
     if program in ("Relay", "Doorkeeper"):
         upstreams = tuple((draw.one_of(ANSWERS), _peer(draw)) for _ in peers)
+    block, epoll = draw.one_of((65536, 2 + draw.scale // 2)), draw.chance(0.6)
     return Scenario(
         seed=seed,
         program=program,
         size=draw.scale,
-        block=draw.one_of((65536, 2 + draw.scale // 2)),
-        epoll=draw.chance(0.6),
-        batch=draw.one_of((1, 2, 3)) if draw.chance(0.15) else 1024,
+        block=block,
+        epoll=epoll,
+        batch=draw.one_of((1, 2, 3)) if epoll and draw.chance(0.25) else 1024,
         limits=tuple(_limits(draw, program).items()),
         doors=doors,
         peers=peers,
@@ -175,6 +176,7 @@ def _faults(draw: Draw) -> Faults:
         want=draw.one_of((0.0, 0.0, 0.2)),
         option=draw.one_of((0.0, 0.0, 0.3)),
         descriptors=draw.one_of((2, 4)) if draw.chance(0.1) else 1000,
+        stopped=draw.one_of((0.0,)),
         control=draw.one_of((0.0,)),
     )
 

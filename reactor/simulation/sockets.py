@@ -48,6 +48,7 @@ class Faults(NamedTuple):
     newcomer: float = 0.0  # accept fails for that one
     want: float = 0.0  # accept fails for want of something
     option: float = 0.0  # setsockopt fails
+    stopped: float = 0.0  # the process is stopped for seconds while it waits or behind that (SIGSTOP, a laptop's lid)
     control: float = 0.0  # the kernel has no room to watch one more, or for another interest
     descriptors: int = 1000  # more than that are refused with EMFILE
 
@@ -60,6 +61,9 @@ class Watcher:
 
     def sent(self, sock: FakeSocket, offered: int, count: int) -> None:
         """`send` has taken `count` of the bytes that were offered; 0 for EAGAIN."""
+
+    def refused(self, sock: FakeSocket) -> None:
+        """A call was refused without need."""
 
     def calls(self, sock: FakeSocket, what: str) -> None:
         """A system call begins."""
@@ -356,6 +360,7 @@ class FakeSocket:
             self.refused = False
         elif self.table.strikes("EAGAIN", self.table.faults.again):
             self.refused = True
+            self.table.watcher.refused(self)
             raise BlockingIOError(errno.EAGAIN, "not now")
 
     def _fail(self, numbers: tuple[int, ...]) -> None:

@@ -10,6 +10,7 @@ Nothing in the core is changed for this: the dispatcher is told to make connecti
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ..core.connection import Connection
@@ -105,12 +106,12 @@ class WatchedConnection(Connection):
 
     def pause_reading(self) -> None:
         """Note it."""
-        self._note(reading_paused=True)
+        self._note(reading_paused=True, reading_since=math.inf)
         super().pause_reading()
 
     def resume_reading(self) -> None:
         """Note it."""
-        self._note(reading_paused=False)
+        self._note(reading_paused=False, reading_since=self.reactor.world.iteration)  # type: ignore[attr-defined]
         super().resume_reading()
 
     def write_eof(self) -> None:
@@ -137,7 +138,7 @@ class WatchedConnection(Connection):
             self._note(asked_close=True, finished=True)
         super().finish(reason, error)
 
-    def _note(self, **facts: bool) -> None:
+    def _note(self, **facts: float) -> None:
         witness = self.protocol
         if isinstance(witness, Witness):
             for name, value in facts.items():
@@ -151,7 +152,7 @@ class Witness(Protocol):
         "world", "program", "connection", "endpoint", "accepted", "delivered", "life", "paused", "state", "since",
         "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised",
         "end_read", "errors", "deadlines_before", "waits_since", "high", "low", "reading_paused", "frames", "end_due",
-        "wrote_in", "ended_in", "asked_in", "late", "alone",
+        "reading_since", "read_at", "refused_in", "wrote_in", "ended_in", "asked_in", "late", "alone",
     )  # fmt: skip
 
     connection: WatchedConnection
@@ -180,8 +181,11 @@ class Witness(Protocol):
         self.deadlines_before: dict[str, float] = {}
         self.high, self.low = world.limits.output_high_bytes, world.limits.output_low_bytes
         self.reading_paused = False  # as the program has asked
+        self.reading_since = -1.0  # since which iteration it reads
         self.frames: Frames | None = None  # if that is how the program wants its input
         self.end_due = False  # the end was read while the program was to be told
+        self.read_at = NEVER  # when something was read last, heard or not
+        self.refused_in = 0  # in which iteration the kernel has refused what it had told of
         self.wrote_in = self.ended_in = self.asked_in = 0  # in which phase it began to wait, ended, made room for all
 
     def waiting(self) -> int:
@@ -307,6 +311,7 @@ class Witness(Protocol):
 
     def was_read(self, data: bytes) -> None:
         """`recv` gave data, or the end."""
+        self.read_at = self.world.loop_time
         if not data:
             self.end_read = True
             self.end_due = self.end_due or self.state in DELIVERING

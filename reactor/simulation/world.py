@@ -112,7 +112,8 @@ class World:
         try:
             with hang.alarm(self.scenario.seed, hang.HANG_SECONDS):
                 self._live_watched()
-        except LawBroken as broken:
+        except LawBroken as last:
+            broken = last.first()
             law, text, hung = broken.number, str(broken), isinstance(broken, hang.Hung)
         except AssertionError as exc:
             law, text = 2, f"law 2, an assertion of the core does not hold: {exc!r}"
