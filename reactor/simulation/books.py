@@ -156,6 +156,8 @@ class Books(Watcher):
         self.world.network.happened += 1
         if self.world.network.note is not None:
             self.world.network.note(f"descriptor {sock.number}", "fails with error", error)
+        for dial in self.world.upstreams.dials:
+            dial.broke_off(sock)
         if isinstance(sock.endpoint, Endpoint) and isinstance(sock.endpoint.owner, Witness):
             sock.endpoint.owner.errors.append(error)
 

@@ -25,6 +25,7 @@ from .programs import PROGRAMS
 from .restless import Fickle, Stopper
 from .sockets import Faults
 from .threads import ERRANDS
+from .upstreams import ANSWERS, DialPlan
 
 ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Stopper, Fickle, Chaos)}
 # What is drawn, with those more often that have more to go wrong or a law of their own.
@@ -33,7 +34,6 @@ DRAWN_PROGRAMS = (*ALL_PROGRAMS, "Lines", "Lines", "Lines", "Pauser", "Doorkeepe
 FRAME_BYTES = ((9, 98, 101, 104, 107, 110, 113, 116, 119), (3, 5, 9, 20))
 SCALES = (4, 4, 20, 20, 100, 100, 600)
 FAMILIES = ("inet", "inet", "inet6")
-ANSWERS = ("accept", "accept", "accept", "refuse", "silent", "unreachable")
 
 
 class Scenario(NamedTuple):
@@ -48,7 +48,7 @@ class Scenario(NamedTuple):
     limits: tuple[tuple[str, Any], ...]  # those that are not the defaults
     doors: tuple[tuple[str, bool], ...]  # the family of each listening socket, and whether it listened before
     peers: tuple[PeerPlan, ...]
-    upstreams: tuple[tuple[str, PeerPlan], ...]  # who is dialled, and how they answer
+    upstreams: tuple[DialPlan, ...]  # who is dialled
     threads: tuple[tuple[float, str], ...]  # when others call the loop, and for what
     faults: Faults
     close_at: float  # when the reactor is closed, in seconds from the beginning; 0: when nothing happens any more
@@ -100,9 +100,9 @@ def make(seed: int) -> Scenario:
     doors = tuple((draw.one_of(FAMILIES), draw.chance(0.2)) for _ in range(draw.one_of((1, 1, 1, 2, 3))))
     if len(doors) > 1:
         peers = tuple(peer._replace(door=draw.number(0, len(doors) - 1)) for peer in peers)
-    upstreams: tuple[tuple[str, PeerPlan], ...] = ()
+    upstreams: tuple[DialPlan, ...] = ()
     if program in ("Relay", "Doorkeeper"):
-        upstreams = tuple((draw.one_of(ANSWERS), _peer(draw)) for _ in peers)
+        upstreams = tuple(_upstream(draw) for _ in peers)
     block, epoll = draw.one_of((65536, 2 + draw.scale // 2)), draw.chance(0.6)
     return Scenario(
         seed=seed,
@@ -192,6 +192,15 @@ def _peer(draw: Draw) -> PeerPlan:
         pace_seconds=draw.one_of((0.01, 0.2)) if slow else 0.0,
         steps=tuple(_step(draw) for _ in range(draw.number(0, 5))),
     )
+
+
+def _upstream(draw: Draw) -> DialPlan:
+    tries = tuple(
+        (draw.one_of(FAMILIES), draw.one_of(ANSWERS), 0.0 if draw.together else draw.one_of((0.001, 0.2, 0.4)))
+        for _ in range(draw.one_of((1, 1, 2, 5)))
+    )
+    look_up = draw.one_of((0.001, 0.3, 2.0, -0.1)) if draw.chance(0.3) else 0.0
+    return DialPlan(tries, look_up, draw.seconds(1.0) if draw.chance(0.1) else 0.0, _peer(draw))
 
 
 def _step(draw: Draw) -> Step:

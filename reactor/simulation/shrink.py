@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from .peers import PeerPlan
 from .scenarios import Scenario
 from .sockets import Faults
+from .upstreams import DialPlan
 
 Fails = Callable[[Scenario], bool]
 MOST_RUNS = 2000
@@ -69,9 +70,9 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
     for index, plan in enumerate(scenario.peers):
         for smaller in () if absent(plan) else _smaller_plans(plan):
             yield _with_peer(scenario, index, smaller)
-    for index, (answer, plan) in enumerate(scenario.upstreams):
-        for smaller in _smaller_plans(plan):
-            upstreams = (*scenario.upstreams[:index], (answer, smaller), *scenario.upstreams[index + 1 :])
+    for index, dial in enumerate(scenario.upstreams):
+        for smaller_dial in _smaller_dials(dial):
+            upstreams = (*scenario.upstreams[:index], smaller_dial, *scenario.upstreams[index + 1 :])
             yield scenario._replace(upstreams=upstreams)
     for name, value in Faults()._asdict().items():
         if getattr(scenario.faults, name) != value:
@@ -88,6 +89,17 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
 
 def _with_peer(scenario: Scenario, index: int, plan: PeerPlan) -> Scenario:
     return scenario._replace(peers=(*scenario.peers[:index], plan, *scenario.peers[index + 1 :]))
+
+
+def _smaller_dials(dial: DialPlan) -> Iterator[DialPlan]:
+    if dial.look_up:
+        yield dial._replace(look_up=0.0)
+    if dial.cancel:
+        yield dial._replace(cancel=0.0)
+    for index in range(len(dial.tries) if len(dial.tries) > 1 else 0):
+        yield dial._replace(tries=dial.tries[:index] + dial.tries[index + 1 :])
+    for smaller in _smaller_plans(dial.peer):
+        yield dial._replace(peer=smaller)
 
 
 def _smaller_plans(plan: PeerPlan) -> Iterator[PeerPlan]:

@@ -131,8 +131,11 @@ def _report(scenario: Scenario, outcome: Outcome) -> Iterator[str]:
             yield f"peer {index}  at {plan.start} {where}, reads " + (
                 f"{plan.pace_bytes} each {plan.pace_seconds} s" if plan.pace_seconds else "all") + ":"  # fmt: skip
             yield "        " + ", ".join(" ".join(map(str, step)) for step in plan.steps)
-    for answer, plan in scenario.upstreams:
-        yield f"upstream  {answer} after {plan.start}: " + ", ".join(" ".join(map(str, step)) for step in plan.steps)
+    for dial in scenario.upstreams:
+        tries = ", ".join(f"{family} {answer} after {seconds}" for family, answer, seconds in dial.tries)
+        named = f"; found after {dial.look_up}" if dial.look_up else ""
+        yield f"upstream  {tries}{named}" + (f"; given up after {dial.cancel}" if dial.cancel else "") + ":"
+        yield "        " + ", ".join(" ".join(map(str, step)) for step in dial.peer.steps)
     if scenario.threads:
         yield "threads  " + ", ".join(f"{errand} at {when}" for when, errand in scenario.threads)
     yield from outcome.trace

@@ -207,6 +207,8 @@ class Turns:
         require(not world.promises.wait_for_next_turn(), 6, "the loop sleeps on calls that are queued")
         require(until <= world.promises.next_when() + slack, 6, "the loop sleeps past a timer, until {:.3f}", until)
         world.memory.loop_sleeps()
+        for dial in world.upstreams.dials:
+            dial.loop_sleeps(until, slack)
         if world.doors.somebody_waits():
             require(seconds < REST_SECONDS + slack, 6, "a listener rests for long")
         if world.live:
@@ -239,6 +241,8 @@ class Turns:
     def _somebody_is_there(self) -> bool:
         world = self._world
         if world.doors.somebody_waits() or world.promises.next_when() < math.inf:
+            return True
+        if not all(dial.outcome for dial in world.upstreams.dials):
             return True
         return any(number >= FIRST_DESCRIPTOR and not isinstance(sock.endpoint, Door)
                    for number, sock in world.table.open.items())  # fmt: skip

@@ -1,20 +1,26 @@
 """Those who are dialled: servers that a program of ours connects to.
 
 A connection that we open goes wrong in ways of its own: nobody listens, nobody answers, the network has no way
-there, or the answer is a reset. A scenario has a list of upstreams, each with how it answers and what it does then,
-which is a list of steps like that of any other peer. The first connection that is dialled meets the first of them,
-and so on round.
+there, or the answer is a reset; a name stands for several addresses of which some are good, its look-up takes seconds
+or fails, no thread can be had for it, or the program has thought better of it meanwhile. A scenario has a list of
+upstreams, each with its addresses, how these answer, and what happens then, which is a list of steps like that of any
+other peer. The first connection that is dialled meets the first of them, and so on round.
+
+What is promised for each of them is kept by a `Dial`.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
+import threading
+import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..net import connector
+from ..net import connector, lookups
 from ..net.addresses import Endpoint as Address
+from .dials import Dial
 from .network import Endpoint, link
 from .peers import Peer, PeerPlan
 from .sockets import FakeSocket
@@ -23,6 +29,20 @@ if TYPE_CHECKING:
     from .world import World
 
 FIRST_INDEX = 100  # upstreams are counted from here, so that no client has the same number
+FIRST_PORT = 50000
+MOST_LOOK_UPS = 2  # at once, in place of 64
+FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+
+ANSWERS = ("accept", "accept", "accept", "at once", "refuse", "silent", "unreachable", "itself")
+
+
+class DialPlan(NamedTuple):
+    """One that may be dialled."""
+
+    tries: tuple[tuple[str, str, float], ...]  # of each address the family, the answer, and after how many seconds
+    look_up: float  # how many seconds that of its name takes; 0: it has none; less: then it fails
+    cancel: float  # after how many seconds it is given up; 0: never
+    peer: PeerPlan  # how it behaves once it is connected
 
 
 class Upstreams:
@@ -30,44 +50,110 @@ class Upstreams:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._plans = world.scenario.upstreams
-        self._dials = 0
+        self._plans: tuple[DialPlan, ...] = world.scenario.upstreams
+        self.dials: list[Dial] = []
+        self._connected = 0
 
     def dial(self, make_program: Callable[[], Any], failed: Callable[[OSError], object]) -> None:
         """Open a connection to the next of them, for a program that `make_program` makes once it is there."""
         world = self._world
-        if world.phase != "close" and self._plans:
-            address = Address(int(socket.AF_INET), ("10.1.0.1", 50000 + self._dials))
-            connector.connect(world.reactor, lambda: world.witness_of(make_program()), [address], failed)
+        if world.phase == "close" or not self._plans:
+            return
+        plan = self._plans[len(self.dials) % len(self._plans)]
+        dial = Dial(world, [family for family, _, _ in plan.tries], plan.look_up != 0)
+        self.dials.append(dial)
+
+        def make() -> Any:
+            dial.is_made()
+            return world.witness_of(make_program())
+
+        def fail(exc: OSError) -> None:
+            dial.has_failed(exc)
+            failed(exc)
+
+        number = len(self.dials) - 1
+        address = f"host{number}.example:{FIRST_PORT}" if plan.look_up else self._addresses(number)
+        dial.connector = connector.connect(world.reactor, make, address, fail)
+        dial.begun = True
+        if plan.cancel:
+            world.later(plan.cancel, dial.cancel)
+
+    def _addresses(self, number: int) -> list[Address]:
+        """What the name of that dial stands for."""
+        port, found = FIRST_PORT + number, []
+        for index, (family, _, _) in enumerate(self._plans[number % len(self._plans)].tries):
+            host = f"10.1.0.{index}" if family == "inet" else f"2001:db8:1::{index}"
+            found.append(Address(FAMILIES[family], (host, port) if family == "inet" else (host, port, 0, 0)))
+        return found
+
+    def replacements(self) -> list[tuple[Any, str, Any]]:
+        """Of the module that looks names up: what is to stand there instead, so that nobody asks a real resolver."""
+        fake = types.SimpleNamespace(Thread=self._make_thread, BoundedSemaphore=threading.BoundedSemaphore)
+        return [
+            (lookups, "threading", fake),
+            (lookups, "resolve", self._resolve),
+            (lookups, "_places", threading.BoundedSemaphore(MOST_LOOK_UPS)),
+        ]
+
+    def _make_thread(self, target: Callable[..., object], args: tuple[Any, ...], **_: Any) -> Any:
+        def start() -> None:
+            if self._world.table.strikes("thread", self._world.scenario.faults.option):
+                raise RuntimeError("can't start new thread")
+            self._world.network.later(abs(self._plan_of(args[1].host).look_up), target, *args)
+
+        return types.SimpleNamespace(start=start)
+
+    def _plan_of(self, host: str) -> DialPlan:
+        return self._plans[int(host.removeprefix("host").partition(".")[0]) % len(self._plans)]
+
+    def _resolve(self, address: Any) -> list[Address]:
+        if self._plan_of(address.host).look_up < 0:
+            raise OSError(errno.EINVAL, "there is no such host")
+        return self._addresses(int(address.host.removeprefix("host").partition(".")[0]))
+
+    # The sockets.
 
     def make_socket(self, family: int, kind: int) -> Any:
         """The reactor's socket factory."""
-        sock = FakeSocket(self._world.table)
+        sock = FakeSocket(self._world.table, family=family)
         sock.dial = self._connect
         return sock
 
     def _connect(self, sock: FakeSocket, address: Any) -> int:
-        answer, plan = self._plans[self._dials % len(self._plans)]
-        self._dials += 1
+        number, index = address[1] - FIRST_PORT, int(address[0].rpartition("." if len(address) == 2 else ":")[2])
+        dial, plan = self.dials[number], self._plans[number % len(self._plans)]
+        _, answer, seconds = plan.tries[index]
+        dial.tries(index, sock)
         if answer == "unreachable":
+            dial.try_failed()
             return errno.ENETUNREACH
-        network = self._world.network
+        network, rooms = self._world.network, plan.peer.rooms
         sock.connecting = True
-        sock.endpoint = Endpoint(network, f"dialled end {self._dials}", plan.rooms[2], plan.rooms[3], plan.latency)
-        sock.endpoint.address = ("10.0.0.0", 60000 + self._dials)
+        sock.endpoint = Endpoint(network, f"dialled end {number}.{index}", rooms[2], rooms[3], plan.peer.latency)
+        sock.endpoint.address = (f"10.0.0.{index}", 60000 + number)
+        if answer == "at once":
+            self._answer(sock, answer, dial, plan.peer)
+            return 0
         if answer != "silent":
-            network.later(plan.start, self._answer, sock, answer, plan)
+            network.later(seconds, self._answer, sock, answer, dial, plan.peer)
         return errno.EINPROGRESS
 
-    def _answer(self, sock: FakeSocket, answer: str, plan: PeerPlan) -> None:
+    def _answer(self, sock: FakeSocket, answer: str, dial: Dial, plan: PeerPlan) -> None:
         if sock.number < 0:
             return  # given up meanwhile
         sock.connecting = False
         if answer == "refuse":
             sock.endpoint.reset_arrives(errno.ECONNREFUSED)
+            dial.try_failed()
             return
-        peer = Peer(self._world.network, FIRST_INDEX + self._dials, plan, self._world.books.peer_reads)
+        self._connected += 1
+        peer = Peer(self._world.network, FIRST_INDEX + self._connected, plan, self._world.books.peer_reads)
         peer.endpoint.address = (f"10.0.0.{plan.host}", 40000 + peer.index)
         self._world.peers.append(peer)
         link(peer.endpoint, sock.endpoint)
+        if answer == "itself":  # the kernel has picked the very port that we dial
+            peer.endpoint.address = sock.endpoint.address
+            dial.try_failed()
+            return
+        dial.answered.append(sock)
         peer.started(0)

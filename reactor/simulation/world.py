@@ -130,7 +130,7 @@ class World:
         )  # fmt: skip
 
     def _live_watched(self) -> None:
-        with _own_interrupts(), counted_log(self.books), _watched_core(self.scenario.block, self.scenario.batch):
+        with _own_interrupts(), counted_log(self.books), _watched_core(self):
             self._live()
             self.books.balance()
 
@@ -222,12 +222,14 @@ def _own_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watched_core(block: int, batch: int) -> Iterator[None]:
-    """Have the dispatcher make watched connections, the buffers blocks of `block` bytes, a poll `batch` events."""
+def _watched_core(world: World) -> Iterator[None]:
+    """Have the dispatcher make watched connections, and what the scenario says in place of the core's own numbers."""
     replaced: list[tuple[Any, str, Any]] = [
-        (dispatcher, "Connection", WatchedConnection), (buffers, "BLOCK_BYTES", block),
-        (poller, "EVENTS_PER_POLL", batch),
-    ]  # fmt: skip
+        (dispatcher, "Connection", WatchedConnection),
+        (buffers, "BLOCK_BYTES", world.scenario.block),
+        (poller, "EVENTS_PER_POLL", world.scenario.batch),
+        *world.upstreams.replacements(),
+    ]
     before = [getattr(module, name) for module, name, _ in replaced]
     for module, name, value in replaced:
         setattr(module, name, value)
