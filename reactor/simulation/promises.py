@@ -55,8 +55,9 @@ class Promises:
     def _timer_fires(self, number: int, when: float, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         world = self._world
         require(number in self._times, 3, "timer {} fires again, or after it was called off", number)
-        require(world.asked_at >= when, 6, "a timer for {:.4f} fires, and what had come was looked for at {:.4f}", when,
-                world.asked_at)  # fmt: skip
+        asked_at = world.waiter.asked_at
+        require(asked_at >= when, 6, "a timer for {:.4f} fires, and what had come was looked for at {:.4f}", when,
+                asked_at)  # fmt: skip
         _, armed_in = self._times.pop(number)
         require(armed_in < world.phase_number, 8, "timer {} fires in the phase that armed it", number)
         this = (float(world.phase_number), when, number)

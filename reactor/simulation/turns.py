@@ -63,7 +63,7 @@ class WatchedReactor(Reactor):
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
         self.world.turns.phase_begins("dispatch")
         super()._dispatch(events)
-        self.world.asked_at = self.world.waiter.asked_at
+        self.world.turns.notes_evidence(len(events))
         self.world.turns.phase_ends()
 
     def stop(self) -> None:
@@ -87,6 +87,7 @@ class Turns:
         self._world = world
         self._depth = self._callbacks = 0
         self._idle_turns, self._last = 0, (0.0, 0)
+        self._full, self._full_since = 0, 0.0  # batches in a row that were full, and when the first was asked for
         self._needless = 0  # sleeps in a row that were to end though nobody was there
         self._stirred, self._population = -1, (0, 0, 0)
 
@@ -122,6 +123,22 @@ class Turns:
         for witness in world.moved:
             witness.late = world.network.now - witness.since
         world.moved.clear()
+
+    def notes_evidence(self, count: int) -> None:
+        """The events that the kernel told of were dealt with: up to when is it known what had come?
+
+        Of a full batch the rest comes later, and each descriptor in its turn. So after twice as many full batches as
+        can be needed for all of them, what was ready when the first of these was asked for is known at the latest.
+        """
+        world = self._world
+        if count < world.scenario.batch or not world.scenario.epoll:
+            world.asked_at, self._full = world.waiter.asked_at, 0
+            return
+        if not self._full:
+            self._full_since = world.waiter.asked_at
+        self._full += 1
+        if self._full > 2 * (len(world.table.open) // world.scenario.batch + 2):
+            world.asked_at, self._full = self._full_since, 0
 
     def phase_ends(self) -> None:
         """Look at everything."""

@@ -54,7 +54,7 @@ class WatchedConnection(Connection):
         if isinstance(witness, Witness):
             if new == "CLOSED":
                 witness.deadlines_before = deadlines(witness)
-                check_end(witness, world.asked_at)
+                check_end(witness, world.waiter.asked_at)
                 witness.ended_in = world.phase_number
             witness.since, witness.state = world.loop_time, new
             world.moved.append(witness)

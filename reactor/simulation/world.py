@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
-from ..core import buffers, dispatcher, poller
+from ..core import buffers, dispatcher, loop, poller
 from ..core.limits import Limits
 from ..core.protocol import Protocol
 from . import hang
@@ -78,7 +78,7 @@ class World:
         self.limits = Limits(**dict(scenario.limits))
         self.phase, self.phase_number, self.iteration = "start", 0, 0
         self.loop_time = self.network.now  # when the last poll returned: what the loop takes for now
-        self.asked_at = self.loop_time  # up to when the loop can know what has come: all that was told was dealt with
+        self.asked_at = self.loop_time  # up to when the loop knows at the least what has come
         self.promises = Promises(self)
         self.moved: list[Witness] = []  # those who took a step of which the loop has not taken note
         self.live: list[Witness] = []  # from connection_made to connection_lost
@@ -228,6 +228,7 @@ def _watched_core(world: World) -> Iterator[None]:
         (dispatcher, "Connection", WatchedConnection),
         (buffers, "BLOCK_BYTES", world.scenario.block),
         (poller, "EVENTS_PER_POLL", world.scenario.batch),
+        (loop, "EVENTS_PER_POLL", world.scenario.batch),
         *world.upstreams.replacements(),
     ]
     before = [getattr(module, name) for module, name, _ in replaced]
