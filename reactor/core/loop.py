@@ -119,7 +119,11 @@ class Reactor:
                 self.close()
 
     def _run_timers(self) -> None:
-        self.counters.callback_errors += self.timers.run_due()
+        before = self.timers.errors
+        try:
+            self.timers.run_due()
+        finally:  # SystemExit out of one call does not take the errors of others along
+            self.counters.callback_errors += self.timers.errors - before
 
     def _run_ready(self) -> None:
         for callback, args in self._signals.take():

@@ -84,11 +84,12 @@ class Timers:
     has come: the kernel was asked then, and all that it told of was dealt with.
     """
 
-    __slots__ = ("clock", "now", "asked_at", "_heap", "_due", "_sequence", "_cancelled")
+    __slots__ = ("clock", "now", "asked_at", "errors", "_heap", "_due", "_sequence", "_cancelled")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.now = self.asked_at = clock()
+        self.errors = 0  # calls that raised
         self._heap: list[tuple[float, int, Handle]] = []
         self._due: deque[tuple[float, int, Handle]] = deque()  # off the heap, and being called
         self._sequence = itertools.count()
@@ -136,26 +137,26 @@ class Timers:
                 heapq.heappush(self._heap, entry)
         return self._heap[0][0] if self._heap else math.inf
 
-    def run_due(self) -> int:
-        """Make the calls that are due at `asked_at`; how many of them raised.
+    def run_due(self) -> None:
+        """Make the calls that are due at `asked_at`, and count in `errors` those that raise.
 
         What they arm meanwhile waits for the next iteration, whatever its time: a callback that re-arms
         itself for "now" would else starve the sockets, and one that does so for the past the other timers.
         """
         if self.next_when() > self.asked_at:
-            return 0
+            return
         self._take_due()
-        due, errors = self._due, 0
+        due = self._due
         try:
             while due:
-                errors += not due.popleft()[2].run()
+                if not due.popleft()[2].run():
+                    self.errors += 1  # at once: the next one may leave by SystemExit
         finally:  # SystemExit left a callback: the rest is still owed
             while due:
                 entry = due.popleft()
                 if not entry[2].cancelled():
                     entry[2].timers = self
                     heapq.heappush(self._heap, entry)
-        return errors
 
     def _take_due(self) -> None:
         while self._heap and self._heap[0][0] <= self.asked_at and self._heap[0][0] < math.inf:

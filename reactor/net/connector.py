@@ -59,19 +59,19 @@ class Connector:
         self._limits = limits
         self._endpoints: deque[Endpoint] = deque()  # those not tried yet
         self.attempts: list[Attempt] = []  # those under way, the oldest first
-        self._next: Handle | None = None  # when the next one is tried
+        self._next: Handle | None = None  # when the next one is tried, or how the end is told
         self._failure: OSError | None = None  # how the last one failed
         # None when all is over: the connection is made, has failed or was given up.
         self._deadline: Handle | None = reactor.call_later(limits.connect_seconds, self._time_out)
         reactor.at_close.add(self.cancel)
 
     def cancel(self) -> None:
-        """Give up, and say nothing to anyone. Does nothing once the connection is made or has failed."""
+        """Give up, and say nothing to anyone. Does nothing once the connection is made or its failure was told."""
+        self._call_off_next()
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
             self._reactor.at_close.discard(self.cancel)
-            self._call_off_next()
             self._endpoints.clear()
             while self.attempts:
                 self.attempts.pop().give_up()
@@ -130,7 +130,7 @@ class Connector:
         """Give up, and tell why. The caller is told from the loop, never from inside its own call."""
         if self._deadline is not None:
             self.cancel()
-            self._reactor.call_soon(self._on_failure, exc)
+            self._next = self._reactor.call_soon(self._on_failure, exc)
 
 
 class Attempt:

@@ -105,6 +105,14 @@ def test_after_system_exit_the_rest_of_the_batch_is_served_by_the_next_run(react
         theirs.close()
 
 
+def test_an_exception_in_a_timer_is_counted_though_the_next_one_leaves(reactor, caplog):
+    reactor.call_later(0, break_down)
+    reactor.call_later(0, leave)
+    with pytest.raises(SystemExit):
+        reactor.run()
+    assert reactor.counters.callback_errors == 1
+
+
 # Signals and Ctrl-C.
 
 

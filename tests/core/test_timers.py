@@ -28,7 +28,7 @@ class Turn:
         self.called.clear()
         self.clock.now += seconds
         self.timers.asked_at = self.clock()
-        self.errors = self.timers.run_due()
+        self.timers.run_due()
         return list(self.called)
 
 
@@ -207,9 +207,23 @@ def test_an_exception_is_logged_once_counted_and_holds_up_nobody(turn, caplog):
     turn.timers.call_at(turn.clock.now, broken)
     turn.arm(0, "next")
     assert turn.after(0) == ["next"]
-    assert turn.errors == 1
+    assert turn.timers.errors == 1
     (record,) = caplog.records
     assert record.exc_info[0] is LookupError and "broken" in record.getMessage()
+
+
+def test_an_exception_is_counted_though_the_next_call_leaves_the_loop(turn, caplog):
+    def broken():
+        raise LookupError("on purpose")
+
+    def leave():
+        raise SystemExit
+
+    turn.timers.call_at(turn.clock.now, broken)
+    turn.timers.call_at(turn.clock.now, leave)
+    with pytest.raises(SystemExit):
+        turn.after(0)
+    assert turn.timers.errors == 1
 
 
 def test_what_leaves_the_loop_loses_no_other_call(turn):

@@ -119,6 +119,15 @@ def test_who_cancels_is_told_nothing(reactor, outcome, listening, form):
     assert len(reactor.timers) == 0
 
 
+def test_who_cancels_what_has_failed_a_moment_ago_is_told_nothing(timed, outcome, unanswered):
+    connector = connect(timed, outcome.make, [unanswered], outcome.errors.append, Limits(connect_seconds=7))
+    timed.call_later(7, connector.cancel)  # behind the deadline, and before anybody is told of it
+    timed.timers.clock.now += 7
+    turn_until(timed, lambda: not timed.timers, "the deadline")
+    turn_until_idle(timed)
+    assert not outcome.any
+
+
 def test_to_cancel_what_is_done_does_nothing(reactor, outcome, listening):
     connector = connect(reactor, outcome.make, [endpoint(listening)], outcome.errors.append)
     turn_until(reactor, lambda: outcome.any, "an answer")

@@ -9,8 +9,10 @@ import pytest
 
 from reactor.core.acceptor import Acceptor
 from reactor.simulation import hang
+from reactor.simulation.scenarios import make
+from reactor.simulation.sockets import Faults
 from reactor.simulation.summary import explain_seed
-from reactor.simulation.world import simulate
+from reactor.simulation.world import World
 from tests.support import ROOT
 
 
@@ -26,7 +28,7 @@ def test_a_loop_that_calls_the_kernel_for_ever_breaks_a_law(monkeypatch):
             acceptor._poller.modify(listener.fd, 0, 1)
 
     monkeypatch.setattr(Acceptor, "accept", accept)
-    outcome = simulate(3)
+    outcome = World(make(3)._replace(faults=Faults())).run()
     assert (outcome.law, outcome.hung) == (8, False)
     assert "the phase dispatch does not come to an end" in outcome.text
 
