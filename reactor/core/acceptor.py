@@ -106,7 +106,7 @@ class Acceptor:
             self._admit(sock, peername, listener)
 
     def _admit(self, sock: socket.socket, peername: Any, listener: Listener) -> None:
-        host = host_of(peername)
+        host = host_of(peername, listener.limits.ipv6_peer_prefix_bits)
         if self._dispatcher.admission.enter(host, listener.limits):
             if listener.inherited:
                 send_at_once(sock)

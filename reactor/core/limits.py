@@ -46,7 +46,10 @@ class Limits:
         10_000, 1, 1 << 31, "connections at once", "Redis maxclients 10000"
     )
     max_connections_per_peer: int = _count(
-        10_000, 1, 1 << 31, "of those, from one address", "none: nginx has limit_conn, off by default"
+        10_000, 1, 1 << 31, "of those, from one peer", "none: nginx has limit_conn, off by default"
+    )
+    ipv6_peer_prefix_bits: int = _count(
+        64, 1, 128, "of an IPv6 address that tell a peer", "GitLab's ipv6_rate_limit_prefix_length 64; Postfix 84"
     )
     when_full: str = _choice(
         "queue", ("queue", "refuse"), "newcomers then: queue or refuse", "nginx queues; Redis refuses"

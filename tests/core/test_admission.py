@@ -44,12 +44,47 @@ def test_nobody_is_remembered_who_has_left():
 
 def test_a_unix_socket_has_no_address_to_share_places_by():
     admission, limits = Admission(), Limits(max_connections=3, max_connections_per_peer=1)
-    assert [admission.enter(host_of(""), limits) for _ in range(4)] == [True, True, True, False]
+    assert [admission.enter(host_of("", 64), limits) for _ in range(4)] == [True, True, True, False]
 
 
 @pytest.mark.parametrize(
     ("peername", "host"),
-    [(("10.0.0.1", 80), "10.0.0.1"), (("::1", 80, 0, 0), "::1"), ("", ""), (b"\0abstract", ""), (None, "")],
+    [
+        (("10.0.0.1", 80), "10.0.0.1"),
+        ("", ""),
+        (b"\0abstract", ""),
+        (None, ""),
+        (("::1", 80, 0, 0), "::/64"),
+        (("2001:db8:0:1:2:3:4:5", 80, 0, 0), "2001:db8:0:1::/64"),
+        (("2001:db8:0:1::", 80, 0, 0), "2001:db8:0:1::/64"),
+        (("2001:db8:0:2::", 80, 0, 0), "2001:db8:0:2::/64"),
+        (("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 80, 0, 0), "ffff:ffff:ffff:ffff::/64"),
+        (("fe80::1:2", 80, 0, 3), "fe80::%3/64"),
+        (("fe80::1:2%eth0", 80, 0, 3), "fe80::%3/64"),
+        (("::ffff:10.0.0.1", 80, 0, 0), "10.0.0.1"),
+        (("::fffe:10.0.0.1", 80, 0, 0), "::/64"),
+    ],
 )
-def test_peers_are_told_apart_by_their_host(peername, host):
-    assert host_of(peername) == host
+def test_peers_are_told_apart_by_their_host_or_their_network(peername, host):
+    assert host_of(peername, 64) == host
+
+
+@pytest.mark.parametrize(
+    ("bits", "host"),
+    [
+        (1, "8000::/1"),
+        (48, "ffff:ffff:ffff::/48"),
+        (63, "ffff:ffff:ffff:fffe::/63"),
+        (127, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127"),
+        (128, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"),
+    ],
+)
+def test_the_network_is_as_long_as_it_is_said_to_be(bits, host):
+    assert host_of((":".join(["ffff"] * 8), 80, 0, 0), bits) == host
+    assert host_of(("10.0.0.1", 80), bits) == "10.0.0.1"
+
+
+def test_a_peer_has_one_count_whichever_family_of_socket_it_came_to():
+    admission, limits = Admission(), Limits(max_connections_per_peer=1)
+    peers = [("10.0.0.1", 80), ("::ffff:10.0.0.1", 80, 0, 0), ("::ffff:a00:1", 80, 0, 0)]
+    assert [admission.enter(host_of(peer, 64), limits) for peer in peers] == [True, False, False]

@@ -30,7 +30,7 @@ def test_every_field_is_a_count_a_time_or_a_choice():
 @pytest.mark.parametrize("field", FIELDS, ids=name)
 def test_a_field_has_a_unit_in_its_name_a_meaning_and_a_precedent(field):
     if field in COUNTS:
-        assert field.name.endswith(("_bytes", "_per_iteration")) or field.name.startswith("max_") or (
+        assert field.name.endswith(("_bytes", "_bits", "_per_iteration")) or field.name.startswith("max_") or (
             field.name == "backlog"
         )
     if field in SECONDS:
