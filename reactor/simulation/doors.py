@@ -99,5 +99,8 @@ class Doors:
 
 
 def address_of(family: str, host: int, port: int) -> tuple[Any, ...]:
-    """The address of that host and port, as the `socket` module has it for that family."""
-    return (f"10.0.0.{host}", port) if family == "inet" else (f"2001:db8:0:{host}::1", port, 0, 0)
+    """The address of that host and port, as the `socket` module has it for that family.
+
+    An IPv6 host has a network, and each of its connections another address in it.
+    """
+    return (f"10.0.0.{host}", port) if family == "inet" else (f"2001:db8:0:{host}::{port:x}", port, 0, 0)
