@@ -1,10 +1,13 @@
 """What is told of a `connect`, and whom to connect to: for the tests of `connector` and `lookups`."""
 
+import os
+import signal
 import socket
+import warnings
 
 from reactor.net import addresses
 from reactor.net.addresses import Endpoint
-from tests.rig import Recorder
+from tests.rig import DEADLINE_SECONDS, Recorder
 
 
 class Outcome:
@@ -51,3 +54,17 @@ def text(endpoint):
 def answers(*endpoints):
     """A stand-in for getaddrinfo that finds those."""
     return lambda *_, **__: [(family, socket.SOCK_STREAM, 6, "", sockaddr) for family, sockaddr in endpoints]
+
+
+def in_a_child(act):
+    """Whether `act()` was true in a child of this process, which ends there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which are meant here
+        pid = os.fork()
+    if not pid:
+        signal.alarm(int(DEADLINE_SECONDS))
+        try:
+            os._exit(0 if act() else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -12,7 +12,7 @@ from reactor import Limits, Reactor, State, connect
 from reactor.net.addresses import Endpoint
 from reactor.net.connector import MOST_ATTEMPTS, NEXT_ATTEMPT_SECONDS, interleaved
 from tests import rig
-from tests.net.connecting import endpoint, nobody
+from tests.net.connecting import endpoint, in_a_child, nobody
 from tests.rig import turn_until, turn_until_idle, turns
 
 pytestmark = pytest.mark.usefixtures("descriptors_come_back")
@@ -197,6 +197,24 @@ def test_a_socket_factory_may_cancel(descriptors_come_back, outcome, unanswered,
         assert is_over(reactor, connector) and not outcome.any
     assert len(made) == number
     assert all(sock.fileno() == -1 for sock in made)
+
+
+def test_a_child_forked_meanwhile_holds_none_of_the_sockets(timed, clock, outcome, unanswered, full):
+    made, make = [], timed.socket_factory
+
+    def factory(*arguments):
+        made.append(make(*arguments))
+        return made[-1]
+
+    timed.socket_factory = factory
+    connector = connect(timed, outcome.make, [unanswered, full, unanswered], outcome.errors.append)
+    for _ in range(2):
+        clock.now += NEXT_ATTEMPT_SECONDS
+        turn_until_idle(timed)
+    assert len(connector.attempts) == 3
+    assert in_a_child(lambda: all(sock.fileno() == -1 for sock in made))
+    assert sum(sock.fileno() != -1 for sock in made) == 2
+    connector.cancel()
 
 
 # A UNIX socket whose backlog is full.

@@ -1,11 +1,8 @@
 """Names looked up on threads: not in the way of the loop, only so many, and never without an answer."""
 
 import errno
-import os
-import signal
 import socket
 import threading
-import warnings
 
 import pytest
 
@@ -13,7 +10,7 @@ from reactor import Reactor, connect
 from reactor.net import addresses
 from reactor.net.lookups import MOST_LOOK_UPS
 from tests import rig
-from tests.net.connecting import Outcome
+from tests.net.connecting import Outcome, in_a_child
 from tests.rig import turn_until, turn_until_idle
 
 pytestmark = pytest.mark.usefixtures("descriptors_come_back")
@@ -141,20 +138,6 @@ def test_a_thread_that_cannot_be_started_is_told_and_gives_its_place_back(reacto
 
 
 # A fork while names are looked up (C3).
-
-
-def in_a_child(act):
-    """Whether `act()` was true in a child of this process, which ends there."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which are meant here
-        pid = os.fork()
-    if not pid:
-        signal.alarm(int(rig.DEADLINE_SECONDS))
-        try:
-            os._exit(0 if act() else 1)
-        finally:
-            os._exit(2)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_a_child_that_was_forked_while_all_places_are_taken_has_its_own(reactor, resolver, listening):
