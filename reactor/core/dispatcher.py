@@ -354,10 +354,8 @@ class Dispatcher:
 
     def send(self, connection: Connection) -> bool:
         """Send what waits, within the budget; whether that was all of it."""
-        if connection.state is CLOSED:
-            return False
         budget = connection.limits.send_bytes
-        while budget > 0:
+        while budget > 0 and connection.state is not CLOSED:  # foreign code can end it during any of these calls
             data = connection.take_output()
             offered = len(data)
             try:

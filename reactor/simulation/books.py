@@ -63,6 +63,8 @@ class Books(Watcher):
             self._check_receive(sock, what)
         elif what == "send":
             require(not sock.endpoint.fin_queued, 3, "{} sends behind its own end", witness and witness.connection)
+            if isinstance(witness, Witness):
+                witness.fresh = 0
             sent = self._sent.get(sock.number, 0)
             budget = world.limits.send_bytes
             require(
@@ -184,6 +186,7 @@ class Books(Watcher):
         )
         self._check_counters()
         self._let_peers_finish()
+        world.upstreams.check_places()
         for peer in world.peers:
             self._check_served(peer)
 

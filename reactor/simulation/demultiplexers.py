@@ -58,6 +58,7 @@ class Waiter:
         if fd >= FIRST_DESCRIPTOR:
             self.table.refuse_to_watch(fd)
         self.watched[fd] = bits
+        self.table.interrupt(self.table.open[fd])
 
     def change(self, fd: int, bits: int) -> None:
         """Ask for other bits of `fd`. OSError when the kernel has no room for that."""
@@ -65,11 +66,13 @@ class Waiter:
         self.network.stir()
         self.table.refuse_to_watch(fd)
         self.watched[fd] = bits
+        self.table.interrupt(self.table.open[fd])
 
     def forget(self, fd: int) -> None:
         """Ask for nothing of `fd`."""
         del self.watched[fd]
         self.network.stir()
+        self.table.interrupt(self.table.open.get(fd))
 
     def wait(self, timeout: float | None, most: int = 1 << 30) -> list[tuple[int, int]]:
         """What is ready within `timeout` seconds: (descriptor, bits), of at most so many.

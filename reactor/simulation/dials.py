@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .world import World
 
 NEXT_TRY_SECONDS = 0.25
+FULL = 1024  # events in a batch, more than there are descriptors
 
 
 class Dial:
@@ -29,9 +30,11 @@ class Dial:
         self._deadline = world.network.now + world.limits.connect_seconds
         self._named = by_name  # and the look-up may take all the time there is, or fail
         self.begun = False  # the call that has asked for it has returned
+        self.found = False  # its name was looked up, and the loop told of what came of it
         self.outcome = ""  # then "made", "failed" or "given up"
         self.connector: Any = None
         self.answered: list[FakeSocket] = []  # those with an answer that is a good one
+        self._answered_in: dict[FakeSocket, int] = {}  # in which phase
         self._sockets: list[FakeSocket] = []
         self._failed = 0  # how many of the tries came to nothing
         self._tried_at, self._failed_then = -math.inf, 0  # when the last one began, and how many had failed by then
@@ -53,6 +56,11 @@ class Dial:
     def _troubled(self) -> bool:
         """Whether the kernel lacked something, for some of the tries perhaps."""
         return bool({"epoll_ctl", "EMFILE"} & self._world.table.injected.keys())
+
+    def has_answer(self, sock: FakeSocket) -> None:
+        """A good one has come, there."""
+        self.answered.append(sock)
+        self._answered_in[sock] = self._world.phase_number
 
     def try_failed(self) -> None:
         """One of the tries came to nothing."""
@@ -77,7 +85,9 @@ class Dial:
         world = self._world
         if "no connection within" in str(exc):  # for a peer may time out, too
             require(world.waiter.asked_at >= self._deadline, 6, "a connection is given up before its time: {!r}", exc)
-            require(not self.answered, 6, "a connection is given up as too slow that is there")
+            told = any(self._answered_in[sock] <= world.polled_in for sock in self.answered)
+            full = world.scenario.batch < FULL  # so that it may be the turn of others, and only they were told of
+            require(not told or full, 6, "a connection is given up as too slow that is there")
         elif not self._named and not self._troubled():
             in_vain = not self._order and self._failed == len(self._sockets)
             require(in_vain, 5, "a connection has failed, and its addresses {} were not tried in vain", self._order)
@@ -86,6 +96,10 @@ class Dial:
         """Give it up; of what is decided that changes nothing."""
         self.connector.cancel()
         self.outcome = self.outcome or "given up"
+
+    def is_told(self) -> bool:
+        """Whether the loop has taken note of what came of the look-up, if that is over."""
+        return bool(not self.found or self.outcome or self._sockets or self._troubled())
 
     def loop_sleeps(self, until: float, slack: float) -> None:
         """Law 6: it is decided in time, the next address is tried in time, and nothing is left of what was tried."""

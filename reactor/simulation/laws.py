@@ -210,7 +210,8 @@ def check_end(witness: Witness, now: float) -> None:
         "aborted": witness.asked_abort,
         "reset": witness.errors,
         "handler_error": witness.raised,
-        "slow_reader": witness.waiting() > limits.output_hard_bytes
+        "slow_reader": witness.in_send  # when what is on its way still counts
+        or witness.waiting() > limits.output_hard_bytes
         and (witness.paused or witness.waiting() <= witness.high),  # it was asked to pause first, if it wanted to be
         "memory": witness.world.memory.keeps_most(witness),
         "frame_too_large": frames is not None and frames.too_long(),

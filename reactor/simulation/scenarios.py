@@ -176,6 +176,7 @@ def _faults(draw: Draw) -> Faults:
         want=draw.one_of((0.0, 0.0, 0.2)),
         option=draw.one_of((0.0, 0.0, 0.3)),
         descriptors=draw.one_of((2, 4)) if draw.chance(0.1) else 1000,
+        foreign=draw.one_of((0.0, 0.0, 0.0, 0.0, 0.05, 0.2)),
         stopped=draw.one_of((0.0, 0.0, 0.0, 0.05, 0.3)),
         control=draw.one_of((0.0, 0.0, 0.0, 0.02, 0.2)),
     )

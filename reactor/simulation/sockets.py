@@ -48,6 +48,7 @@ class Faults(NamedTuple):
     newcomer: float = 0.0  # accept fails for that one
     want: float = 0.0  # accept fails for want of something
     option: float = 0.0  # setsockopt fails
+    foreign: float = 0.0  # code of the program runs inside a call: a `__del__`, a signal handler
     stopped: float = 0.0  # the process is stopped for seconds while it waits or behind that (SIGSTOP, a laptop's lid)
     control: float = 0.0  # the kernel has no room to watch one more, or for another interest
     descriptors: int = 1000  # more than that are refused with EMFILE
@@ -76,6 +77,10 @@ def _nothing() -> None:
     """Nobody else is there."""
 
 
+def _no_strike(sock: FakeSocket | None, sending: bool) -> None:
+    """No program has any code there."""
+
+
 class Descriptors:
     """The table of open descriptors, with the lowest free number for the next."""
 
@@ -85,7 +90,8 @@ class Descriptors:
         self.watcher = watcher
         self.open: dict[int, Any] = {}  # a FakeSocket, or a PairEnd
         self.pairs: list[PairEnd] = []
-        self.between: Callable[[], None] = _nothing  # what others do between two instructions of the loop
+        self.between: Callable[[], None] = _nothing  # what other threads do between two instructions of the loop
+        self.foreign: Callable[[FakeSocket | None, bool], None] = _no_strike  # what its own does there
         self._free: list[int] = []
         self._next = FIRST_DESCRIPTOR
         self._full_until = -math.inf  # the kernel has no room to watch anything more
@@ -107,6 +113,11 @@ class Descriptors:
         """It is free again."""
         del self.open[number]
         heapq.heappush(self._free, number)
+
+    def interrupt(self, sock: FakeSocket | None, sending: bool = False) -> None:
+        """A call is under way: have foreign code run now and then."""
+        if self.faults.foreign and self.strikes("foreign", self.faults.foreign):
+            self.foreign(sock, sending)
 
     def refuse_to_watch(self, number: int) -> None:
         """OSError now and then, as from epoll_ctl(2), which tells it of the descriptor `number`.
@@ -242,6 +253,7 @@ class FakeSocket:
         """As recv(2); of the flags it knows MSG_PEEK."""
         peek = bool(flags & socket.MSG_PEEK)
         self.table.watcher.calls(self, "peek" if peek else "recv")
+        self.table.interrupt(self)
         faults = self.table.faults
         self._refuse_sometimes()
         if size > 1 and self.table.strikes("short recv", faults.short_receive):
@@ -254,12 +266,14 @@ class FakeSocket:
             self.table.watcher.failed(self, exc.errno or 0)
             raise
         self.table.watcher.received(self, data, peek)
+        self.table.interrupt(self)
         return data
 
     def send(self, data: Any) -> int:
         """As send(2)."""
         watcher, offered = self.table.watcher, len(data)
         watcher.calls(self, "send")
+        self.table.interrupt(self, sending=True)
         try:
             self._refuse_sometimes()
             if offered > 1 and self.table.strikes("short send", self.table.faults.short_send):
@@ -272,12 +286,14 @@ class FakeSocket:
             watcher.failed(self, exc.errno or 0)
             raise
         watcher.sent(self, offered, count)
+        self.table.interrupt(self, sending=True)
         return count
 
     def shutdown(self, how: int) -> None:
         """As shutdown(2), of the writing side."""
         assert how == socket.SHUT_WR
         self.table.watcher.calls(self, "shutdown")
+        self.table.interrupt(self)
         try:
             self.endpoint.shut_down()
         except OSError as exc:
@@ -301,6 +317,7 @@ class FakeSocket:
     def accept(self) -> tuple[FakeSocket, Any]:
         """As accept(2): the next one that waits, and its address."""
         self.table.watcher.calls(self, "accept")
+        self.table.interrupt(None)
         door, faults = self.endpoint, self.table.faults
         self._refuse_sometimes()
         if not door.waiting:
@@ -314,6 +331,7 @@ class FakeSocket:
             self._fail(NEWCOMER_ERRNOS)
         newcomer = FakeSocket(self.table, door.waiting[0], self.family)
         door.waiting.popleft()
+        self.table.interrupt(None)
         return newcomer, newcomer.endpoint.peer.address
 
     def connect_ex(self, address: Any) -> int:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .witness import Witness
     from .world import World
 
+HORIZON = 1060.0  # the time, from 1000, at which all is ended where something may last for ever
 IDLE_TURNS = 12  # a loop that turns so often with nothing to show for it turns for nothing
 MOST_ITERATIONS = 10_000
 MOST_CALLBACKS = 3_000  # in one phase
@@ -64,8 +65,10 @@ class WatchedReactor(Reactor):
 
     def _poll(self, timeout: float) -> list[tuple[int, int]]:
         self.world.turns.phase_begins("poll")
-        self.world.turns.notes_steps()
+        self.world.polled_in = self.world.phase_number
+        self.world.turns.notes_steps(settled=True)
         events = super()._poll(timeout)
+        self.world.turns.notes_steps(settled=False)
         self.world.loop_time = self.world.network.now
         return events
 
@@ -95,6 +98,7 @@ class Turns:
     def __init__(self, world: World) -> None:
         self._world = world
         self._depth = self._callbacks = 0
+        self._endless = math.inf in dict(world.scenario.limits).values()  # somebody may stay as long as he likes
         self._idle_turns, self._last = 0, (0.0, 0)
         self._full, self._full_since = 0, 0.0  # batches in a row that were full, and when the first was asked for
         self._needless = 0  # sleeps in a row that were to end though nobody was there
@@ -126,12 +130,19 @@ class Turns:
     def _never_ends(self) -> None:
         require(False, 8, "the phase {} does not come to an end", self._world.phase)
 
-    def notes_steps(self) -> None:
-        """A step counts from here at the latest: the loop has seen to it, however long the callbacks took."""
+    def notes_steps(self, settled: bool) -> None:
+        """A step counts from here at the latest: the loop has seen to it, however long the callbacks took.
+
+        What is not settled before the loop polls is settled behind that, and the process may be stopped meanwhile.
+        """
         world = self._world
+        waiting = []
         for witness in world.moved:
-            witness.late = world.network.now - witness.since
-        world.moved.clear()
+            if settled and witness.life == "made" and witness.connection.attended:
+                waiting.append(witness)
+            else:
+                witness.late = world.network.now - witness.since
+        world.moved = waiting
 
     def notes_evidence(self, count: int) -> None:
         """The events that the kernel told of were dealt with: up to when is it known what had come?
@@ -201,7 +212,7 @@ class Turns:
         self._idle_turns = self._idle_turns + 1 if now == self._last else 0
         self._last = now
         require(self._idle_turns < IDLE_TURNS, 1, "the loop turns for nothing; watched: {}", world.waiter.watched)
-        if world.waiter.quiet:
+        if world.waiter.quiet or (network.now > HORIZON and self._endless):
             world.ending = True
         if world.ending:
             reactor.stop()
@@ -232,16 +243,15 @@ class Turns:
                 witness.frames.loop_sleeps()
             check_deadlines(witness, until, slack)
         require(not world.stop_asked, 6, "the loop sleeps after it was stopped")
-        require(not world.promises.wait_for_next_turn(), 6, "the loop sleeps on calls that are queued")
         require(until <= world.promises.next_when() + slack, 6, "the loop sleeps past a timer, until {:.3f}", until)
         world.memory.loop_sleeps()
         for dial in world.upstreams.dials:
             dial.loop_sleeps(until, slack)
+        self.still_sleeps()
         if world.doors.somebody_waits():
             require(seconds < REST_SECONDS + slack, 6, "a listener rests for long")
         if world.live:
-            right = seconds <= FOREVER_SECONDS or math.inf in dict(world.scenario.limits).values()
-            require(right, 6, "the loop sleeps for ever")
+            require(seconds <= FOREVER_SECONDS or self._endless, 6, "the loop sleeps for ever")
         else:
             self._check_alone(until)
         self._check_timers()
@@ -278,6 +288,8 @@ class Turns:
     def still_sleeps(self) -> None:
         """Law 6: whatever has happened while the loop sleeps, nobody has called it."""
         require(not self._world.promises.wait_for_next_turn(), 6, "a thread has called, and the loop sleeps on")
+        told = all(dial.is_told() for dial in self._world.upstreams.dials)
+        require(told, 6, "a name was looked up, and the loop sleeps on")
 
     def callback_begins(self, callback: str, witness: Witness | None) -> None:
         """Note it."""

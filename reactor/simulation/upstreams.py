@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..net import connector, lookups
 from ..net.addresses import Endpoint as Address
 from .dials import Dial
+from .laws import require
 from .network import Endpoint, link
 from .peers import Peer, PeerPlan
 from .sockets import FakeSocket
@@ -53,6 +54,7 @@ class Upstreams:
         self._plans: tuple[DialPlan, ...] = world.scenario.upstreams
         self.dials: list[Dial] = []
         self._connected = 0
+        self._places = threading.BoundedSemaphore(MOST_LOOK_UPS)
 
     def dial(self, make_program: Callable[[], Any], failed: Callable[[OSError], object]) -> None:
         """Open a connection to the next of them, for a program that `make_program` makes once it is there."""
@@ -92,24 +94,33 @@ class Upstreams:
         return [
             (lookups, "threading", fake),
             (lookups, "resolve", self._resolve),
-            (lookups, "_places", threading.BoundedSemaphore(MOST_LOOK_UPS)),
+            (lookups, "_places", self._places),
         ]
 
     def _make_thread(self, target: Callable[..., object], args: tuple[Any, ...], **_: Any) -> Any:
         def start() -> None:
             if self._world.table.strikes("thread", self._world.scenario.faults.option):
                 raise RuntimeError("can't start new thread")
-            self._world.network.later(abs(self._plan_of(args[1].host).look_up), target, *args)
+            self._world.network.later(abs(self._plan_of(args[1].host).look_up), run)
+
+        def run() -> None:
+            target(*args)
+            self.dials[number_in(args[1].host)].found = True
 
         return types.SimpleNamespace(start=start)
 
     def _plan_of(self, host: str) -> DialPlan:
-        return self._plans[int(host.removeprefix("host").partition(".")[0]) % len(self._plans)]
+        return self._plans[number_in(host) % len(self._plans)]
 
     def _resolve(self, address: Any) -> list[Address]:
         if self._plan_of(address.host).look_up < 0:
             raise OSError(errno.EINVAL, "there is no such host")
-        return self._addresses(int(address.host.removeprefix("host").partition(".")[0]))
+        return self._addresses(number_in(address.host))
+
+    def check_places(self) -> None:
+        """Law 6: all is over, and the places of look-ups are free, whatever became of these."""
+        free = sum(self._places.acquire(blocking=False) for _ in range(MOST_LOOK_UPS))
+        require(free == MOST_LOOK_UPS, 6, "{} places of look-ups are free, of {}", free, MOST_LOOK_UPS)
 
     # The sockets.
 
@@ -155,5 +166,10 @@ class Upstreams:
             peer.endpoint.address = sock.endpoint.address
             dial.try_failed()
             return
-        dial.answered.append(sock)
+        dial.has_answer(sock)
         peer.started(0)
+
+
+def number_in(host: str) -> int:
+    """Which dial it is whose name that is."""
+    return int(host.removeprefix("host").partition(".")[0])

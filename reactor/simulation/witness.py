@@ -53,6 +53,7 @@ class WatchedConnection(Connection):
         witness = self.protocol
         if isinstance(witness, Witness):
             if new == "CLOSED":
+                witness.end_due = witness.end_due and not witness.between  # nobody can be told of it any more
                 witness.deadlines_before = deadlines(witness)
                 check_end(witness, world.waiter.asked_at)
                 witness.ended_in = world.phase_number
@@ -68,6 +69,9 @@ class WatchedConnection(Connection):
             super().write(data)
             return
         require(not witness.asked_close and not witness.asked_eof, 3, "{} takes output after its end", self)
+        if witness.in_send:
+            self._write_between(witness, data)
+            return
         hard = witness.world.limits.output_hard_bytes
         if not data:
             super().write(data)
@@ -88,6 +92,21 @@ class WatchedConnection(Connection):
         super().write(data)
         witness.check_paused()
 
+    def _write_between(self, witness: Witness, data: bytes | bytearray | memoryview) -> None:
+        """What is in the kernel's hands already still counts here, and not there: the marks are looked at later."""
+        was_alone, witness.alone = witness.alone, False
+        witness.wrote_in = witness.world.phase_number
+        if not witness.waiting():
+            witness.waits_since = witness.world.loop_time
+        begin = len(witness.accepted)
+        witness.accepted += data
+        witness.fresh += len(data)
+        super().write(data)
+        if self.state.name == "CLOSED":  # for more than the hard mark, and without this
+            del witness.accepted[begin:]
+            witness.fresh = 0
+            witness.alone = was_alone
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Work the marks out from what is promised, before the core does."""
         witness = self.protocol
@@ -107,6 +126,8 @@ class WatchedConnection(Connection):
     def pause_reading(self) -> None:
         """Note it."""
         self._note(reading_paused=True, reading_since=math.inf)
+        if isinstance(self.protocol, Witness) and self.protocol.between:
+            self.protocol.interrupted_in = self.protocol.world.phase_number
         super().pause_reading()
 
     def resume_reading(self) -> None:
@@ -143,6 +164,8 @@ class WatchedConnection(Connection):
         if isinstance(witness, Witness):
             for name, value in facts.items():
                 setattr(witness, name, value)
+            if witness.between and (witness.asked_close or witness.asked_abort):
+                witness.end_due = False  # what was read a moment ago is not told any more
 
 
 class Witness(Protocol):
@@ -151,8 +174,9 @@ class Witness(Protocol):
     __slots__ = (
         "world", "program", "connection", "endpoint", "accepted", "delivered", "life", "paused", "state", "since",
         "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised",
-        "end_read", "errors", "deadlines_before", "waits_since", "high", "low", "reading_paused", "frames", "end_due",
-        "reading_since", "read_at", "refused_in", "wrote_in", "ended_in", "asked_in", "late", "alone",
+        "end_read", "errors", "deadlines_before", "waits_since", "high", "low", "reading_paused", "reading_since",
+        "between", "in_send", "fresh", "interrupted_in", "read_at", "refused_in", "frames", "end_due", "wrote_in",
+        "ended_in", "asked_in", "late", "alone",
     )  # fmt: skip
 
     connection: WatchedConnection
@@ -184,6 +208,9 @@ class Witness(Protocol):
         self.reading_since = -1.0  # since which iteration it reads
         self.frames: Frames | None = None  # if that is how the program wants its input
         self.end_due = False  # the end was read while the program was to be told
+        self.between = self.in_send = False  # foreign code runs inside a call on its socket, and that is `send`
+        self.fresh = 0  # how many bytes were written during the last `send`, and so not offered
+        self.interrupted_in = 0  # in which phase that was so last, and reading was paused there
         self.read_at = NEVER  # when something was read last, heard or not
         self.refused_in = 0  # in which iteration the kernel has refused what it had told of
         self.wrote_in = self.ended_in = self.asked_in = 0  # in which phase it began to wait, ended, made room for all
@@ -202,16 +229,18 @@ class Witness(Protocol):
         if self.state in ENDED:
             return 0, self.waiting() + frames if self.ended_in == phase else 0
         waiting = self.waiting()
-        return frames + (waiting if self.wrote_in != phase else 0), frames + waiting
+        surely = 0 if self.wrote_in == phase or waiting <= self.fresh else waiting
+        return frames + surely, frames + waiting
 
     def check_paused(self) -> None:
         """Law 4: whoever has more output waiting than the high mark was asked to pause.
 
         One write alone does not wait before the kernel was offered it.
         """
-        if self.state in WRITING and self.waiting() > self.high and not self.alone:
+        waiting = self.waiting()
+        if self.state in WRITING and waiting > max(self.high, self.fresh) and not self.alone and not self.in_send:
             require(self.paused, 4, "{} bytes of {} wait, the high mark is {}, and it was not paused",
-                    self.waiting(), self.connection, self.high)  # fmt: skip
+                    waiting, self.connection, self.high)  # fmt: skip
 
     # The callbacks.
 
@@ -231,7 +260,8 @@ class Witness(Protocol):
     def data_received(self, data: bytes) -> None:
         require(self.life == "made", 4, "data_received came in the life {!r}", self.life)
         require(not self.asked_close and not self.asked_abort, 4, "{} was given data after close", self.connection)
-        require(not self.reading_paused, 4, "{} was given data though it had paused", self.connection)
+        paused = self.reading_paused and self.interrupted_in != self.world.phase_number
+        require(not paused, 4, "{} was given data though it had paused", self.connection)
         require(data, 4, "{} was given no data", self.connection)
         sent = self.endpoint.peer.owner.sent
         require(sent.startswith(data, self.delivered), 5, "{} was given {!r} at {}, where the peer sent {!r}",
@@ -260,7 +290,7 @@ class Witness(Protocol):
         require(self.life in ("made", "eof") and not self.paused, 4, "pause_writing in the life {!r}, paused: {}",
                 self.life, self.paused)  # fmt: skip
         require(self.state in WRITING, 4, "{} was paused where nothing can be written", self.connection)
-        if self.waiting() <= self.high or self.alone:
+        if (self.waiting() <= self.high or self.alone) and not self.in_send:
             require(self.world.memory.is_short(), 4, "{} was paused with {} bytes waiting and a high mark of {}",
                     self.connection, self.waiting(), self.high)  # fmt: skip
             self.asked_in = self.world.phase_number

@@ -27,6 +27,7 @@ from . import hang
 from .books import Books, counted_log
 from .demultiplexers import make_poller
 from .doors import Doors
+from .foreign import Foreign
 from .laws import LawBroken, require
 from .memory import Memory
 from .network import Network
@@ -77,6 +78,7 @@ class World:
         self.waiter.before_waiting, self.waiter.still_waiting = self.turns.loop_sleeps, self.turns.still_sleeps
         self.limits = Limits(**dict(scenario.limits))
         self.phase, self.phase_number, self.iteration = "start", 0, 0
+        self.polled_in = 0  # which phase the last wait was in
         self.loop_time = self.network.now  # when the last poll returned: what the loop takes for now
         self.asked_at = self.loop_time  # up to when the loop knows at the least what has come
         self.promises = Promises(self)
@@ -93,6 +95,7 @@ class World:
         self._draw = random.Random(scenario.seed + 1).random
         self.upstreams = Upstreams(self)
         self.threads = Threads(self)
+        self.table.foreign = Foreign(self).strike
         self.ending = self.stop_asked = False
         with own_pairs(self.table):
             self.reactor = WatchedReactor(

@@ -21,7 +21,7 @@ CHUNK = 500
 CHUNKS = 5  # more of them are for `make sim`
 # Of the first 200 seeds, whatever the machine and the version of Python. A change of the core that is meant, or of
 # what is drawn, changes it: then it is to be written down anew.
-FIRST_SEEDS, THEIR_DIGEST = range(200), "e404ad53"
+FIRST_SEEDS, THEIR_DIGEST = range(200), "a82f6ef3"
 totals = Summary()
 
 
@@ -41,7 +41,7 @@ def test_all_of_them_together_have_been_everywhere():
     assert set(totals.reasons) == {reason.value for reason in CloseReason} - unknown_here
     assert set(totals.faults) == {
         "EAGAIN", "EMFILE", "accept: newcomer", "accept: want", "epoll_ctl", "setsockopt", "short recv", "short send",
-        "spurious", "stopped", "thread",
+        "foreign", "spurious", "stopped", "thread",
     }  # fmt: skip
 
 

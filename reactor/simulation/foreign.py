@@ -1,0 +1,66 @@
+"""The program's own code between two instructions of the core, where nobody expects it.
+
+The collector may call a `__del__` at any allocation, and Python runs a signal handler between any two bytecodes. Either
+may write to a connection, end it, or arm a timer, and the connection may be the very one whose `send` is under way. The
+moments that can hurt are those in which something was taken and not yet put down, which is around the system calls; so
+here it is the system calls that call back.
+
+What is done is drawn from what `Chaos` does, but for what a `__del__` cannot: to raise, or to take long.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from .chaos import ACTIONS, Chaos
+
+if TYPE_CHECKING:
+    from .sockets import FakeSocket
+    from .witness import Witness
+    from .world import World
+
+NOT_HERE = (Chaos.dawdle, Chaos.leave, Chaos.stop, Chaos.write_eof)  # the last: the program does not know then
+ACTS = tuple(action for action in ACTIONS if action not in NOT_HERE)
+
+
+class Foreign(Chaos):
+    """Does anything inside a system call."""
+
+    __slots__ = ("_inside",)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.draw = random.Random(world.scenario.seed + 3).random
+        self.calm = 0.8
+        self._inside = False
+
+    def strike(self, sock: FakeSocket | None, sending: bool) -> None:
+        """A call on `sock` is under way, or on none that is of a connection; perhaps a `send`."""
+        world = self.world
+        if self._inside or not world.live or world.phase == "close":
+            return
+        ours = [witness for witness in world.live if sock is not None and witness.endpoint is sock.endpoint]
+        self._inside = True
+        for witness in ours:
+            witness.between, witness.in_send = True, sending
+        try:
+            self._do(ours[0] if ours and self.draw() < 0.7 else world.live[self.pick(0, len(world.live) - 1)])
+        finally:
+            self._inside = False
+            for witness in ours:
+                witness.between = witness.in_send = False
+
+    def _act(self) -> None:
+        """What it has put off."""
+        if self.world.live and self.world.phase != "close":
+            self._do(self.world.live[self.pick(0, len(self.world.live) - 1)])
+
+    def _do(self, witness: Witness) -> None:
+        self.connection, self.witness = witness.connection, witness
+        action = ACTS[self.pick(0, len(ACTS) - 1)]
+        if witness.frames is not None and action in (Chaos.pause, Chaos.resume):
+            return  # whoever wants frames pauses them, not the connection
+        if self.world.network.note is not None:
+            self.world.network.note("meanwhile", action.__name__, f"descriptor {witness.connection.fd}")
+        action(self, witness.connection)
