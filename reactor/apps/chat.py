@@ -9,13 +9,30 @@ that reader's own output, and the limits deal with it: over the hard mark that o
 `slow_reader`), and when many slow ones together take too much memory, the largest is (reason `memory`). One that is
 merely slow is not asked for new lines of its own until it has read what waits for it (`FramedProtocol`).
 
+What one says is shown on the terminals of the others, and a terminal obeys what it is shown: an ESC can clear the
+screen, a carriage return in the middle of a line lets it begin again as if another had said it, and Unicode can turn
+the direction of writing. So what is no text becomes U+FFFD, the sign for what cannot be shown; text of every script
+passes as it is.
+
 Try it: `python -m reactor serve chat`, and `nc 127.0.0.1 65432` twice.
 """
 
 from __future__ import annotations
 
+import re
+
 from ..core.connection import Connection
 from ..net.framing import FramedProtocol, FrameTooLarge
+
+# The controls of ASCII and Unicode (C0, DEL, C1), Unicode's own two ends of a line, and what turns the direction of
+# writing up to a later sign (UAX #9: embeddings, overrides, isolates). Not the joiners: emoji and Persian need them.
+NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def shown(line: bytes) -> bytes:
+    """`line` as any terminal may be given it. What is not UTF-8 is no text either."""
+    text = line.decode("utf-8", "replace")
+    return (text if text.isprintable() else NO_TEXT.sub("\ufffd", text)).encode()
 
 
 class Room:
@@ -53,7 +70,7 @@ class Talker(FramedProtocol):
         self._room.talkers.add(self)
 
     def frame_received(self, frame: bytes) -> None:
-        self._room.say(b"%s: %s\n" % (self._name, frame.rstrip(b"\r")), self)
+        self._room.say(b"%s: %s\n" % (self._name, shown(frame.rstrip(b"\r"))), self)
 
     def frame_too_large(self, error: FrameTooLarge) -> None:
         self.connection.write(b"%s\n" % str(error).encode())

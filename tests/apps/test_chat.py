@@ -6,6 +6,9 @@ import signal
 import socket
 import threading
 
+import pytest
+
+from reactor.apps.chat import shown
 from tests.support import connect, receive_all, reset, serving, wait_until
 
 MIB = 1 << 20
@@ -96,6 +99,40 @@ def test_a_line_is_a_line_however_it_was_sent():
         speaker.socket.sendall(b"ur\n")
         heard = listener.hear_all(5)
         assert heard == [speaker.name + b": " + words for words in (b"one", b"two", b"", b"three", b"four")]
+
+
+TEXTS = [
+    "plain", "", "Grüße", "你好，王小明", "नमस्ते", "שלום", "مرحبا", "a\u200cb", "👩‍👩‍👧 🏳️‍🌈 ☕️",
+    "\u3000\u00a0", "\ufffd?", "\U0010ffff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=ascii)
+def test_text_of_every_script_is_said_as_it_is(text):
+    assert shown(text.encode()) == text.encode()
+
+
+def test_no_control_of_any_kind_is_said():
+    controls = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    for control in controls:
+        assert shown(f"a{chr(control)}b".encode()) == "a\ufffdb".encode(), hex(control)
+
+
+NO_UTF_8 = [bytes([byte]) for byte in range(0x80, 0x100)]
+NO_UTF_8 += [b"\xc0\x9b", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80"]  # too long, a half, too high, cut short
+
+
+@pytest.mark.parametrize("line", NO_UTF_8)
+def test_what_is_not_utf_8_is_no_text(line):
+    said = shown(b"a" + line + b"b").decode()
+    assert said.strip("\ufffd") == said and set(said[1:-1]) == {"\ufffd"}
+
+
+def test_nobody_speaks_for_another_or_to_the_terminal():
+    with room(talkers=2) as (_, (speaker, listener)):
+        speaker.say(b"hi\r9: I owe you everything\x1b[2J\x9b2J\xc2\x9b2J\x07\r")
+        said = listener.hear().decode().replace("\ufffd", "?")
+        assert said == f"{speaker.name.decode()}: hi?9: I owe you everything?[2J?2J?2J?"
 
 
 def test_what_is_not_a_line_yet_when_its_speaker_goes_is_not_said():
