@@ -7,12 +7,24 @@ it is the only one, and it says where the rest can be read; the exit status is 2
 import argparse
 from typing import Any, NoReturn
 
+from scripts.output import show, tell
+
 
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` of few words, to which half a name is none. Give it a `prog`: it begins each line."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, allow_abbrev=False, **options)
+
+    def print_help(self, file: Any = None) -> None:
+        """Show the help, with the errors of `show`."""
+        show(self.format_help().rstrip("\n"))
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Exit with `status`, and with `message` if it can be told."""
+        if message:
+            tell(message.rstrip("\n"))
+        raise SystemExit(status)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, without the usage, and exit with status 2."""

@@ -31,6 +31,7 @@ from tabulate import tabulate
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from scripts import output  # noqa: E402
 from scripts.command_line import Parser  # noqa: E402
 
 STEPS = sorted((ROOT / "scripts" / "ladder").glob("[0-9]_*.py"))
@@ -45,7 +46,7 @@ SAMPLE_SECONDS = 0.05  # between two looks at how many threads the server has
 def main() -> None:
     arguments = parse_arguments()
     rows = [climb(step, arguments.connections, arguments.messages) for step in STEPS]
-    print(tabulate(rows, headers="keys", tablefmt="github", intfmt=",", floatfmt=",.1f"))
+    output.show(tabulate(rows, headers="keys", tablefmt="github", intfmt=",", floatfmt=",.1f"))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -63,7 +64,7 @@ def positive(text: str) -> int:
 
 def climb(step: pathlib.Path, connections: int, messages: int) -> dict[str, Any]:
     """Run one step's server, put the clients to it, end it; return its row of the table."""
-    print(f"{step.stem}: {connections} clients x {messages} messages", file=sys.stderr)
+    output.tell(f"{step.stem}: {connections} clients x {messages} messages")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(step), "127.0.0.1", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
@@ -122,7 +123,7 @@ def run_clients(
         for _ in range(int(CLIENTS_SECONDS / SAMPLE_SECONDS)):
             threads.append(from_proc(server_pid, "Threads"))
             try:
-                output, _ = clients.communicate(timeout=SAMPLE_SECONDS)
+                said, _ = clients.communicate(timeout=SAMPLE_SECONDS)
                 break
             except subprocess.TimeoutExpired:
                 continue
@@ -132,7 +133,7 @@ def run_clients(
     # Status 1 is no failure here: it says that a client was not served, and step 1 is there to show that.
     if clients.returncode not in (0, 1):
         sys.exit(f"{CLIENTS.name} ended with status {clients.returncode}")
-    return json.loads(output), max((count for count in threads if count), default=None)
+    return json.loads(said), max((count for count in threads if count), default=None)
 
 
 def from_proc(pid: int, field: str) -> int | None:
@@ -146,4 +147,4 @@ def from_proc(pid: int, field: str) -> int | None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(output.run("ladder", main))

@@ -19,8 +19,8 @@ that of both.
 How a server treats its honest clients while others misbehave is the harder question, so those can be had too
 (see `clients/hostile.py`). They are counted, and never judged.
 
-Exit status: 0 if every byte of every message came back right; 1 if not, with the same report; 2 for options
-that cannot be used; 130 after Ctrl-C, with the figures up to then.
+Exit status: 0 if every byte of every message came back right; 1 if not, with the same report; 2 for options or a
+standard output that cannot be used (see `output`); 130 after Ctrl-C, with the figures up to then.
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from reactor import Reactor
 from reactor.net.addresses import Address, resolve
+from scripts import output
 from scripts.clients import descriptors, report
 from scripts.clients.hostile import KINDS, Hostility
 from scripts.clients.messages import HEADER, LARGEST_NUMBER
-from scripts.clients.progress import Progress
+from scripts.clients.progress import Progress, is_watched
 from scripts.clients.swarm import Load, Swarm, client_limits
 from scripts.command_line import Parser
 
 LARGEST_MESSAGE_BYTES = 1 << 30
-INTERRUPTED = 130  # what shells report of a program that ended by SIGINT: 128 + 2
+LEAST_RATE, MOST_RATE = 0.0001, 1e7  # messages a second: one in nearly three hours is no load any more
 EPILOG = """\
 Exit status: 0 if every byte of every message came back right, else 1;
-2 for unusable options; 130 after Ctrl-C."""
+2 for unusable options or output; 130 after Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,16 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         descriptors.make_room(load.descriptors())
         show = _show_json if options.json else _table_printer()
     except (OSError, ValueError, ImportError) as exc:
-        sys.stderr.write(f"run_clients: {getattr(exc, 'strerror', None) or exc}\n")
-        return 2
+        output.tell(f"run_clients: {getattr(exc, 'strerror', None) or exc}")
+        return output.UNUSABLE
     with Reactor(limits=client_limits(load)) as reactor:
         swarm = Swarm(reactor, endpoints, load)
         interrupted = _run(swarm)
         show(swarm)
         figures = report.summarize(swarm)
     if interrupted:
-        sys.stderr.write("run_clients: interrupted; these are the figures up to then\n")
-        return INTERRUPTED
+        output.tell("run_clients: interrupted; these are the figures up to then")
+        return output.INTERRUPTED
     return 0 if figures["served"] == load.connections else 1
 
 
@@ -81,7 +82,7 @@ def _load(options: argparse.Namespace) -> Load:
 
 def _run(swarm: Swarm) -> bool:
     """Run it, with a progress bar if somebody watches; whether Ctrl-C cut it short."""
-    progress = Progress(swarm, sys.stderr) if sys.stderr.isatty() else None
+    progress = Progress(swarm, sys.stderr) if is_watched(sys.stderr) else None
     try:
         swarm.run()
     except KeyboardInterrupt:
@@ -93,9 +94,9 @@ def _run(swarm: Swarm) -> bool:
 
 
 def _show_json(swarm: Swarm) -> None:
-    print(json.dumps(report.summarize(swarm)))
+    output.show(json.dumps(report.summarize(swarm)))
     for sentence in report.explanations(swarm):
-        sys.stderr.write(f"run_clients: {sentence}\n")
+        output.tell(f"run_clients: {sentence}")
 
 
 def _table_printer() -> Callable[[Swarm], None]:
@@ -107,7 +108,14 @@ def _table_printer() -> Callable[[Swarm], None]:
             "the table needs the package tabulate: use `make run-clients`, which makes an environment"
             " that has it, or `pip install tabulate`, or --json, which does without"
         ) from None
-    return lambda swarm: print(report.render(swarm, tabulate))
+
+    def show_table(swarm: Swarm) -> None:
+        try:
+            output.show(report.render(swarm, tabulate))
+        except output.CannotShow as exc:
+            raise output.CannotShow(exc, json.dumps(report.summarize(swarm))) from None  # the same, in one line
+
+    return show_table
 
 
 # The options.
@@ -157,7 +165,7 @@ def _size(text: str) -> int:
 
 
 def _rate(text: str) -> float:
-    return _number(text, 0, 1e7)
+    return _number(text, LEAST_RATE, MOST_RATE, "a rate: 0, or ", zero=True)
 
 
 def _timeout(text: str) -> float:
@@ -170,18 +178,15 @@ def _whole(text: str, low: int, high: int, reason: str = "") -> int:
     return int(text)
 
 
-def _number(text: str, low: float, high: float) -> float:
+def _number(text: str, low: float, high: float, what: str = "", zero: bool = False) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+    if not (low <= value <= high or (zero and value == 0)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}a number from {low:g} to {high:g}")
     return value
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:  # before the run, as in looking up a name, or after it
-        sys.exit(INTERRUPTED)
+    sys.exit(output.run("run_clients", main))

@@ -46,7 +46,8 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.clients import descriptors  # noqa: E402  # importable only from here on
+from scripts import output  # noqa: E402  # importable only from here on
+from scripts.clients import descriptors  # noqa: E402
 from scripts.clients.churn import Churn  # noqa: E402
 from scripts.command_line import Parser  # noqa: E402
 from scripts.soak_verdict import Findings, Pause, Sample, judge, render  # noqa: E402
@@ -64,7 +65,6 @@ ENDING_SECONDS = 2.0  # that a server whose output has ended may still be there
 CLIENT_SECONDS = 20  # that an honest client waits for a byte: a whole house of silent ones may be before it
 CLIENTS_EXTRA_SECONDS = 60.0  # that the clients may take longer than their schedule
 MOST_MINUTES = 7 * 24 * 60
-INTERRUPTED = 130  # what shells report of a program that ended by SIGINT: 128 + 2
 
 LIMITS: dict[str, float] = {
     "max_connections": 300,
@@ -121,26 +121,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _check_writable(options.json)
         descriptors.make_room(2 * BURST)  # for us and, since they inherit it, for all that we start
     except (ImportError, OSError, ValueError) as exc:
-        sys.stderr.write(f"soak: {_why_not(exc)}\n")
-        return 2
+        output.tell(f"soak: {_why_not(exc)}")
+        return output.UNUSABLE
     findings = Findings(max_connections=int(LIMITS["max_connections"]))
     plan = Plan.of(options.minutes)
     interrupted = False
     try:
         soak(options.app, plan, findings)
     except AssertionError as exc:  # it never listened, and its last line says why
-        sys.stderr.write(f"soak: cannot serve {options.app}: {str(exc).strip().splitlines()[-1]}\n")
-        return 2
+        output.tell(f"soak: cannot serve {options.app}: {str(exc).strip().splitlines()[-1]}")
+        return output.UNUSABLE
     except KeyboardInterrupt:
         interrupted = True
     checks = judge(findings)
-    print(render(findings, checks, tabulate))
     if options.json:
         figures = dataclasses.asdict(findings) | {"checks": [dataclasses.asdict(check) for check in checks]}
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        try:
+            options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        except OSError as exc:  # the disk is full by now, say; the tables can be shown all the same
+            output.tell(f"soak: cannot write {str(options.json)!r}: {exc.strerror}")
+    output.show(render(findings, checks, tabulate))
     if interrupted:
-        sys.stderr.write("soak: interrupted; these are the figures up to then\n")
-        return INTERRUPTED
+        output.tell("soak: interrupted; these are the figures up to then")
+        return output.INTERRUPTED
     return 0 if all(check.holds for check in checks) else 1
 
 
@@ -204,10 +207,10 @@ def _sample(server: ServerProcess) -> Sample:
 
 def _show_progress(number: int, plan: Plan, findings: Findings) -> None:
     pause = findings.pauses[-1]
-    sys.stderr.write(
+    output.tell(
         f"round {number} of {plan.rounds}: {pause.statistics['accepted']:,} connections so far, then in the pause"
         f" {pause.resident_bytes / 2**20:.1f} MiB, {pause.descriptors} descriptors,"
-        f" {pause.cpu_share:.1%} of a core; {sum(findings.honest_errors.values())} errors of honest clients\n"
+        f" {pause.cpu_share:.1%} of a core; {sum(findings.honest_errors.values())} errors of honest clients"
     )
 
 
@@ -324,7 +327,4 @@ def _minutes(text: str) -> float:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:  # before the run or after it
-        sys.exit(INTERRUPTED)
+    sys.exit(output.run("soak", main))

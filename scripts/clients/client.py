@@ -14,7 +14,8 @@ TCP keeps no borders, so what is received is compared wherever it begins and end
 message that was just sent, whole and alone, and then one comparison of two `bytes` does it: that is
 `awaited`.
 
-A byte that comes too late is an error like a wrong one. Cancelling and arming a timer for every message would
+A byte that comes too late is an error like a wrong one, if this process was there to receive it (see `presence`).
+Cancelling and arming a timer for every message would
 cost as much as the message, so a client has one timer that looks, when it fires, at how long the wait has
 been by now, and mostly goes back to sleep.
 """
@@ -58,6 +59,7 @@ class Plan:
     record: Callable[[float, float], object]  # `Latencies.record`
     on_end: Callable[[], object]  # called once a client: it has its outcome
     on_lost: Callable[[], object]  # called once a client: its connection is gone
+    waited: Callable[[float], float] | None = None  # `Presence.waited`; None: by the clock alone
 
 
 class Client(Protocol):
@@ -171,11 +173,13 @@ class Client(Protocol):
     def _check_deadline(self) -> None:
         if self.outcome is not None:
             return
-        now, timeout_seconds = self.plan.clock(), self.plan.timeout_seconds
+        now, timeout_seconds, waited = self.plan.clock(), self.plan.timeout_seconds, self.plan.waited
         if self.received == self.due:  # between two messages of a schedule: nobody owes us a byte
             self._watch(now + timeout_seconds)
-        elif now < self.waiting_since + timeout_seconds:
-            self._watch(self.waiting_since + timeout_seconds)
+            return
+        seconds = now - self.waiting_since if waited is None else waited(self.waiting_since)
+        if seconds < timeout_seconds:
+            self._watch(now + timeout_seconds - seconds)
         else:
             self._end(Outcome.TIMED_OUT)
 

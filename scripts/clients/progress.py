@@ -2,12 +2,18 @@
 
 One line on standard error, rewritten in place a few times a second and gone at the end, so that a report on
 standard output can be piped away and the terminal shows nothing twice. Away from a terminal there is no bar:
-a log has no use for one. It looks at figures that are there anyway, and adds nothing to the cost of a
-message.
+a log has no use for one, nor has a terminal that cannot erase a line. It looks at figures that are there anyway, and
+adds nothing to the cost of a message.
+
+A terminal can be stopped with Ctrl-S, or be gone. The clients must not wait for it, nor end with it, so the bar is
+written to the terminal opened anew, in a way that never waits, and what it does not take is not shown. (To set
+O_NONBLOCK on standard error itself would set it for the shell too: see open(2).)
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from typing import TextIO
 
@@ -25,12 +31,15 @@ class Progress:
     def __init__(self, swarm: Swarm, stream: TextIO) -> None:
         self._swarm = swarm
         self._stream = stream
+        self._terminal: int | None = None  # a descriptor of our own
+        with contextlib.suppress(OSError):  # it is no terminal, or belongs to another user
+            name = os.ttyname(stream.fileno())
+            self._terminal = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._tick()
 
     def _tick(self) -> None:
         columns = shutil.get_terminal_size().columns - 1  # in the last one, some terminals wrap
-        self._stream.write(ERASE_LINE + self.text()[:columns])
-        self._stream.flush()
+        self._write(ERASE_LINE + self.text()[:columns])
         self._swarm.reactor.call_later(PERIOD_SECONDS, self._tick)
 
     def text(self) -> str:
@@ -48,6 +57,21 @@ class Progress:
         return f"{line}, {errors:,} errors" if errors else line
 
     def clear(self) -> None:
-        """Take the bar off the screen."""
-        self._stream.write(ERASE_LINE)
-        self._stream.flush()
+        """Take the bar off the screen, for good."""
+        self._write(ERASE_LINE)
+        if self._terminal is not None:
+            os.close(self._terminal)
+            self._terminal = None
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            if self._terminal is not None:
+                os.write(self._terminal, text.encode("ascii", "replace"))
+            else:
+                self._stream.write(text)
+                self._stream.flush()
+
+
+def is_watched(stream: TextIO | None) -> bool:
+    """Whether somebody would see a bar on `stream`. TERM is "dumb" where a line cannot be erased (term(7))."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"

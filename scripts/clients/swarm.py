@@ -34,6 +34,7 @@ from .connecting import Connecting
 from .hostile import Crowd, Hostility
 from .latencies import Latencies
 from .messages import PIECE_BYTES, Messages
+from .presence import Presence
 from .schedule import Schedule
 
 # How long a server may take to end its side when we have ended ours. One that does not is left, and that is no
@@ -99,6 +100,7 @@ class Swarm:
         self._unfinished = load.connections
         self._lost = 0
         self._schedule: Schedule | None = None
+        self._presence = Presence(reactor, load.timeout_seconds)
         self._plan = Plan(
             reactor=reactor,
             clock=reactor.timers.clock,
@@ -110,6 +112,7 @@ class Swarm:
             record=self.latencies.record,
             on_end=self._count_ended,
             on_lost=self._count_lost,
+            waited=self._presence.waited,
         )
         self.crowd = Crowd(reactor, endpoints, load.hostility, load.size)
         self._connecting = Connecting(
@@ -157,6 +160,7 @@ class Swarm:
 
     def _begin_exchange(self) -> None:
         self.phase = Phase.EXCHANGING
+        self._presence.start()
         self.began_at = now = self.reactor.time()
         clients = [client for client in self.clients if client.outcome is None]
         if self.load.rate and clients:

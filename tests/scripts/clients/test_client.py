@@ -55,7 +55,7 @@ class FakeConnection:
 class Bench:
     """One client on a fake reactor, with all that it reports."""
 
-    def __init__(self, size=64, messages=3, interval_seconds=0.0, high_bytes=PIECE_BYTES):
+    def __init__(self, size=64, messages=3, interval_seconds=0.0, high_bytes=PIECE_BYTES, waited=None):
         self.reactor = FakeReactor()
         self.latencies = []
         self.ended = self.lost = 0
@@ -70,6 +70,7 @@ class Bench:
             record=lambda began_at, ended_at: self.latencies.append(ended_at - began_at),
             on_end=self._count_end,
             on_lost=self._count_lost,
+            waited=waited,
         )
         self.client = Client(self.plan, 5)
         self.connection = FakeConnection(self.client, high_bytes)
@@ -186,6 +187,15 @@ def test_one_timer_is_enough_and_each_byte_postpones_it():
     assert bench.client.outcome is Outcome.TIMED_OUT
     bench.reactor.advance(TIMEOUT_SECONDS)
     assert bench.reactor.timers == []
+
+
+def test_what_does_not_count_as_waiting_is_waited_for_again():
+    waits = [0.0, 4.0, TIMEOUT_SECONDS]
+    bench = Bench(waited=lambda _since: waits.pop(0))
+    for seconds in (TIMEOUT_SECONDS, TIMEOUT_SECONDS, TIMEOUT_SECONDS - 4.0):
+        assert bench.client.outcome is None
+        bench.reactor.advance(seconds)
+    assert bench.client.outcome is Outcome.TIMED_OUT and waits == []
 
 
 def test_between_two_messages_of_a_schedule_nothing_is_late():
