@@ -53,8 +53,15 @@ ARGS     =
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
-# Scripts, tests and whatever they start import the package as it lies here; it is never installed.
-export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+# BSD make reads this far, and runs the commands of .BEGIN before all others. To GNU make it is a target that nobody asks
+# for.
+.BEGIN:
+	@echo 'this Makefile needs GNU make: call gmake in place of make' >&2; exit 1
+
+# Scripts, tests and whatever they start import the package as it lies here; it is never installed. PYTHONPATH has no
+# way to write a colon that is part of a name; but every recipe starts in the checkout, so a dot names that as well.
+colon := :
+export PYTHONPATH := $(if $(findstring $(colon),$(CURDIR)),.,$(CURDIR))$(if $(PYTHONPATH),$(colon)$(PYTHONPATH))
 
 # A value as one word of the shell, whatever is in it. ARGS alone goes in unquoted: it is words by design.
 quote = '$(subst ','\'',$(1))'
@@ -63,14 +70,18 @@ quote = '$(subst ','\'',$(1))'
 bare_host = $(subst [,,$(subst ],,$(HOST)))
 address   = $(if $(findstring :,$(bare_host)),[$(bare_host)],$(bare_host)):$(PORT)
 
+# PYTHON is one word if it names a program, however many spaces are in its path; else a program and its options. The
+# redirection has make ask a shell, which `command` is a part of.
+command = $(if $(shell command -v $(call quote,$(PYTHON)) 2>/dev/null),$(call quote,$(PYTHON)),$(PYTHON))
+
 # Recipes say $(python), not $(PYTHON): make expands a recipe just before it runs it, so the version is
 # asked for only where Python is needed, and $(error) is the way to stop with one line and not two.
 # The question must be good Python 2 as well; -S and -E make the answer quick.
 version_question = import sys; print(sys.version_info >= (3, 11) and "new" or sys.version.split()[0])
-version_answer   = $(shell $(PYTHON) -E -S -c '$(version_question)' 2>/dev/null)
+version_answer   = $(shell $(command) -E -S -c '$(version_question)' 2>/dev/null)
 version_error    = $@ needs Python 3.11 or later, but $(PYTHON) $(if $(version_answer),is Python \
                    $(version_answer),does not run); name another: make $@ PYTHON=/path/to/python3.11
-python           = $(if $(filter new,$(version_answer)),$(PYTHON),$(error $(version_error)))
+python           = $(if $(filter new,$(version_answer)),$(command),$(error $(version_error)))
 
 # `exec`: the program takes the place of the recipe's shell, so that make passes a SIGTERM on to the
 # program itself, and a program that needs a moment to end is not left behind by a shell that does not.

@@ -19,6 +19,7 @@ Usage, from the repository's root: python scripts/environment.py EXTRA...
 """
 
 import configparser
+import contextlib
 import fcntl
 import importlib.util
 import json
@@ -27,6 +28,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 
 ENVIRONMENT = pathlib.Path(".venv")
 STAMP = ENVIRONMENT / "stamp.json"
@@ -87,7 +90,20 @@ def make_environment() -> None:
     print(f"making {ENVIRONMENT} with Python {VERSION}", file=sys.stderr)
     # --clear empties the directory file by file; without the stamp first, a cut in between would look whole.
     STAMP.unlink(missing_ok=True)
-    run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], f"cannot make {ENVIRONMENT}", "")
+    with another_name() as name:
+        run([sys.executable, "-m", "venv", "--clear", name], f"cannot make {ENVIRONMENT}", "")
+
+
+@contextlib.contextmanager
+def another_name() -> Iterator[str]:
+    """A name of `.venv` without a colon, which venv refuses since PATH cannot hold it. Nothing of ours goes by PATH."""
+    if os.pathsep not in os.getcwd():
+        yield str(ENVIRONMENT)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = pathlib.Path(folder, "checkout")
+        link.symlink_to(os.getcwd())
+        yield str(link / ENVIRONMENT)
 
 
 def install(missing: dict[str, list[str]]) -> None:

@@ -65,9 +65,9 @@ def positive(text: str) -> int:
 def climb(step: pathlib.Path, connections: int, messages: int) -> dict[str, Any]:
     """Run one step's server, put the clients to it, end it; return its row of the table."""
     output.tell(f"{step.stem}: {connections} clients x {messages} messages")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": "."}  # from ROOT: PYTHONPATH could not hold its name if that has a colon
     command = [sys.executable, str(step), "127.0.0.1", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as server:
         lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         reader = threading.Thread(target=read_lines, args=[server.stderr, lines])
         reader.start()
@@ -119,7 +119,7 @@ def run_clients(
     command += ["--connections", str(connections), "--messages", str(messages), "--size", "64"]
     command += ["--timeout", str(REPLY_SECONDS), "--json"]
     threads = [from_proc(server_pid, "Threads")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as clients:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as clients:
         for _ in range(int(CLIENTS_SECONDS / SAMPLE_SECONDS)):
             threads.append(from_proc(server_pid, "Threads"))
             try:

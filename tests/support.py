@@ -8,7 +8,9 @@ process writes is read by threads as it comes, so that it never blocks on a full
 from __future__ import annotations
 
 import array
+import atexit
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -19,6 +21,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -231,7 +234,19 @@ def run_reactor(*arguments: str, **options: Any) -> subprocess.CompletedProcess[
 
 def package_environment() -> dict[str, str]:
     """An environment in which Python finds the package as it lies here, and takes a warning for an error."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    return {**os.environ, "PYTHONPATH": package_path(), "PYTHONWARNINGS": "error"}
+
+
+@functools.cache
+def package_path() -> str:
+    """`ROOT` for PYTHONPATH, by another name if its own has a colon, which ends an entry there."""
+    if os.pathsep not in str(ROOT):
+        return str(ROOT)
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    link = pathlib.Path(folder.name, "checkout")
+    link.symlink_to(ROOT)
+    return str(link)
 
 
 def socket_address(text: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +24,12 @@ TARGETS_THAT_NEED_PYTHON = [
 DEADLINE_SECONDS = 30
 
 
-def make(*arguments, **variables):
+def make(*arguments, cwd=ROOT, program="make", **variables):
     # These tests may themselves run under `make test ARGS=...`, which hands its variables down.
     inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "ARGS")
     environment = {key: value for key, value in os.environ.items() if key not in inherited} | variables
     return subprocess.run(
-        ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_SECONDS
+        [program, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=DEADLINE_SECONDS
     )
 
 
@@ -157,6 +158,56 @@ def test_a_failing_environment_stops_the_target_before_anything_runs(tmp_path):
 def test_what_make_starts_imports_the_package_from_the_tree(tmp_path):
     python = stand_in(tmp_path / "python", 'case "$*" in *version_info*) echo new;; *) echo "$PYTHONPATH";; esac')
     assert make("run-server", f"PYTHON={python}", PYTHONPATH="/elsewhere").stdout == f"{ROOT}:/elsewhere\n"
+
+
+@pytest.fixture(params=["a:b", ":", "in a folder", "it's $HOME; \"x\" & (y) #1", "c:d e'$(f)"])
+def checkout(request, tmp_path):
+    """A checkout in a folder that is called so."""
+    root = tmp_path / request.param / "reactor"
+    for part in ("reactor", "scripts"):
+        shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("Makefile", "setup.cfg"):
+        shutil.copy(ROOT / part, root)
+    return root
+
+
+def test_the_name_of_the_folder_that_it_lies_in_does_not_matter(checkout):
+    elsewhere = {"PYTHONPATH": str(checkout.parent)}
+    result = make("sim", "SEEDS=1", f"PYTHON={sys.executable}", cwd=checkout, **elsewhere)
+    assert (result.returncode, result.stderr) == (0, "")
+    result = make("run-server", "ARGS=--help", f"PYTHON={sys.executable}", cwd=checkout)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["my python", "it's \"python\" 3", "p;y&t(h)on #3"])
+@pytest.mark.parametrize("target", TARGETS_THAT_NEED_PYTHON)
+def test_a_python_with_any_name_is_one_program(tmp_path, target, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    note = 'echo "$0" >> "$(dirname "$0")/called"'
+    python = stand_in(folder / name, f'case "$*" in *version_info*) echo new;; *) {note}; exit 9;; esac')
+    result = make(target, f"PYTHON={python}")
+    assert result.returncode == 2 and "not found" not in result.stderr
+    assert (folder / "called").read_text() == f"{python}\n"
+
+
+def test_a_python_may_come_with_options():
+    result = make("run-server", f"PYTHON={sys.executable} -S -X utf8", "ARGS=--help")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("options", [[], ["-S"], ["-k"], ["-j4"], ["-s"], ["-B"]], ids=str)
+def test_the_usual_options_of_make_change_nothing(options):
+    result = make(*options, "run-server", f"PYTHON={sys.executable}", "ARGS=--help")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("bmake"), reason="there is no bmake here")
+@pytest.mark.parametrize("arguments", [[], ["run-server"], ["-j4", "test"], ["-k", "sim"], ["-S", "lint"]], ids=str)
+def test_bsd_make_is_told_that_gnu_make_is_needed(arguments):
+    result = make(*arguments, program="bmake")
+    assert result.returncode != 0
+    assert result.stderr == "this Makefile needs GNU make: call gmake in place of make\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -187,7 +187,7 @@ def _waited_seconds(pid: int) -> float:
 @contextmanager
 def running(command: Sequence[str], name: str, root: pathlib.Path = ROOT, **variables: str) -> Iterator[ServerProcess]:
     """Run a server on its core until the block ends, with the package of `root`, and `variables` set."""
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{ROOT}", **variables}
+    environment = {**os.environ, "PYTHONPATH": f".{os.pathsep}{ROOT}", **variables}
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(list(command), text=True, env=environment, cwd=root, **streams) as process:
         pin(process.pid, SERVER_CORE)

@@ -30,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reactor import Limits
-from tests.support import ROOT, ServerProcess, wait_until
+from tests.support import ROOT, ServerProcess, package_path, wait_until
 
 PROGRAMS_FOLDER = pathlib.Path(__file__).with_name("programs")
 LIMIT_NAMES = frozenset(field.name for field in dataclasses.fields(Limits))
@@ -195,7 +195,7 @@ class Adapter:
 
 @contextlib.contextmanager
 def _process(command: list[str], environment: dict[str, str]) -> Iterator[Server]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    environment = {**os.environ, "PYTHONPATH": package_path(), **environment}
     pipe = subprocess.PIPE
     how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "env": environment, "cwd": ROOT}
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **how) as process:

@@ -69,6 +69,13 @@ def test_the_extras_asked_for_are_installed_and_others_added_when_wanted(directo
     assert can_import(directory, "beta")
 
 
+def test_a_colon_in_the_name_of_the_folder_is_no_obstacle(directory):
+    with_colon = directory.rename(directory.with_name("a:b c"))
+    assert run_script(with_colon, "test").returncode == 0
+    assert can_import(with_colon, "alpha")
+    assert run_script(with_colon, "test").stderr == ""
+
+
 def test_where_pip_finds_no_package_one_line_says_so_and_nothing_is_left(directory):
     (directory.parent / "wheels" / "alpha-1.0-py3-none-any.whl").unlink()
     result = run_script(directory, "test")

@@ -15,7 +15,7 @@ from reactor.simulation.scenarios import ALL_PROGRAMS, make
 from reactor.simulation.sockets import Faults
 from reactor.simulation.summary import Summary, explain_seed, survey
 from reactor.simulation.world import simulate
-from tests.support import ROOT
+from tests.support import package_path
 
 CHUNK = 500
 CHUNKS = 5  # more of them are for `make sim`
@@ -65,7 +65,7 @@ def test_a_seed_is_the_same_scenario_in_any_process():
     )
     runs = [
         subprocess.run(
-            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": number, "PYTHONPATH": str(ROOT)},
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": number, "PYTHONPATH": package_path()},
             capture_output=True, text=True, check=True, timeout=50,
         ).stdout
         for number in ("1", "2")
