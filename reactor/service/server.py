@@ -17,6 +17,7 @@ import math
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
@@ -37,6 +38,7 @@ logger = logging.getLogger("reactor.service")
 DEFAULT_BIND = "127.0.0.1:65432"
 FIRST_HANDED_IN = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 OF_THE_LOOP = ("memory_bytes", "blocked_seconds")  # the limits that are not of one connection, or of one listener
+_served: weakref.WeakSet[Reactor] = weakref.WeakSet()  # the reactors that servers run
 
 
 def handed_in() -> list[str]:
@@ -159,6 +161,9 @@ class Server:
         if self._started:
             raise RuntimeError("this server is running already")
         self.reactor.check_idle()
+        if self.reactor in _served:  # on a thread that may not have come as far as to run it
+            raise RuntimeError("this reactor is already running, for another server")
+        _served.add(self.reactor)
         self._started = True
 
     def _check_not_ended(self) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -126,6 +127,19 @@ def test_a_socket_handed_in_as_a_descriptor_is_served():
                 assert exchange(client, b"hello") == b"hello"
 
 
+def test_sockets_that_were_handed_in_are_served_without_being_named():
+    # As systemd does it: from descriptor 3 on, and by an `exec` that keeps the process number in LISTEN_PID.
+    script = 'exec 3<&"$1"; shift; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd, address = listener.fileno(), listener.getsockname()
+        command = ["bash", "-c", script, "bash", str(fd), sys.executable, "-m", "reactor", "serve", "echo"]
+        with running(command, pass_fds=[fd]) as server:
+            server.wait_until_listening()
+            assert server.address == address
+            with connect(address) as client:
+                assert exchange(client, b"hello") == b"hello"
+
+
 @needs_ipv6
 def test_an_ipv6_address_goes_in_brackets():
     with serving("echo", bind="[::1]:0") as server:
@@ -193,6 +207,34 @@ def test_a_limit_is_an_option_of_its_name():
     options = command_line._parse(["serve", "echo", "--drain-seconds", "0.5", "--backlog", "7"])
     limits = command_line._limits(options)
     assert (limits.drain_seconds, limits.backlog, limits.linger_seconds) == (0.5, 7, 5.0)
+
+
+# What it asks of the system.
+
+
+def limited(soft, hard):
+    """For `preexec_fn`: those limits of descriptors."""
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_it_raises_the_soft_limit_of_descriptors_to_what_it_promises_and_says_nothing():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serving("echo", "--max-connections", "500", preexec_fn=limited(100, hard)) as server:
+        soft, _ = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        assert 500 < soft < 700
+        assert server.terminate() == 0
+        assert "WARNING" not in server.stderr.text
+
+
+def test_a_hard_limit_that_is_too_low_is_told_in_one_line_and_it_serves_all_the_same():
+    with serving("echo", preexec_fn=limited(100, 200)) as server, connect(server.address) as client:
+        assert exchange(client, b"hello") == b"hello"
+        assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (200, 200)
+        client.close()
+        assert server.terminate() == 0
+        warnings = [line for line in server.stderr.text.splitlines() if "WARNING" in line]
+        assert len(warnings) == 1
+        assert "connections can be served, not 10,000: this process may open 200 file descriptors" in warnings[0]
 
 
 # How it ends.
