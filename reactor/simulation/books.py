@@ -10,15 +10,11 @@ what they saw, what the log says, which descriptors are open, and whether the re
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .laws import CLEAN, ENDED, check_received, require
 from .network import Endpoint
 from .peers import Peer
-from .programs import Mishap
 from .sockets import FakeSocket, Watcher
 from .witness import Witness
 
@@ -34,7 +30,6 @@ class Books(Watcher):
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.logged = 0  # lines of errors in the log
         self._sent: dict[int, int] = {}  # bytes in this phase, by descriptor
         self._accepts: dict[int, int] = {}  # in this phase, by descriptor
         self._closed_in_batch = -1  # a descriptor of which this batch has told
@@ -177,13 +172,7 @@ class Books(Watcher):
         world = self.world
         require(not world.live, 3, "{} connections were not told of their end", len(world.live))
         require(not world.table.open, 7, "descriptors are left open: {}", sorted(world.table.open))
-        require(
-            self.logged == world.mishaps,
-            9,
-            "programs raised {} times, and {} errors were logged",
-            world.mishaps,
-            self.logged,
-        )
+        world.log.check()
         self._check_counters()
         self._let_peers_finish()
         world.upstreams.check_places()
@@ -203,6 +192,8 @@ class Books(Watcher):
             counters.bytes_received,
         )
         require(counters.bytes_sent == taken, 5, "{} bytes were sent, and {} counted", taken, counters.bytes_sent)
+        require(counters.dropped_writes == world.dropped, 5, "{} writes were dropped, and {} counted", world.dropped,
+                counters.dropped_writes)  # fmt: skip
         errors, mishaps = counters.callback_errors, world.loop_mishaps
         require(errors == mishaps, 9, "{} calls raised, and {} are counted", mishaps, errors)
         require(
@@ -230,31 +221,3 @@ class Books(Watcher):
                     "a polite peer has read {} bytes of {} and then {}, though its connection ended for {} (E3)",
                     peer.received, len(witness.accepted), "the end" if peer.at_end else f"error {peer.broken}",
                     reason.value)  # fmt: skip
-
-
-class _Counter(logging.Handler):
-    def __init__(self, books: Books) -> None:
-        super().__init__(logging.ERROR)
-        self.books = books
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.books.logged += 1
-        exc = record.exc_info[1] if record.exc_info else None
-        require(isinstance(exc, Mishap) and exc.__traceback__, 9, "an error is logged without its traceback: {!r}",
-                record.getMessage())  # fmt: skip
-
-
-@contextlib.contextmanager
-def counted_log(books: Books) -> Iterator[None]:
-    """Count the reactor's lines of errors in `books`, and keep its log to ourselves meanwhile."""
-    logger = logging.getLogger("reactor")
-    handler, before = _Counter(books), (logger.propagate, logger.level)
-    logger.addHandler(handler)
-    logger.propagate = False
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = before[0]
-        logger.setLevel(before[1])

@@ -51,6 +51,17 @@ class Foreign(Chaos):
             for witness in ours:
                 witness.between = witness.in_send = False
 
+    def write_line(self, text: str) -> None:
+        """A handler of the log sends each line to somebody."""
+        if not self._inside:
+            self._inside = True
+            try:
+                self.world.live[self.pick(0, len(self.world.live) - 1)].connection.write(text.encode()[: self.size])
+            except RuntimeError:  # after `write_eof`: a handler should know better
+                pass
+            finally:
+                self._inside = False
+
     def _act(self) -> None:
         """What it has put off."""
         if self.world.live and self.world.phase != "close":

@@ -20,6 +20,7 @@ import random
 from typing import Any, NamedTuple
 
 from .chaos import Chaos
+from .logs import HABITS
 from .peers import PeerPlan, Step
 from .programs import PROGRAMS
 from .restless import Fickle, Stopper
@@ -50,6 +51,7 @@ class Scenario(NamedTuple):
     peers: tuple[PeerPlan, ...]
     upstreams: tuple[DialPlan, ...]  # who is dialled
     threads: tuple[tuple[float, str], ...]  # when others call the loop, and for what
+    log: str  # what its handler does with every line; nothing: it keeps the errors
     faults: Faults
     close_at: float  # when the reactor is closed, in seconds from the beginning; 0: when nothing happens any more
 
@@ -116,6 +118,7 @@ def make(seed: int) -> Scenario:
         peers=peers,
         upstreams=upstreams,
         threads=tuple((draw.seconds(4.0), draw.one_of(ERRANDS)) for _ in range(draw.one_of((0, 0, 0, 1, 4)))),
+        log=draw.one_of(HABITS) if draw.chance(0.15) else "",
         faults=_faults(draw),
         close_at=draw.seconds(4.0) if draw.chance(0.15) else 0.0,
     )

@@ -124,7 +124,8 @@ def _report(scenario: Scenario, outcome: Outcome) -> Iterator[str]:
         for name, value in scenario.faults._asdict().items()
         if value != scenario.faults._field_defaults[name]
     }
-    yield f"faults  {faults}" + (f"; closed at {scenario.close_at}" if scenario.close_at else "")
+    log, close_at = scenario.log, scenario.close_at
+    yield f"faults  {faults}" + (f"; the log {log}" if log else "") + (f"; closed at {close_at}" if close_at else "")
     for index, plan in enumerate(scenario.peers):
         if not absent(plan):
             where = f"from host {plan.host}, latency {plan.latency}, rooms {plan.rooms}"

@@ -67,6 +67,7 @@ class WatchedConnection(Connection):
         witness = self.protocol
         if not isinstance(witness, Witness) or witness.state not in WRITING:
             super().write(data)
+            self.reactor.world.dropped += 1  # type: ignore[attr-defined]
             return
         require(not witness.asked_close and not witness.asked_eof, 3, "{} takes output after its end", self)
         if witness.in_send:

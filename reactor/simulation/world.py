@@ -24,11 +24,12 @@ from ..core import buffers, dispatcher, loop, poller
 from ..core.limits import Limits
 from ..core.protocol import Protocol
 from . import hang
-from .books import Books, counted_log
+from .books import Books
 from .demultiplexers import make_poller
 from .doors import Doors
 from .foreign import Foreign
 from .laws import LawBroken, require
+from .logs import Log, own_log
 from .memory import Memory
 from .network import Network
 from .peers import Peer
@@ -86,6 +87,7 @@ class World:
         self.live: list[Witness] = []  # from connection_made to connection_lost
         self.witnesses: list[Witness] = []
         self.steps: set[tuple[str, str]] = set()
+        self.dropped = 0  # writes to what has ended
         self.mishaps = self.loop_mishaps = 0  # what programs raised; and of that, what the loop was told
         self.peers = [
             Peer(self.network, index, plan, self.books.peer_reads) for index, plan in enumerate(scenario.peers)
@@ -95,7 +97,9 @@ class World:
         self._draw = random.Random(scenario.seed + 1).random
         self.upstreams = Upstreams(self)
         self.threads = Threads(self)
-        self.table.foreign = Foreign(self).strike
+        self.log = Log(self)
+        self.foreign = Foreign(self)
+        self.table.foreign = self.foreign.strike
         self.ending = self.stop_asked = False
         with own_pairs(self.table):
             self.reactor = WatchedReactor(
@@ -133,7 +137,7 @@ class World:
         )  # fmt: skip
 
     def _live_watched(self) -> None:
-        with _own_interrupts(), counted_log(self.books), _watched_core(self):
+        with _own_interrupts(), own_log(self.log), _watched_core(self):
             self._live()
             self.books.balance()
 

@@ -40,7 +40,8 @@ def test_all_of_them_together_have_been_everywhere():
     unknown_here = {CloseReason.DRAIN_TIMEOUT.value}  # a drain belongs to `Server`, which is no part of this
     assert set(totals.reasons) == {reason.value for reason in CloseReason} - unknown_here
     assert set(totals.faults) == {
-        "EAGAIN", "EMFILE", "accept: newcomer", "accept: want", "epoll_ctl", "setsockopt", "short recv", "short send",
+        "EAGAIN", "EMFILE", "accept: newcomer", "accept: want", "epoll_ctl", "log dawdles", "log raises", "log writes",
+        "setsockopt", "short recv", "short send",
         "foreign", "spurious", "stopped", "thread",
     }  # fmt: skip
 

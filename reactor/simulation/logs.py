@@ -1,0 +1,74 @@
+"""The log of one world: its errors are counted, and its handler may misbehave.
+
+A handler is code of the program's like any other. A disk is full, and it raises; it takes its time; it sends each line
+to somebody who is served. Whatever it does, the reactor goes on as if nobody were listening.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..core import reports
+from .laws import require
+from .programs import Mishap
+
+if TYPE_CHECKING:
+    from .world import World
+
+HABITS = ("", "raises", "dawdles", "writes")
+DAWDLE_SECONDS = 0.05
+
+
+class Log(logging.Handler):
+    """What the reactor reports to; of all levels when it misbehaves, else of errors."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.DEBUG if world.scenario.log else logging.ERROR)
+        self._world = world
+        self._lost_before = reports.lost()
+        self._errors = 0  # lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look at the line, and then do whatever the scenario wants of it."""
+        if record.levelno >= logging.ERROR:
+            self._errors += 1
+            exc = record.exc_info[1] if record.exc_info else None
+            require(isinstance(exc, Mishap) and exc.__traceback__, 9, "an error is logged without its traceback: {!r}",
+                    record.getMessage())  # fmt: skip
+        world, habit = self._world, self._world.scenario.log
+        if habit:
+            world.table.count(f"log {habit}")
+        if habit == "raises":
+            raise OSError(errno.ENOSPC, "the disk is full")
+        if habit == "dawdles":
+            world.dawdle(DAWDLE_SECONDS)
+        elif habit == "writes" and world.live:
+            world.foreign.write_line(record.getMessage())
+
+    def check(self) -> None:
+        """Law 9: each mistake of a program was logged, once; or could not be, while another line was written."""
+        mishaps, logged, lost = self._world.mishaps, self._errors, 0
+        if self._world.scenario.log == "writes":
+            lost = reports.lost() - self._lost_before
+        right = logged <= mishaps <= logged + lost
+        require(right, 9, "programs raised {} times, and {} errors were logged", mishaps, logged)
+
+
+@contextlib.contextmanager
+def own_log(log: Log) -> Iterator[None]:
+    """Have the reactor log to `log` and nowhere else meanwhile."""
+    logger = logging.getLogger("reactor")
+    before = logger.propagate, logger.level
+    logger.addHandler(log)
+    logger.propagate = False
+    logger.setLevel(log.level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(log)
+        logger.propagate = before[0]
+        logger.setLevel(before[1])
