@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from reactor import CloseReason, Limits, State
+from reactor.core.deadlines import next_deadline
 from reactor.core.poller import READABLE, WRITABLE
 from tests.rig import (
     Recorder,
@@ -79,6 +80,23 @@ def test_the_peers_fin_while_we_flush_ends_it_when_all_is_sent_and_is_not_told(s
     assert connection.socket.sent == [b"reply"]
     assert ended(connection) is CloseReason.CLOSED
     assert told(connection).names == ["connection_made", "connection_lost"]
+
+
+def test_after_the_peers_clean_end_no_error_is_told_though_our_own_end_has_one(stub):
+    connection = stubbed(stub, receives=[b""], eof_received=lambda recorder: True)
+    readable(stub, connection)
+    connection.finish(CloseReason.FRAME_TOO_LARGE, ValueError("behind the end"))
+    stub.finish()
+    assert ended(connection) is CloseReason.PEER_CLOSED
+    assert told(connection).calls[-1] == ("connection_lost", None)
+
+
+def test_a_fin_counts_as_hearing(stub):
+    connection = stubbed(stub, receives=[b""], eof_received=lambda recorder: True)
+    stub.timers.clock.now += 7
+    stub.timers.now = stub.timers.clock()
+    readable(stub, connection)
+    assert next_deadline(connection) == (1007 + connection.limits.idle_seconds, CloseReason.IDLE_TIMEOUT)
 
 
 def test_a_paused_reader_that_closes_still_throws_its_input_away(stub):
