@@ -202,13 +202,14 @@ class Connection:
 
     def pause_reading(self) -> None:
         """Deliver no data until `resume_reading`. The kernel's buffer fills, and TCP holds the peer back."""
-        self.reading_paused = True
+        if not self.reading_paused:
+            self.reading_paused = True
+            self.known = 0  # this pause is another one: a FIN that came behind unread data may now be first
         self.touch()
 
     def resume_reading(self) -> None:
         """Deliver data again. Does nothing when reading is not paused."""
         self.reading_paused = False
-        self.known = 0  # the next pause is another one: a FIN that came behind unread data may then be first
         self.touch()
 
     def is_reading(self) -> bool:
@@ -303,7 +304,7 @@ class Connection:
         if data or ended:
             later, end_later = self.rest or (b"", False)
             self.rest = data + later, ended or end_later
-            self.keep_input(len(data) + len(later), NEVER)
+            self.keep_input(0, NEVER)
         self.touch()
 
     def get_protocol(self) -> Protocol | None:
@@ -363,9 +364,12 @@ class Connection:
     def keep_input(self, size: int, frame_since: float) -> None:
         """Told by whoever splits the input into frames: `size` bytes of it are kept, against `memory_bytes`.
 
+        What a former protocol gave up and this one was not told yet is counted as well, without its saying so.
         `frame_since` is when the frame began that the peer has yet to finish, and has `frame_seconds` for; NEVER
         if it owes us nothing.
         """
+        if self.rest is not None:
+            size += len(self.rest[0])
         grown = size - self.frame_bytes
         self.frame_bytes = size
         self.reactor.counters.buffered_bytes += grown

@@ -30,7 +30,7 @@ class Frames:
     def __init__(self, witness: Witness, prefixed: bool) -> None:
         self.witness = witness
         self.prefixed = prefixed  # behind a length of one byte, else in front of a line feed
-        self.begin = 0  # where the next frame begins in the stream
+        self.begin = witness.delivered  # where the next frame begins in the stream
         self.paused = False  # the program wants none now
         self.owed_since = NEVER  # when the loop first slept on the frame that is unfinished
         self._owed = -1  # where that one begins
@@ -56,9 +56,15 @@ class Frames:
         if self._turn != witness.world.iteration:
             self._turn, self._count = witness.world.iteration, 0
         self._count += 1
-        require(self._count <= limits.frames_per_iteration, 8, "{} was given {} frames in a turn, and {} may be",
-                witness.connection, self._count, limits.frames_per_iteration)  # fmt: skip
+        last = witness.state == "FLUSHING"  # both sides have ended, and no turn comes after
+        most = limits.frames_per_iteration
+        require(last or self._count <= most, 8, "{} was given {} frames in a turn, and {} may be", witness.connection,
+                self._count, most)  # fmt: skip
         self.begin = end
+
+    def ends(self) -> None:
+        """Law 5: the program is told that no more frames will come."""
+        require(self.paused or not self._next()[1], 5, "{} is told the end before a frame", self.witness.connection)
 
     def kept(self) -> int:
         """How many bytes were delivered that no frame handed over holds."""

@@ -137,6 +137,10 @@ def check_not_forgotten(witness: Witness, epoll: bool) -> None:
     require(state not in ENDED, 3, "{} has ended and was not reaped before the loop sleeps", connection)
     reads = state in DISCARDING or (state in DELIVERING and not witness.reading_paused)
     bits = endpoint.events()
+    told = witness.known <= witness.delivered
+    require(told or not reads or state in DISCARDING, 5, "what {} was handed over with is not told", connection)
+    owed = state == "HALF_CLOSED_REMOTE" and witness.life == "made" and (told or not witness.reading_paused)
+    require(not owed, 4, "{} was not told of the end that came before it was handed over", connection)
     require(not (reads and bits & 1), 1, "there is input for {} and the loop sleeps", connection)
     require(
         not (witness.waiting() and bits & 4), 1, "there is room for the output of {} and the loop sleeps", connection
@@ -206,7 +210,7 @@ def check_end(witness: Witness, now: float) -> None:
     limits, frames = witness.world.limits, witness.frames
     truth = {
         "closed": witness.asked_close and witness.life == "made",
-        "peer_closed": witness.life == "eof" and witness.endpoint.fin_received,
+        "peer_closed": (witness.life == "eof" or witness.end_known) and witness.endpoint.fin_received,
         "aborted": witness.asked_abort,
         "reset": witness.errors,
         "handler_error": witness.raised,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Lines(FramedProtocol):
-    """Answers whole frames, and now and then pauses them (R2 to R4)."""
+    """Answers whole frames; now and then it pauses them, ends its own side, or hands the connection over (R2 to R4)."""
 
     __slots__ = ("world", "prefixed", "frames", "draw")
 
@@ -30,6 +30,8 @@ class Lines(FramedProtocol):
         super().connection_made(connection)
         self.frames = connection.protocol.wants_frames(self.prefixed)  # type: ignore[attr-defined]
         self.draw = random.Random(self.world.scenario.seed * 1009 + connection.peername[1]).random
+        if self.draw() < 0.05:
+            self.rest()
 
     def make_splitter(self, most: int) -> Splitter:
         """Lines, or pieces behind a length of one byte."""
@@ -48,15 +50,53 @@ class Lines(FramedProtocol):
     def frame_received(self, frame: bytes) -> None:
         """Send it back."""
         self.frames.handed_over(frame)
-        self.connection.write(frame + b"\n")
-        if self.draw() < 0.1:
-            self.rest()
-        elif self.draw() < 0.3:
-            self.world.later(self.draw() / 4, self.rest)
-        elif self.draw() < 0.02:
-            self.connection.close()
-        elif self.draw() < 0.02:
-            self.world.leave(1.0, self)
+        if self.connection.state.writes:
+            self.connection.write(frame + b"\n")
+        for probability, act in HABITS:
+            if self.draw() < probability:
+                act(self)
+                return
+
+    def rest_later(self) -> None:
+        """Take none for a while, where one may have begun."""
+        self.world.later(self.draw() / 4, self.rest)
+
+    def close(self) -> None:
+        """Enough."""
+        self.connection.close()
+
+    def leave(self) -> None:
+        """Make a mistake."""
+        self.world.leave(1.0, self)
+
+    def end(self) -> None:
+        """End its own side; the peer may go on."""
+        self.connection.write_eof()
+
+    def be_busy(self) -> None:
+        """Say so, for a while."""
+        self.connection.hold()
+        self.world.later(self.draw(), self.release)
+
+    def release(self) -> None:
+        """What it was busy with is done."""
+        if self.connection.holds:
+            self.connection.release()
+
+    def hand_over(self) -> None:
+        """From the next byte on, somebody else is told: of bytes, or of frames."""
+        program = self.world.successor() if self.draw() < 0.7 else Lines(self.world)
+        self.connection.set_protocol(program)
+        program.connection_made(self.connection)
+        program.draw = self.draw
+
+    def frames_ended(self) -> bool:
+        """Perhaps it has more to say, later."""
+        self.frames.ends()
+        if self.draw() < 0.7:
+            return False
+        self.world.later(self.draw(), self.connection.close if self.draw() < 0.5 else self.connection.write_eof)
+        return True
 
     def rest(self) -> None:
         """Take no frames for a while: in the middle of some, or, by a timer, where one may have begun."""
@@ -65,4 +105,11 @@ class Lines(FramedProtocol):
 
     def frame_too_large(self, error: FrameTooLarge) -> None:
         """Say so."""
-        self.connection.write(b"too long\n")
+        if self.connection.state.writes:
+            self.connection.write(b"too long\n")
+
+
+HABITS = (  # with each frame, how probable it is; the first that comes true is the last
+    (0.1, Lines.rest), (0.25, Lines.rest_later), (0.2, Lines.hand_over), (0.05, Lines.end), (0.04, Lines.be_busy),
+    (0.02, Lines.close), (0.02, Lines.leave),
+)  # fmt: skip

@@ -124,6 +124,16 @@ class WatchedConnection(Connection):
                     self.get_write_buffer_limits(), marks)  # fmt: skip
         witness.check_paused()
 
+    def set_protocol(self, program: Any) -> None:
+        """Hand over to another program, with a witness of its own."""
+        witness = self.protocol
+        if not isinstance(witness, Witness):  # it was lost before
+            super().set_protocol(program)
+            return
+        successor = witness.successor(program)
+        super().set_protocol(successor)
+        successor.takes_over()
+
     def pause_reading(self) -> None:
         """Note it."""
         self._note(reading_paused=True, reading_since=math.inf)
@@ -177,7 +187,7 @@ class Witness(Protocol):
         "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised",
         "end_read", "errors", "deadlines_before", "waits_since", "high", "low", "reading_paused", "reading_since",
         "between", "in_send", "fresh", "interrupted_in", "read_at", "refused_in", "frames", "end_due", "wrote_in",
-        "ended_in", "asked_in", "late", "alone",
+        "ended_in", "asked_in", "late", "alone", "known", "end_known",
     )  # fmt: skip
 
     connection: WatchedConnection
@@ -188,6 +198,8 @@ class Witness(Protocol):
         self.program = program
         self.accepted = bytearray()  # what the program wrote and the connection took
         self.delivered = 0  # how many bytes the program was given
+        self.end_known = False  # its predecessor was told the end
+        self.known = 0  # how many its predecessor was given
         self.life = "new"  # then "made", "eof" and "lost"
         self.paused = False
         self.state = "NEW"  # the name of it
@@ -216,6 +228,36 @@ class Witness(Protocol):
         self.refused_in = 0  # in which iteration the kernel has refused what it had told of
         self.wrote_in = self.ended_in = self.asked_in = 0  # in which phase it began to wait, ended, made room for all
 
+    def successor(self, program: Program) -> Witness:
+        """Who watches the connection from the moment on at which it is handed over to `program`."""
+        new = Witness(self.world, program)
+        for name in Witness.__slots__:
+            if name != "program" and hasattr(self, name):
+                setattr(new, name, getattr(self, name))
+        return new
+
+    def takes_over(self) -> None:
+        """It is told of all that no frame has used, from there on, and again of the end; and its writing is not paused.
+
+        What system calls and callbacks tell of this connection, they tell this witness now.
+        """
+        world, former = self.world, self.endpoint.owner
+        world.live[world.live.index(former)] = self.endpoint.owner = self
+        world.witnesses[world.witnesses.index(former)] = self
+        former.life = "gone"
+        self.paused = False
+        self.reading_paused, self.reading_since = self.connection.reading_paused, world.iteration
+        if self.frames is not None:
+            self.known, self.delivered, self.frames = self.delivered, self.frames.begin, None
+            if self.life == "eof":
+                self.end_known = True
+                self.life, self.end_due = "made", False  # before the loop sleeps, it is told; or closes before that
+
+    def give_up_input(self) -> tuple[bytes, bool]:
+        """As of the program, if it has any to give up."""
+        give_up_input = getattr(self.program, "give_up_input", None)
+        return give_up_input() if give_up_input is not None else (b"", False)
+
     def waiting(self) -> int:
         """How many bytes were written and not taken by the kernel."""
         return len(self.accepted) - self.endpoint.taken
@@ -226,7 +268,8 @@ class Witness(Protocol):
         What was written in this phase may not have been offered to the kernel yet, and does not count then; what
         ended in this phase may not have been given up yet, and still counts then.
         """
-        frames, phase = self.frames.kept() if self.frames is not None else 0, self.world.phase_number
+        frames = max(0, self.known - self.delivered) + (self.frames.kept() if self.frames is not None else 0)
+        phase = self.world.phase_number
         if self.state in ENDED:
             return 0, self.waiting() + frames if self.ended_in == phase else 0
         waiting = self.waiting()

@@ -33,7 +33,7 @@ from .logs import Log, own_log
 from .memory import Memory
 from .network import Network
 from .peers import Peer
-from .programs import Interruption, Mishap
+from .programs import Interruption, Mishap, Pauser
 from .promises import Promises
 from .scenarios import ALL_PROGRAMS, Scenario, make
 from .sockets import Descriptors, own_pairs
@@ -43,6 +43,7 @@ from .upstreams import Upstreams
 from .witness import WatchedConnection, Witness
 
 TRACE_EVENTS = 120
+SUCCESSOR = Pauser  # to whom connections are handed over
 
 
 class Outcome(NamedTuple):
@@ -165,6 +166,10 @@ class World:
             self.mishaps += 1
             raise Mishap("the factory")
         return self.witness_of(ALL_PROGRAMS[self.scenario.program](self))
+
+    def successor(self) -> Any:
+        """A program that takes over from another one."""
+        return SUCCESSOR(self)
 
     def witness_of(self, program: Any) -> Witness:
         """Who stands between it and the reactor."""

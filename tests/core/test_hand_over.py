@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from reactor import CloseReason, Limits, Protocol, State
+from reactor.core.deadlines import NEVER
 from reactor.core.poller import PEER_FIN, READABLE, WRITABLE
 from tests import rig
 
@@ -46,6 +47,20 @@ def test_what_is_given_up_is_told_before_anything_newer(stub):
     assert heir.calls == [("data_received", b"old"), ("data_received", b"new")]
     stub.finish()
     assert len(heir.calls) == 2 and stub.counters.buffered_bytes == 0
+
+
+def test_what_waits_to_be_told_stays_counted_whatever_the_new_protocol_keeps(stub):
+    connection = kept(stub, b"rest")
+    heir = Heir(connection)
+    connection.pause_reading()
+    connection.keep_input(0, NEVER)  # as a protocol of frames says that begins by pausing them
+    stub.finish()
+    assert heir.calls == [] and stub.counters.buffered_bytes == 4
+    connection.keep_input(3, NEVER)
+    assert stub.counters.buffered_bytes == 7
+    connection.resume_reading()
+    stub.finish()
+    assert heir.calls == [("data_received", b"rest")] and stub.counters.buffered_bytes == 0
 
 
 def test_it_is_told_when_the_callback_has_returned_that_hands_over(stub):

@@ -15,7 +15,7 @@ import pytest
 
 import reactor
 from reactor import Limits, State
-from reactor.core.poller import READABLE, WRITABLE
+from reactor.core.poller import PEER_FIN, READABLE, WRITABLE
 from reactor.core.timers import COMPACT_FROM, Timers
 from tests import rig
 from tests.rig import FakeClock, Recorder, StubReactor, StubSocket, readable, stubbed, told, write
@@ -304,3 +304,21 @@ def test_what_an_interruption_ends_in_the_middle_of_a_batch_gets_nothing_of_it()
         return interruption.came
 
     at_every_moment(run)
+
+
+def test_after_a_resume_at_any_moment_the_next_pause_hears_of_the_peers_end():
+    def case(number):
+        stub = StubReactor()
+        connection = stubbed(stub, receives=[b"unread"])
+        connection.pause_reading()
+        stub.finish()
+        with Interruption(number, connection.resume_reading) as interruption:
+            stub.happens(connection, PEER_FIN)
+        stub.finish()
+        if interruption.came:
+            connection.pause_reading()
+            stub.finish()
+            assert stub.poller.watched[connection.fd] & PEER_FIN
+        return interruption.came
+
+    at_every_moment(case)
