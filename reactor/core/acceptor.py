@@ -23,7 +23,7 @@ from .admission import host_of
 from .dispatcher import Dispatcher
 from .limits import Limits
 from .listener import Listener
-from .options import is_listening, reset_on_close, send_at_once
+from .options import is_listening, send_at_once
 from .protocol import Protocol
 from .reports import report
 from .states import CloseReason
@@ -114,8 +114,7 @@ class Acceptor:
             return
         self._counters.closed[CloseReason.REFUSED] += 1
         report(logger, logging.DEBUG, "refused a connection from %s", peername)
-        reset_on_close(sock)
-        sock.close()
+        sock.close()  # not by a reset, which a peer that has just begun to send takes for a broken network
 
     def _rest(self, listener: Listener) -> None:
         """Stop watching a listener that cannot accept; it tries again soon, or when somebody has left.

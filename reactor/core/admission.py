@@ -10,7 +10,7 @@ IPv4 peer. The cost is two conversions of the address, some three microseconds, 
 
 What to do with the one too many is a matter of taste, so it has a name, `when_full`. `queue`: it stays in the
 kernel's queue until somebody leaves, which suits clients that can wait; it costs nothing, but they are not told.
-`refuse`: it is accepted and reset at once, which suits clients that can go elsewhere. Whoever has too many
+`refuse`: it is accepted and closed at once, which suits clients that can go elsewhere. Whoever has too many
 connections from one address is always refused: to learn its address it must be accepted.
 """
 
