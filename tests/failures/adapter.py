@@ -80,6 +80,10 @@ PROGRAMS = {
     " and answers 0 before.",
     "timer_order": "At the first byte a line of JSON: what came of timers at NaN, infinity, in the past, and at"
     " equal times.",
+    "later": "At each byte an answer begins to be made, 'later' and a newline: it comes half a second later, from a"
+    " thread for 't', never for 'n', else from a timer. To a server that can be told that it is at work it says so.",
+    "feeds": "Each line is an address, where it keeps a connection of its own: says 'subscribe' there, and opens it"
+    " again whenever it is lost.",
     "interrupts": "No server: runs its loop again whenever Ctrl-C has left it, 'running N' on stdout each time; with an"
     " echo server on it, whose address comes as from the others.",
 }

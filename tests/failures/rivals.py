@@ -45,6 +45,8 @@ HANDLERS_LACK = {
     "tandem": NO_CALLBACKS,
     "deeds": NO_CALLBACKS,
     "timer_order": "its tasks sleep: nothing is called at a time",
+    "later": "a handler waits for its answer: nothing comes when it is over",
+    "feeds": "a handler is for a connection that comes",
 }
 SENDS_THAT_WAIT = {"flood": WAITS, "flood_lines": WAITS, "sized": WAITS, "write_after_end": RAISES}
 LOOP_OF_ASYNCIO = dict.fromkeys(("wake", "timers", "timer_order", "interrupts", "fork"), ON_ASYNCIO)
@@ -120,6 +122,7 @@ class TwistedAdapter(RivalAdapter):
     )
     lacks = {
         "interrupts": "its reactor cannot be run again",
+        "feeds": "its clients are factories of another kind, which no program here has",
         "timer_order": "`callLater` takes delays, not times: there are no equal ones",
     }
     both_families = False

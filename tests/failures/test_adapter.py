@@ -31,6 +31,7 @@ UNTIL_END = {  # the client sends the first and ends its side; the second must b
 }
 EXCHANGES = {  # the client sends the first and stays; the second must come
     "block": (b"a", b"a"),
+    "later": (b"tx", b"later\nlater\n"),
     "chat": (b"a\n", b"hello\n"),
     "flood": (b"x", CHUNK + CHUNK),
     "flood_lines": (b"x", CHUNK + CHUNK),
@@ -44,7 +45,7 @@ EXCHANGES = {  # the client sends the first and stays; the second must come
 
 
 def test_every_program_is_tried_here():
-    others = {"timers", "timer_order", "interrupts", "tandem", "never_done"}
+    others = {"timers", "timer_order", "interrupts", "tandem", "never_done", "feeds"}
     assert PROGRAMS.keys() == UNTIL_END.keys() | EXCHANGES.keys() | others
 
 

@@ -4,7 +4,8 @@ what reactor has for it.
 
 from reactor.net.framing import FramedProtocol
 
-from .end_protocols import *  # noqa: F403  # served from here by their names
+from .drain_protocols import *  # noqa: F403  # served from here by their names
+from .end_protocols import *  # noqa: F403
 from .loop_protocols import *  # noqa: F403
 from .protocols import *  # noqa: F403
 

@@ -7,7 +7,7 @@ Each is called as `NAME_server.py PROGRAM BIND SETTINGS`: a program of `adapter.
 import json
 import sys
 
-from . import end_protocols, loop_protocols, protocols
+from . import drain_protocols, end_protocols, loop_protocols, protocols
 
 
 def arguments():
@@ -18,7 +18,7 @@ def arguments():
 
 def program_class(name):
     """The class of PEP 3156 that is the program of that class name."""
-    modules = (protocols, loop_protocols, end_protocols)
+    modules = (protocols, loop_protocols, end_protocols, drain_protocols)
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
