@@ -26,6 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 try:
+    from scripts import output
     from scripts.benchmarks import (
         attribution,
         contenders,
@@ -44,7 +45,6 @@ except ImportError as missing:
     sys.exit(f"bench: {missing}; run it by `make bench`, or with the Python of .venv")
 
 RESULTS = ROOT / "build" / "bench.json"
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except processes.MeasurementError as exc:
         sys.exit(f"bench: {exc}")
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return output.INTERRUPTED
 
 
 # The rounds.
@@ -82,8 +82,8 @@ def _rounds(options: argparse.Namespace, tools: Tools) -> int:
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1) + "\n")
-    print(report.text(results))
-    print(f"saved in {options.output}")
+    output.show(report.text(results))
+    output.show(f"saved in {options.output}")
     return 0 if any(by_round for row in results["samples"].values() for by_round in row.values()) else 1
 
 
@@ -110,7 +110,7 @@ def _others(options: argparse.Namespace) -> list[Contender]:
 
 def _instructions(options: argparse.Namespace, tools: Tools) -> int:
     if reason := instructions.missing():
-        print(f"bench: instructions not counted: {reason}")
+        output.show(f"bench: instructions not counted: {reason}")
         return 0 if options.check else 1
     found = _counted_contenders(options, tools)
     counts: dict[str, float] = {}
@@ -125,9 +125,9 @@ def _instructions(options: argparse.Namespace, tools: Tools) -> int:
     ]
     version = contenders.python_version(options.python)
     size = f"{instructions.CONNECTIONS} connections, {rows.MESSAGE_BYTES} bytes"
-    print(f"User-space instructions per echo, {size}, Python {version}:\n\n{report.table(table)}")
+    output.show(f"User-space instructions per echo, {size}, Python {version}:\n\n{report.table(table)}")
     if options.profile:
-        print(f"\n{_profile(options, tools, counts)}")
+        output.show(f"\n{_profile(options, tools, counts)}")
     return _check(instructions.relative(counts), options.check) if options.check else 0
 
 
@@ -142,7 +142,7 @@ def _counted_contenders(options: argparse.Namespace, tools: Tools) -> list[Conte
     absent = [who for who in found if who.package and contenders.version(who.package, options.python) is None]
     for who in absent:
         if who.name in names:
-            print(f"{who.name} is not installed for {options.python}: left out\n")
+            output.show(f"{who.name} is not installed for {options.python}: left out\n")
     found = [who for who in found if who.name in names and who not in absent] + _others(options)
     return [contenders.with_python(who, options.python) for who in found]
 
@@ -157,7 +157,7 @@ def _profile(options: argparse.Namespace, tools: Tools, counts: dict[str, float]
 
 def _check(measured: float, most: float) -> int:
     verdict = "within" if measured <= most else "above"
-    print(f"\n{measured:.3f} × {contenders.BASE}, {verdict} the {most:g} allowed")
+    output.show(f"\n{measured:.3f} × {contenders.BASE}, {verdict} the {most:g} allowed")
     return 0 if measured <= most else 1
 
 
@@ -174,7 +174,7 @@ def _pictures(options: argparse.Namespace, tools: Tools) -> int:
     except (OSError, ValueError) as exc:
         sys.exit(f"bench: no figures in {options.results} ({exc}); `make bench` or `make bench-rivals` makes them")
     for path in drawing.draw(results, options.folder):
-        print(path)
+        output.show(str(path))
     return 0
 
 
@@ -260,4 +260,4 @@ def _program(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(output.run("bench", main))

@@ -35,6 +35,7 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from scripts import output  # noqa: E402
 from scripts.command_line import Parser  # noqa: E402
 from scripts.comparison.matrix import TITLES, is_not_applicable, rendered, rows_of, with_matrix  # noqa: E402
 from tests.failures.adapter import Adapter  # noqa: E402
@@ -71,7 +72,7 @@ def main() -> None:
     if arguments.readme:
         README.write_text(with_matrix(README.read_text(), rendered(results)))
     else:
-        print(rendered(results))
+        output.show(rendered(results))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -209,4 +210,4 @@ def end_all(group: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(output.run("rivals", main))

@@ -18,6 +18,7 @@ import time
 
 from reactor.simulation.mutants import MUTANTS, hunt
 from reactor.simulation.summary import Summary, explain_seed, survey
+from scripts import output
 from scripts.command_line import Parser
 
 PROGRESS_SECONDS = 2.0
@@ -31,7 +32,7 @@ def main() -> int:
     try:
         return run(arguments)
     except KeyboardInterrupt:
-        print("sim: interrupted", file=sys.stderr)
+        output.tell("sim: interrupted")
         return INTERRUPTED
 
 
@@ -76,17 +77,17 @@ def show_survey(seeds: range) -> int:
     def tell(summary: Summary) -> None:
         if time.monotonic() - told_at[0] >= PROGRESS_SECONDS:
             told_at[0] = time.monotonic()
-            print(f"{summary.scenarios:,} of {len(seeds):,} scenarios", file=sys.stderr)
+            output.tell(f"{summary.scenarios:,} of {len(seeds):,} scenarios")
 
     summary, failed = survey(seeds, tell)
     for line in summary.lines(time.process_time() - began):
-        print(line)
+        output.show(line)
     if failed is None:
-        print("every law held")
+        output.show("every law held")
         return 0
-    print()
+    output.show("")
     show_seed(failed)
-    print(f"\nshow it again: make sim SEED={failed}")
+    output.show(f"\nshow it again: make sim SEED={failed}")
     return 1
 
 
@@ -94,7 +95,7 @@ def show_seed(seed: int) -> int:
     """Its trace; status 1 when it breaks a law."""
     last = ""
     for line in explain_seed(seed):
-        print(line)
+        output.show(line)
         last = line
     return int(last != "every law held")
 
@@ -102,17 +103,16 @@ def show_seed(seed: int) -> int:
 def show_mutants() -> int:
     """A line for each; status 1 when one was not found."""
     missed = 0
-    print(f"{'law':>3} {'seeds':>6}  mutant")
+    output.show(f"{'law':>3} {'seeds':>6}  mutant")
     for mutant in MUTANTS:
         caught = hunt(mutant, range(MUTANT_SEEDS))
         missed += not caught.law
-        print(
+        output.show(
             f"{caught.law or '-':>3} {caught.seeds:>6}  {mutant.name}" + ("" if caught.law else "  NOT CAUGHT"),
-            flush=True,
         )
-    print(f"{len(MUTANTS) - missed} of {len(MUTANTS)} caught")
+    output.show(f"{len(MUTANTS) - missed} of {len(MUTANTS)} caught")
     return int(missed > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(output.run("sim", main))

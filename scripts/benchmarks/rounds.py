@@ -131,6 +131,6 @@ def median_of(results: Results, row: str, contender: str, name: str) -> float | 
 
 def show_progress(line: str) -> None:
     """One line that changes on a terminal; nothing elsewhere."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{line}" if line else "\r\x1b[K")
         sys.stderr.flush()
