@@ -4,10 +4,11 @@ import socket
 
 import pytest
 
-from reactor import CloseReason, State
-from reactor.net.framing import PrefixedFrames
+from reactor import CloseReason, Limits, Server, State
+from reactor.net.framing import FramedProtocol, PrefixedFrames
 from tests.net.framed import BUDGET, MUCH, Framed, Served, lines, pausing_after, stream
 from tests.net.test_framed_hand_over import Threes, heir
+from tests.support import connect, receive, receive_all, socket_address
 
 
 @pytest.fixture
@@ -194,3 +195,30 @@ def test_system_exit_in_frames_ended_closes_as_it_does_in_eof_received(serve, an
     served.connection.close()
     served.turn()
     assert served.connection.close_reason is CloseReason.PEER_CLOSED
+
+
+class OneAtATime(FramedProtocol):
+    """Answers each line a moment after it came, and takes the next a moment after that."""
+
+    def frame_received(self, frame):
+        self.pause_frames()
+        if frame != b"stop":
+            self.connection.hold()
+            self.connection.reactor.call_later(0.05, self.answer, frame)
+
+    def answer(self, frame):
+        self.connection.write(frame + b"\n")
+        self.connection.release()
+        self.connection.reactor.call_later(0.2, self.resume_frames)  # some looks of a drain later
+
+
+def test_a_drain_waits_for_frames_that_came_whole_and_for_no_other():
+    with Server(OneAtATime, bind="127.0.0.1:0", limits=Limits(drain_seconds=60, linger_seconds=60)) as server:
+        address = socket_address(server.addresses[0])
+        with connect(address) as busy, connect(address) as idle:
+            idle.sendall(b"stop\nhalf")
+            busy.sendall(stream(lines(5)))
+            assert receive(busy, 2) == b"0\n"
+            server.close()
+            assert receive_all(idle) == b""  # long before the 60 seconds are over
+            assert receive_all(busy) == stream(lines(4, 1))
