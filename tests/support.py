@@ -249,6 +249,11 @@ def package_path() -> str:
     return str(link)
 
 
+def buffering_environment() -> dict[str, str]:
+    """The same where Python keeps what is printed in buffers, as it does unless it is told not to."""
+    return {name: value for name, value in package_environment().items() if name != "PYTHONUNBUFFERED"}
+
+
 def socket_address(text: str) -> tuple[str, int]:
     """`HOST:PORT` or `[V6]:PORT` as the `socket` module takes it."""
     host, _, port = text.rpartition(":")

@@ -37,6 +37,12 @@ def report(logger: logging.Logger, level: int, text: str, *args: object, exc: Ba
         _writing.now = False
 
 
+def count_lost(lines: int = 1) -> None:
+    """Count `lines` that a log handler of ours had to drop."""
+    global _lost
+    _lost += lines
+
+
 def lost() -> int:
     """How many lines this process could not log."""
     return _lost

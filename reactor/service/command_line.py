@@ -1,15 +1,16 @@
 """`reactor serve APP`: a server from the shell, with errors that a person can act on.
 
 Whatever is wrong with the command is said in one line that names it and says what would be right, before
-anything is bound. A traceback here would be a bug of ours.
+anything is bound. A traceback here would be a bug of ours, however the program's import fails.
 
 Exit status: 0 after a clean drain, 1 when the drain had to cut connections, 2 for a command that cannot be carried
-out.
+out. A log that nobody reads, or a full disk, changes nothing about that.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import dataclasses
 import importlib
 import logging
@@ -22,12 +23,15 @@ from typing import Any, NoReturn
 
 from ..core.limits import Limits
 from ..core.protocol import Protocol
+from ..core.reports import report
 from ..net.addresses import parse
+from .log import LineFormatter, LogHandler
 from .server import DEFAULT_BIND, Server
-from .status import StatusLine, StatusLineHandler
+from .status import StatusLine, StatusLineHandler, can_show
+
+logger = logging.getLogger("reactor.service")
 
 APPS = "reactor.apps"
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 DESCRIPTION = """\
 Serve a program over TCP from one event loop.
@@ -39,12 +43,20 @@ unix:PATH or fd://N; port 0 takes a free one and says which."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command in `arguments` (default: those of the process); the exit status."""
-    # Started with standard error closed, as by some supervisors: say it to nobody, and leave descriptor 2 to no socket.
-    sys.stderr = sys.stderr or open(os.devnull, "w")
+    _open_standard_streams()
+    atexit.register(_let_go_of_standard_streams)
     options = _parse(arguments)
-    handler = StatusLineHandler(sys.stderr) if sys.stderr.isatty() else logging.StreamHandler(sys.stderr)
-    level = logging.DEBUG if options.verbose else logging.INFO
-    logging.basicConfig(level=level, format=LOG_FORMAT, handlers=[handler])
+    fd, encoding = _standard_error()
+    handler = (StatusLineHandler if can_show(fd) else LogHandler)(fd, encoding)
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, handlers=[handler])
+    _log_what_python_reports()
+    try:
+        return _serve(options, handler)
+    finally:
+        handler.finish()
+
+
+def _serve(options: argparse.Namespace, handler: LogHandler) -> int:
     try:
         server = Server(load_program(options.app), options.bind, limits=_limits(options))
     except (OSError, ValueError, TypeError) as exc:
@@ -56,16 +68,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as exc:
         server.reactor.close()
         return _refuse(exc)
-    status = StatusLine(server.reactor, sys.stderr) if sys.stderr.isatty() else None
-    cut = server.run()
-    if status is not None:
-        status.clear()
-    return 1 if cut else 0
+    status = StatusLine(server.reactor, handler) if isinstance(handler, StatusLineHandler) else None
+    try:
+        return 1 if server.run() else 0
+    finally:
+        if status is not None:
+            status.clear()
 
 
 def _refuse(exc: Exception) -> int:
-    sys.stderr.write(f"reactor: {getattr(exc, 'strerror', None) or exc}\n")
+    _say(f"reactor: {getattr(exc, 'strerror', None) or exc}")
     return 2
+
+
+def _say(text: str) -> None:
+    """Write `text` to standard error, as one line, unless that would take long or fail."""
+    handler = LogHandler(*_standard_error())
+    handler.setFormatter(LineFormatter("%(message)s"))
+    handler.emit(logging.makeLogRecord({"msg": " ".join(text.split())}))
+    handler.finish()
+    handler.close()
+
+
+# The standard streams.
+
+
+def _open_standard_streams() -> None:
+    """Have descriptors 0, 1 and 2 be something, and `sys.stderr` too.
+
+    Some supervisors start a server with them closed. The first sockets would get these numbers then, and whatever
+    writes to standard error would write to a client.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+
+
+def _standard_error() -> tuple[int, str]:
+    """The descriptor of `sys.stderr`, and how text is encoded there."""
+    try:
+        return sys.stderr.fileno(), sys.stderr.encoding
+    except (OSError, ValueError, AttributeError):  # a program has put something else in its place, or closed it
+        return 2, "utf-8"
+
+
+def _log_what_python_reports() -> None:
+    """Log warnings, and exceptions out of a `__del__`. Python itself would write them to `sys.stderr`, which waits."""
+    logging.captureWarnings(True)
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    text = unraisable.err_msg or "Exception ignored in"
+    report(logger, logging.ERROR, "%s: %s", text, _told(repr, unraisable.object), exc=unraisable.exc_value)
+
+
+def _let_go_of_standard_streams() -> None:
+    """Keep Python from ending with status 120.
+
+    That is its answer to a standard stream that cannot be flushed (`flush_std_files` in its Python/pylifecycle.c), and
+    what a program has printed says nothing about how the server has ended. A stream that is None is left alone.
+    """
+    sys.unraisablehook = sys.__unraisablehook__  # the log ends soon after this
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except Exception:  # a full disk, a pipe without a reader; or None, or the program's own object
+            setattr(sys, name, None)
+
+
+# The words of the command.
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -78,7 +151,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, without the usage that argparse would print before it."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        _say(f"{self.prog}: {message} (see {self.prog} --help)")
+        self.exit(2)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -144,7 +218,7 @@ def load_program(name: str) -> Callable[[], Protocol]:
         raise ValueError(f"there is no program {name!r}: write {known} or MODULE:NAME")
     program = _attribute(_module(module_name), attribute, name)
     if not callable(program):
-        raise ValueError(f"{name} is not a Protocol class or a factory of them, but {program!r}")
+        raise ValueError(f"{name} is not a Protocol class or a factory of them, but {_told(repr, program)}")
     return program  # type: ignore[no-any-return]  # what it returns, only calling it can show
 
 
@@ -153,17 +227,20 @@ def _built_in_programs() -> list[str]:
 
 
 def _module(name: str) -> Any:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    try:
+        folder = os.getcwd()
+    except OSError:  # it was removed
+        folder = ""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as exc:
-        raise ValueError(f"there is no module {exc.name!r} here or among the installed ones") from None
-    except Exception as exc:  # the program's own mistake, whichever; a ValueError of it must not look like ours
-        last = traceback.extract_tb(exc.__traceback__)[-1]
-        place = "" if isinstance(exc, SyntaxError) else f" at {last.filename}:{last.lineno}"  # its text has it
-        what = " ".join(f"{type(exc).__name__}: {exc}".split())
-        raise ValueError(f"importing {name} failed{place}: {what}") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # the program's own mistake, whichever; a ValueError of it must not look like ours
+        if isinstance(exc, ModuleNotFoundError) and exc.name:
+            raise ValueError(f"there is no module {exc.name!r} here or among the installed ones") from None
+        raise ValueError(f"importing {name} failed{_whereabouts(exc)}") from None
 
 
 def _attribute(module: Any, path: str, name: str) -> Any:
@@ -171,5 +248,26 @@ def _attribute(module: Any, path: str, name: str) -> Any:
         try:
             module = getattr(module, part)
         except AttributeError:
-            raise ValueError(f"{name} does not exist: {module!r} has no {part!r}") from None
+            raise ValueError(f"{name} does not exist: {_told(repr, module)} has no {part!r}") from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # it is code that makes it: a module's `__getattr__` (PEP 562), a property
+            raise ValueError(f"looking up {name} failed{_whereabouts(exc)}") from None
     return module
+
+
+def _whereabouts(exc: BaseException) -> str:
+    """Where `exc` was raised, and what it is."""
+    last = traceback.extract_tb(exc.__traceback__)[-1]
+    place = "" if isinstance(exc, SyntaxError) else f" at {last.filename}:{last.lineno}"  # its text has it
+    return f"{place}: {type(exc).__name__}: {_told(str, exc)}"
+
+
+def _told(how: Callable[[Any], str], thing: Any) -> str:
+    """`str` or `repr` of something that is not ours. It may raise, whatever it likes."""
+    try:
+        return how(thing)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
+        return f"a {type(thing).__name__} that cannot be told, since its {how.__name__} raises {type(exc).__name__}"

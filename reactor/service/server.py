@@ -26,7 +26,7 @@ from ..core.limits import Limits
 from ..core.listener import Listener
 from ..core.loop import Reactor
 from ..core.protocol import Protocol
-from ..core.reports import report
+from ..core.reports import lost, report
 from ..core.watchdog import Watchdog
 from ..net.addresses import Address, bind, describe, parse
 from ..net.unix_paths import OwnPath, own_path
@@ -234,8 +234,11 @@ class Server:
             pass  # it has ended already
 
     def statistics(self) -> dict[str, Any]:
-        """What happened so far, by name: the reactor's counters, and `listening`. From any thread."""
-        return {"listening": list(self.addresses), **self.reactor.counters.snapshot()}
+        """What happened so far, by name: the reactor's counters, and `listening`. From any thread.
+
+        `lost_log_lines` are those of the whole process that could not be logged (`core.reports.lost`).
+        """
+        return {"listening": list(self.addresses), "lost_log_lines": lost(), **self.reactor.counters.snapshot()}
 
     def _log_statistics(self) -> None:
         report(logger, logging.INFO, "statistics: %s", json.dumps(self.statistics()))

@@ -1,43 +1,67 @@
 """What a person who watches a server in a terminal wants to see: is anyone there, and how much goes through?
 
 One line, rewritten in place every second. It is for eyes: away from a terminal it would fill a log with control
-characters, so there the log lines alone speak. Log lines and the status line share the screen: whoever logs
-takes the status line away first.
+characters, so there the log lines alone speak; and so they do on a terminal that knows no control characters. Log
+lines and the status line share the screen: whoever logs takes the status line away first. A status line that cannot
+be written at once is not written at all.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-from typing import TextIO
 
 from ..core.loop import Reactor
+from .log import LogHandler
 
 PERIOD_SECONDS = 1.0
 USUAL_COLUMNS = 80  # where the terminal does not know
 ERASE_LINE = "\r\x1b[K"  # to the first column, and erase to the end (ECMA-48: EL)
 
 
-class StatusLine:
-    """Shows one reactor's counters on the terminal `stream`, once a second while the reactor runs."""
+def can_show(fd: int) -> bool:
+    """Whether descriptor `fd` is a terminal that can erase a line. TERM is "dumb" where it cannot (term(7))."""
+    return os.isatty(fd) and os.environ.get("TERM", "") not in ("", "dumb")
 
-    def __init__(self, reactor: Reactor, stream: TextIO) -> None:
-        self._reactor = reactor
-        self._stream = stream
-        self._before = (reactor.time(), 0, 0)
-        reactor.call_later(PERIOD_SECONDS, self._tick)
 
-    def _tick(self) -> None:
-        self._stream.write(ERASE_LINE + self.text()[: self._columns() - 1])
-        self._stream.flush()
-        self._reactor.call_later(PERIOD_SECONDS, self._tick)
+class StatusLineHandler(LogHandler):
+    """Logs to a terminal without mixing its lines with the status line, which is written here too."""
+
+    before = ERASE_LINE
+
+    def show(self, text: str) -> None:
+        """Put `text` in place of the status line before, cut to the width of the terminal.
+
+        Does nothing in the background: there the screen belongs to the shell and to what runs in front of it.
+        """
+        if self._in_front():
+            self.sink.show((ERASE_LINE + text[: self._columns() - 1]).encode(self.encoding, "backslashreplace"))
 
     def _columns(self) -> int:
         """The terminal's width now. What is longer would wrap, and of two rows only the last can be erased."""
         try:
-            return os.get_terminal_size(self._stream.fileno()).columns or USUAL_COLUMNS
-        except OSError:  # not a terminal
+            return os.get_terminal_size(self.sink.fd).columns or USUAL_COLUMNS
+        except OSError:  # it is gone
             return USUAL_COLUMNS
+
+    def _in_front(self) -> bool:
+        try:
+            return os.tcgetpgrp(self.sink.fd) == os.getpgrp()
+        except OSError:  # not the terminal that started us: nobody is put to the front or back there (tcgetpgrp(3))
+            return True
+
+
+class StatusLine:
+    """Shows one reactor's counters on the terminal of `handler`, once a second while the reactor runs."""
+
+    def __init__(self, reactor: Reactor, handler: StatusLineHandler) -> None:
+        self._reactor = reactor
+        self._handler = handler
+        self._before = (reactor.time(), 0, 0)
+        reactor.call_later(PERIOD_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._handler.show(self.text())
+        self._reactor.call_later(PERIOD_SECONDS, self._tick)
 
     def text(self) -> str:
         """The line: connections now, and the rates of what was received since the last call."""
@@ -53,14 +77,4 @@ class StatusLine:
 
     def clear(self) -> None:
         """Take the line off the screen."""
-        self._stream.write(ERASE_LINE)
-        self._stream.flush()
-
-
-class StatusLineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Logs to the same terminal without mixing its lines with the status line."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Erase the status line, write the record, and leave the next status line to its tick."""
-        self.stream.write(ERASE_LINE)
-        super().emit(record)
+        self._handler.show("")

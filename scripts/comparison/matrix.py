@@ -24,7 +24,7 @@ PLAIN_WORDS = [  # what exceptions say that were not made for a reader; and no p
     (re.compile(r"^BrokenPipeError: .*"), "ended by the server"),
     (re.compile(r"(/[\w.+-]+){2,}/"), ""),
 ]
-ROW_ORDER = "ARWELS"
+ROW_ORDER = "ARWELSP"
 TITLES = {
     "A1": "out of descriptors",
     "A2": "accept fails: no memory",
@@ -67,6 +67,8 @@ TITLES = {
     "L6": "a callback that blocks",
     "L7": "drain",
     "L8": "told to stop twice",
+    "P1": "a terminal in trouble",
+    "P3": "a log that nobody reads",
 }
 
 Outcome = Mapping[str, Any]  # a line of outcomes.py

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -18,6 +19,8 @@ from reactor.service import command_line
 from tests.support import (
     DEADLINE_SECONDS,
     ROOT,
+    STATISTICS,
+    buffering_environment,
     connect,
     exchange,
     free_port,
@@ -182,13 +185,16 @@ def test_the_name_of_a_program_may_have_dots(folder):
         assert receive(client, 5) == bytes(5)
 
 
-def test_it_serves_with_standard_error_closed():
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_it_serves_with_standard_streams_closed_and_no_socket_takes_their_place(closed):
     port = free_port()
     command = [sys.executable, "-m", "reactor", "serve", "echo", "--bind", f"127.0.0.1:{port}"]
-    with subprocess.Popen(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], env=package_environment()) as process:
+    with subprocess.Popen(["sh", "-c", f'exec "$@" {closed}', "sh", *command], env=package_environment()) as process:
         try:
             with wait_until(lambda: process.poll() is not None or answers(port), "an answer") as client:
                 assert exchange(client, b"hello") == b"hello"
+                for stream in range(3):
+                    assert "socket" not in os.readlink(f"/proc/{process.pid}/fd/{stream}")
             process.terminate()
             assert process.wait(DEADLINE_SECONDS) == 0
         finally:
@@ -306,7 +312,142 @@ def test_two_signals_at_once_end_it_too(folder):
         assert server.wait() == 1
 
 
+# What it writes, and where nobody reads it.
+
+
+def test_standard_error_may_be_a_socket():
+    # As systemd connects it to the journal.
+    ours, theirs = socket.socketpair()
+    with ours, theirs, serving_into(theirs) as (process, _):
+        theirs.close()
+        ours.settimeout(DEADLINE_SECONDS)
+        with ours.makefile() as lines:
+            assert "listening on 127.0.0.1:" in lines.readline()
+            process.terminate()
+            assert re.search(r"stopped: \d connections served, 0 cut\n", lines.read())
+            assert process.wait(DEADLINE_SECONDS) == 0
+
+
+@contextlib.contextmanager
+def serving_into(stderr, program="echo", **options):
+    """A server whose standard error the test reads or not, once it has served one client: (process, address)."""
+    address = ("127.0.0.1", free_port())
+    command = [sys.executable, "-m", "reactor", "serve", program, "--bind", f"127.0.0.1:{address[1]}", "--verbose"]
+    options = {"stdin": subprocess.DEVNULL, "env": buffering_environment(), **options}
+    with subprocess.Popen(command, stderr=stderr, **options) as process:
+        try:
+            wait_until(lambda: answers(address[1]), "an answer").close()
+            yield process, address
+        finally:
+            process.kill()
+
+
+def test_on_a_full_disk_it_serves_and_ends_with_status_0():
+    with open("/dev/full", "w") as full, serving_into(full, stdout=full) as (process, address):
+        with connect(address) as client:
+            assert exchange(client, b"hello") == b"hello"
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+
+
+def test_what_could_not_be_logged_is_in_the_statistics_and_told_in_its_place(tmp_path):
+    log = tmp_path / "log"
+    with open(log, "w") as file, serving_into(file, preexec_fn=limit_files) as (process, address):
+        for _ in range(100):  # each is a line of more than 50 bytes
+            connect(address).close()
+        with connect(address) as client:
+            assert exchange(client, b"hello") == b"hello"
+        wait_until(lambda: log.stat().st_size == FILE_BYTES, "a full disk")
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        process.send_signal(signal.SIGUSR1)
+        found = wait_until(lambda: re.search(STATISTICS, log.read_text(), re.MULTILINE), "the statistics")
+        whole, statistics = found.string, json.loads(found[1])
+        lost = int(re.search(r" WARNING (\d+) lines of the log were lost here\n", whole)[1])
+        assert statistics["lost_log_lines"] == lost > 0
+        begin = [line for line in whole.splitlines() if re.match(r"\d{4}-\d\d-\d\d \S+ (INFO|DEBUG|WARNING) ", line)]
+        assert begin == whole.splitlines(), "a line was torn"
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+
+
+FILE_BYTES = 4000
+
+
+def limit_files():
+    """A file can have so many bytes: the disk is full (setrlimit(2); Python ignores SIGXFSZ)."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_a_program_prints_in_vain_does_not_decide_the_status(tmp_path, stream):
+    (tmp_path / "mine.py").write_text(f"import sys\nfrom reactor.apps.echo import Echo\nsys.{stream}.write('here')\n")
+    with open("/dev/full", "w") as full, open(tmp_path / "log", "w+") as log:
+        streams = {"stdout": log, "stderr": log, stream: full}
+        with serving_into(program="mine:Echo", cwd=tmp_path, **streams) as (process, _):
+            process.terminate()
+            assert process.wait(DEADLINE_SECONDS) == 0
+
+
+REPORTING = r"""
+import gc, warnings
+from reactor import Protocol
+
+class Thing:
+    def __del__(self):
+        raise LookupError("from \x1b[2J __del__")
+
+class Reporting(Protocol):
+    def data_received(self, data):
+        warnings.warn("a warning", stacklevel=1)
+        Thing()
+        raise ValueError("from a peer: \x1b[2J\r\n2026-01-01 00:00:00,000 INFO forged")
+"""
+
+
+def test_what_python_reports_is_logged_too_and_nothing_in_it_drives_the_terminal(tmp_path):
+    (tmp_path / "mine.py").write_text(REPORTING)
+    environment = {**package_environment(), "PYTHONWARNINGS": "default"}
+    with serving("mine:Reporting", cwd=tmp_path, env=environment) as server:
+        with connect(server.address) as client, pytest.raises(ConnectionResetError):
+            client.sendall(b"?")
+            receive_all(client)
+        assert server.terminate() == 0
+        said = server.stderr.text
+    assert re.search(r"^\S+ \S+ WARNING \S+mine.py:\d+: UserWarning: a warning", said, re.MULTILINE)
+    assert re.search(r"^\S+ \S+ ERROR Exception ignored in: <function Thing.__del__", said, re.MULTILINE)
+    assert r"    LookupError: from \x1b[2J __del__" in said
+    assert r"ValueError: from a peer: \x1b[2J\r" in said
+    assert "\x1b" not in said
+    assert not re.search(r"^\S+ \S+ INFO forged", said, re.MULTILINE)
+
+
+def test_an_encoding_that_lacks_a_character_loses_no_line(tmp_path):
+    environment = {**package_environment(), "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    path = tmp_path / "µ"
+    with serving("echo", bind=f"unix:{path}", env=environment) as server:
+        assert server.addresses == [f"unix:{tmp_path}/\\xb5"]
+        assert server.terminate() == 0
+
+
+def test_it_starts_without_the_site_module():
+    command = [sys.executable, "-S", "-E", "-m", "reactor", "serve", "echo", "--bind", "127.0.0.1:0"]
+    with running(command, cwd=ROOT) as server:
+        server.wait_until_listening()
+        assert server.terminate() == 0
+
+
 # Help.
+
+
+def test_help_into_a_pipe_that_nobody_reads_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        streams = {"capture_output": False, "stdout": writer, "stderr": subprocess.PIPE}
+        result = run_reactor("serve", "--help", **streams, env=buffering_environment())
+        assert (result.returncode, result.stderr) == (0, "")
+    finally:
+        os.close(writer)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])

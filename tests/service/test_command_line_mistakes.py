@@ -5,10 +5,19 @@ import os
 import pathlib
 import socket
 import subprocess
+import sys
 
 import pytest
 
-from tests.support import DEADLINE_SECONDS, exchange, free_port, run_reactor, serving
+from tests.support import (
+    DEADLINE_SECONDS,
+    buffering_environment,
+    exchange,
+    free_port,
+    package_environment,
+    run_reactor,
+    serving,
+)
 
 
 def assert_refused(result, *words):
@@ -53,6 +62,8 @@ MISTAKES = {
     "limit that is no number": (["serve", "echo", "--backlog", "many"], ["--backlog", "many"]),
     "limit out of range": (["serve", "echo", "--backlog", "0"], ["backlog", "from 1 to 65535"]),
     "limit that is not whole": (["serve", "echo", "--backlog", "1.5"], ["--backlog", "1.5"]),
+    "a mistake of several lines": (["serve", "eh\nco"], [r"'eh\nco'"]),
+    "an option of several lines": (["serve", "echo", "--bnid\n=x"], ["--bnid"]),
     "limit that is NaN": (["serve", "echo", "--drain-seconds", "nan"], ["drain_seconds", "nan"]),
     "limits that contradict": (
         ["serve", "echo", "--output-low-bytes", "9", "--output-high-bytes", "8"],
@@ -151,6 +162,38 @@ BROKEN_PROGRAMS = {
     "a syntax error": ("def (", ["importing mine failed: SyntaxError", "line 1"]),
     "an exception": ("x = 1\nint('seven')", ["mine.py:2", "ValueError", "'seven'"]),
     "a message of several lines": ("raise OSError('one\\ntwo')", ["mine.py:1", "OSError: one two"]),
+    "a message that drives a terminal": ("raise OSError('\\x1b[2J')", ["mine.py:1", r"OSError: \x1b[2J"]),
+    "an error without a text": (
+        "class Mute(Exception):\n    __str__ = lambda self: 1/0\nraise Mute",
+        ["mine.py:3", "Mute", "str raises ZeroDivisionError"],
+    ),
+    "an error whose text leaves": (
+        "class Mute(Exception):\n    def __str__(self): raise SystemExit(3)\nraise Mute",
+        ["mine.py:3", "Mute", "str raises SystemExit"],
+    ),
+    "a cancelled import": ("import asyncio\nraise asyncio.CancelledError('so')", ["mine.py:2", "CancelledError: so"]),
+    "a program that leaves": ("import sys\nsys.exit('set NAME first')", ["mine.py:2", "SystemExit: set NAME first"]),
+    "a program that leaves content": ("import sys\nsys.exit(0)", ["mine.py:2", "SystemExit: 0"]),
+    "a group of errors": ("raise ExceptionGroup('both', [OSError('a')])", ["mine.py:1", "ExceptionGroup: both"]),
+    "a missing module without a name": ("raise ModuleNotFoundError('the extra')", ["mine.py:1", "the extra"]),
+    "a lazy module that cannot": (
+        "def __getattr__(name):\n    if name == 'Program': raise ImportError('no zork')\n    raise AttributeError",
+        ["looking up mine:Program failed at", "mine.py:2", "ImportError: no zork"],
+    ),
+    "a lazy module that leaves": (
+        "def __getattr__(name):\n    if name == 'Program': raise SystemExit\n    raise AttributeError",
+        ["looking up mine:Program failed at", "mine.py:2", "SystemExit"],
+    ),
+    "a thing that cannot be told": (
+        "class Mute:\n    def __repr__(self): raise OSError\nProgram = Mute()",
+        ["mine:Program", "a Mute", "repr raises OSError"],
+    ),
+    "a module that cannot be told": (
+        "class Mute:\n    def __repr__(self): raise OSError\nimport sys\nsys.modules['mine'] = Mute()",
+        ["mine:Program does not exist", "a Mute", "'Program'"],
+    ),
+    "a program that closes what we speak by": ("import sys\nsys.stderr.close()\n1/0", ["ZeroDivisionError"]),
+    "a program that puts nothing there": ("import sys\nsys.stderr = None\n1/0", ["ZeroDivisionError"]),
 }
 
 
@@ -158,3 +201,20 @@ BROKEN_PROGRAMS = {
 def test_a_program_that_cannot_be_imported_is_one_line_that_says_where(source, words, tmp_path):
     (tmp_path / "mine.py").write_text(source)
     assert_refused(run_reactor("serve", "mine:Program", cwd=tmp_path), *words)
+
+
+def test_a_program_whose_folder_was_removed_is_still_found_elsewhere(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", sys.executable, "-m", "reactor", "serve", "nosuch:Program"]
+    result = subprocess.run(
+        command, cwd=gone, env=package_environment(), capture_output=True, text=True, timeout=DEADLINE_SECONDS
+    )
+    assert_refused(result, "'nosuch'")
+
+
+def test_a_mistake_that_cannot_be_told_is_a_mistake():
+    with open("/dev/full", "w") as full:
+        streams = {"capture_output": False, "stdout": full, "stderr": full, "env": buffering_environment()}
+        for arguments in (["serve", "ehco"], ["serve", "--bnid"], ["serve", "echo", "--bind", "192.0.2.1:0"]):
+            assert run_reactor(*arguments, **streams).returncode == 2

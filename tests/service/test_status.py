@@ -1,32 +1,32 @@
 """The status line: its text from the counters, and how it shares a terminal with the log."""
 
-import io
+import logging
 import math
 import os
+import pathlib
 import pty
 import re
-import select
 import signal
-import subprocess
-import sys
 import termios
-import time
 
 import pytest
 
 from reactor import Limits, Reactor
-from reactor.service.status import StatusLine
-from tests.support import DEADLINE_SECONDS, ROOT, connect, exchange, serving
+from reactor.service.log import LineFormatter
+from reactor.service.status import StatusLine, StatusLineHandler
+from tests.rig import FakeClock as Clock
+from tests.service.terminal import Job, Terminal
+from tests.support import connect, exchange, serving, wait_until
 
 
-class Clock:
-    """A clock that stands still until it is told."""
+class Screen:
+    """Stands in for a handler: writes down what is shown."""
 
     def __init__(self):
-        self.now = 1000.0
+        self.shown = []
 
-    def __call__(self):
-        return self.now
+    def show(self, text):
+        self.shown.append(text)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def reactor(clock):
 
 
 def test_the_text_tells_connections_and_rates(reactor, clock):
-    line = StatusLine(reactor, io.StringIO())
+    line = StatusLine(reactor, Screen())
     counters = reactor.counters
     counters.accepted, counters.receives, counters.bytes_received = 1234, 5000, 25_600_000
     clock.now += 2.0
@@ -49,7 +49,7 @@ def test_the_text_tells_connections_and_rates(reactor, clock):
 
 
 def test_the_rates_are_those_since_the_text_before(reactor, clock):
-    line = StatusLine(reactor, io.StringIO())
+    line = StatusLine(reactor, Screen())
     reactor.counters.receives = 1000
     clock.now += 1.0
     line.text()
@@ -59,85 +59,62 @@ def test_the_rates_are_those_since_the_text_before(reactor, clock):
 
 
 def test_no_time_between_two_texts_is_no_error(reactor):
-    assert StatusLine(reactor, io.StringIO()).text() == "0 connections   0 messages/s   0.0 MB/s   0 accepted"
+    assert StatusLine(reactor, Screen()).text() == "0 connections   0 messages/s   0.0 MB/s   0 accepted"
 
 
-def test_it_is_rewritten_in_place_once_a_second(reactor, clock):
-    stream = io.StringIO()
-    StatusLine(reactor, stream)
+def test_it_is_shown_once_a_second(reactor, clock):
+    screen = Screen()
+    StatusLine(reactor, screen)
     for now in (1000.0, 1000.9, 1001.0, 1001.5, 1002.0):
         clock.now = now
         reactor.run_once(0)  # which reads the clock last of all
         reactor.run_once(0)
-    line = "\r\x1b[K0 connections   0 messages/s   0.0 MB/s   0 accepted"
-    assert stream.getvalue() == 2 * line
+    assert screen.shown == 2 * ["0 connections   0 messages/s   0.0 MB/s   0 accepted"]
 
 
-def test_clear_takes_it_off_the_screen(reactor):
-    stream = io.StringIO()
-    StatusLine(reactor, stream).clear()
-    assert stream.getvalue() == "\r\x1b[K"
+@pytest.fixture
+def terminal_of():
+    """Makes a handler on a terminal of so many columns; (handler, what came since)."""
+    opened = []
+
+    def make(columns):
+        screen, ours = pty.openpty()
+        termios.tcsetwinsize(ours, (24, columns))
+        handler = StatusLineHandler(ours)
+        opened.append((handler, screen, ours))
+        return handler, lambda: os.read(screen, 4096).decode()
+
+    yield make
+    for handler, *ends in opened:
+        handler.close()
+        for fd in ends:
+            os.close(fd)
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, "some text"), (6, "some "), (1, ""), (0, "some text")])
+def test_it_takes_the_place_of_the_one_before_and_is_cut_to_the_width(terminal_of, columns, shown):
+    handler, came = terminal_of(columns)
+    handler.show("some text")
+    assert came() == f"\r\x1b[K{shown}"
+
+
+@pytest.mark.parametrize(("in_front", "shown"), [("the server", "status"), ("somebody else", "log")])
+def test_it_is_shown_only_in_front(terminal_of, monkeypatch, in_front, shown):
+    handler, came = terminal_of(80)
+    handler.setFormatter(LineFormatter("%(message)s"))
+    monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp() + (in_front == "somebody else"))
+    handler.show("status")
+    handler.handle(logging.makeLogRecord({"msg": "log"}))
+    assert came().startswith(f"\r\x1b[K{shown}")
+
+
+def test_clear_takes_it_off_the_screen(reactor, terminal_of):
+    handler, came = terminal_of(80)
+    StatusLine(reactor, handler).clear()
+    assert came() == "\r\x1b[K"
 
 
 # On a terminal.
-
-
-class Terminal:
-    """The screen of a server that runs on a pseudo-terminal, `columns` wide."""
-
-    def __init__(self, columns=80):
-        self._fd, child = pty.openpty()
-        termios.tcsetwinsize(child, (24, columns))
-        command = [sys.executable, "-m", "reactor", "serve", "echo", "--bind", "127.0.0.1:0", "--verbose"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environment)
-        os.close(child)
-        self.output = ""
-
-    def read(self):
-        """Take in what comes next; False at the end."""
-        assert select.select([self._fd], [], [], DEADLINE_SECONDS)[0], f"no more came than {self.output!r}"
-        try:
-            data = os.read(self._fd, 65536)
-        except OSError:  # EIO: its last user has closed it
-            return False
-        self.output += data.decode()
-        return bool(data)
-
-    def wait_for(self, pattern):
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not (match := re.search(pattern, self.output)):
-            assert time.monotonic() < deadline and self.read(), f"{pattern!r} did not come, but {self.output!r}"
-        return match
-
-    def finish(self):
-        """End the server as Ctrl-C would, and take in the rest."""
-        self.process.send_signal(signal.SIGINT)
-        while self.read():
-            pass
-        return self.process.wait(DEADLINE_SECONDS)
-
-    def rows(self):
-        """What the eye sees at the end, without the row of the cursor where it is empty."""
-        rows, column = [""], 0
-        for piece in re.findall(r"\x1b\[K|\r|\n|[^\x1b\r\n]+", self.output):
-            if piece == "\x1b[K":
-                rows[-1] = rows[-1][:column]
-            elif piece == "\r":
-                column = 0
-            elif piece == "\n":
-                rows.append("")
-            else:
-                rows[-1] = rows[-1][:column] + piece + rows[-1][column + len(piece) :]
-                column += len(piece)
-        assert re.sub(r"\x1b\[K", "", self.output).count("\x1b") == 0, "an escape sequence this screen does not know"
-        return rows if rows[-1] else rows[:-1]
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(DEADLINE_SECONDS)
-        os.close(self._fd)
 
 
 STATUS = r"\d[\d,]* connections   \d[\d,]* messages/s   \d[\d,.]* MB/s   \d[\d,]* accepted"
@@ -151,15 +128,13 @@ def terminal():
 
 
 def test_on_a_terminal_a_status_line_shows_the_connections(terminal):
-    port = int(terminal.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
-    with connect(("127.0.0.1", port)) as client:
+    with connect(terminal.wait_for_address()) as client:
         assert exchange(client, b"hello") == b"hello"
         terminal.wait_for(r"\r\x1b\[K1 connections   \d+ messages/s   0\.0 MB/s   1 accepted")
 
 
 def test_log_lines_and_the_status_line_do_not_mix(terminal):
-    port = int(terminal.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
-    client = connect(("127.0.0.1", port))
+    client = connect(terminal.wait_for_address())
     terminal.wait_for("1 connections .* 1 accepted")
     client.close()
     terminal.wait_for("peer_closed[^\r]*\r\n")
@@ -187,3 +162,59 @@ def test_away_from_a_terminal_there_is_no_status_line():
             server.send_signal(signal.SIGTERM)
         assert server.wait() == 0
         assert "\x1b" not in server.stderr.text + server.stdout.text
+
+
+@pytest.mark.parametrize("term", ["dumb", ""])
+def test_a_terminal_that_knows_no_escape_codes_gets_none(term):
+    terminal = Terminal(term=term)
+    try:
+        client = connect(terminal.wait_for_address())
+        client.close()
+        terminal.wait_for("peer_closed[^\r]*\r\n")
+        assert terminal.finish() == 0
+        assert "\x1b" not in terminal.output
+        assert not re.search(STATUS, terminal.output)
+    finally:
+        terminal.close()
+
+
+# As a job of a shell.
+
+
+@pytest.fixture
+def job():
+    job = Job()
+    yield job
+    job.close()
+
+
+def state_of_the_server(job):
+    """Its state by proc(5): T while it is stopped."""
+    children = pathlib.Path(f"/proc/{job.process.pid}/task/{job.process.pid}/children").read_text().split()
+    return pathlib.Path(f"/proc/{children[0]}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_in_the_background_it_logs_and_is_not_stopped_and_shows_no_status_line(job):
+    with connect(job.wait_for_address()) as client:  # SIGTTOU would have stopped it before it had said where
+        assert exchange(client, b"hello") == b"hello"
+        for _ in range(2):  # two ticks of the status line
+            seen = len(job.output)
+            job.to_front()
+            job.wait_for(STATUS, seen)
+            job.to_back()
+            connect(client.getpeername()).close()
+            job.wait_for("peer_closed[^\r]*\r\n", seen)
+            assert state_of_the_server(job) != "T"
+            assert exchange(client, b"again") == b"again"
+
+
+def test_ctrl_z_stops_it_and_fg_lets_it_go_on(job):
+    with connect(job.wait_for_address()) as client:
+        job.to_front()
+        job.wait_for(STATUS)
+        job.type(b"\x1a")
+        wait_until(lambda: state_of_the_server(job) == "T", "Ctrl-Z")
+        seen = len(job.output)
+        job.to_front()
+        assert exchange(client, b"hello") == b"hello"
+        job.wait_for(STATUS, seen)

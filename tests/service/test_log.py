@@ -1,0 +1,565 @@
+"""Lines for the log on every kind of descriptor that can refuse them; and what a line looks like.
+
+The writer is never made to wait: a test in which it was would hang, and pytest would show where.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import threading
+import warnings
+
+import pytest
+
+from reactor.core import reports
+from reactor.service import log
+from reactor.service.log import BACKLOG_BYTES, LINE_CHARACTERS, LineFormatter, LogHandler, printable
+from tests.support import DEADLINE_SECONDS, wait_until
+
+LINE = "line {} " + "x" * 100
+MORE_THAN_THE_KERNEL_TAKES = 2000  # such lines: a pipe takes 64 KiB, a terminal less
+
+
+def record(text, *args, exc=None):
+    exc_info = exc and (type(exc), exc, exc.__traceback__)
+    return logging.LogRecord("reactor.test", logging.INFO, "file.py", 7, text, args, exc_info)
+
+
+def raised(exc):
+    try:
+        raise exc
+    except type(exc) as caught:
+        return caught
+
+
+class Mute:
+    """Nobody can say what it is."""
+
+    def __str__(self):
+        raise LookupError("on purpose")
+
+    __repr__ = __str__
+
+
+# What a line looks like.
+
+
+@pytest.fixture
+def formatter():
+    return LineFormatter("%(levelname)s %(message)s")
+
+
+def test_a_line_has_its_time_and_its_level():
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO hello", LineFormatter().format(record("hello")))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J", r"\x1b[2J"),
+        ("a\rb", r"a\rb"),
+        ("a\nb", r"a\nb"),
+        ("\x00\x07\x7f", r"\x00\x07\x7f"),
+        ("\x9b2J\x85", r"\x9b2J\x85"),  # C1: CSI and NEL in one character
+        ("\u202egnp.exe\u2028", r"\u202egnp.exe\u2028"),
+        ("\ud800", r"\ud800"),
+        ("ein Maß, µs, 日本", "ein Maß, µs, 日本"),
+    ],
+)
+def test_what_is_not_for_the_eye_is_an_escape(formatter, text, shown):
+    assert printable(text) == shown
+    assert formatter.format(record("from %s", text)) == f"INFO from {shown}"
+
+
+def test_a_traceback_keeps_its_rows_and_none_of_them_begins_like_a_line(formatter):
+    exc = raised(ValueError("bad \x1b[2J\r\nINFO forged"))
+    line, *rows = formatter.format(record("it failed: %s", exc, exc=exc)).split("\n")
+    assert line == r"INFO it failed: bad \x1b[2J\r\nINFO forged"
+    assert rows[0] == "    Traceback (most recent call last):"
+    assert rows[-2:] == [r"    ValueError: bad \x1b[2J\r", "    INFO forged"]
+    assert all(row.startswith("    ") for row in rows)
+
+
+def test_a_format_that_has_rows_of_its_own_keeps_them(formatter):
+    shown = formatter.format(record("%s blocks; it is at\n%s", "a\nb", "File\n\tcode\x1b\n"))
+    assert shown == "INFO a\n    b blocks; it is at\n    File\n            code\\x1b"
+
+
+def test_a_stack_is_shown_in_rows(formatter):
+    asked = record("here")
+    asked.stack_info = "Stack:\n  File"
+    assert formatter.format(asked) == "INFO here\n    Stack:\n      File"
+
+
+def test_without_an_exception_there_is_no_traceback(formatter):
+    asked = record("here")
+    asked.exc_info = (None, None, None)
+    assert formatter.format(asked) == "INFO here"
+
+
+# What it does on a pipe that is read.
+
+
+@pytest.fixture
+def pipe(descriptors_come_back):
+    """(read end, write end): the test may close either."""
+    ends = os.pipe()
+    yield ends
+    for fd in ends:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+@pytest.fixture
+def open_handler(descriptors_come_back):
+    """Makes handlers whose lines are as short as can be, and closes them."""
+    made = []
+
+    def make(fd, **options):
+        handler = LogHandler(fd, **options)
+        handler.setFormatter(LineFormatter("%(message)s"))
+        made.append(handler)
+        return handler
+
+    yield make
+    for handler in made:
+        handler.close()
+
+
+@pytest.fixture
+def lost():
+    """How many lines were lost since the test began."""
+    before = reports.lost()
+    return lambda: reports.lost() - before
+
+
+class Reader:
+    """Gathers what comes to `fd`, by a thread, until nobody writes there any more."""
+
+    def __init__(self, fd):
+        self.data = bytearray()
+        self._fd = fd
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        with contextlib.suppress(OSError):  # EIO: a terminal's other end is closed
+            while data := os.read(self._fd, 65536):
+                self.data += data
+
+    def lines(self):
+        return self.data.decode().replace("\r\n", "\n").splitlines()
+
+    def join(self):
+        self._thread.join(DEADLINE_SECONDS)
+        assert not self._thread.is_alive(), "somebody can still write there"
+
+
+def flood(handler, count, first=0):
+    for number in range(first, first + count):
+        handler.handle(record(LINE.format(number)))
+
+
+def numbers(lines):
+    return [int(line.split()[1]) for line in lines]
+
+
+def test_a_line_is_there_when_the_call_returns(pipe, open_handler):
+    handler = open_handler(pipe[1])
+    handler.handle(record("hello %s", "world"))
+    assert os.read(pipe[0], 4096) == b"hello world\n"
+
+
+def test_a_character_that_the_encoding_does_not_have_is_an_escape(pipe, open_handler):
+    open_handler(pipe[1], encoding="ascii").handle(record("7 µs"))
+    assert os.read(pipe[0], 4096) == b"7 \\xb5s\n"
+
+
+def test_an_object_that_cannot_be_told_costs_no_line(pipe, open_handler, lost):
+    open_handler(pipe[1]).handle(record("from %s", Mute()))
+    assert os.read(pipe[0], 4096) == b"a line of the log cannot be told: LookupError in 'from %s'\n"
+    assert lost() == 0
+
+
+def test_not_even_its_format_can_be_told(pipe, open_handler, lost):
+    open_handler(pipe[1]).handle(record(Mute()))
+    assert lost() == 1
+
+
+def test_a_line_without_end_is_cut(pipe, open_handler):
+    reader, handler = Reader(pipe[0]), open_handler(pipe[1])
+    handler.handle(record("%s", "y" * (LINE_CHARACTERS + 1234)))
+    finish(handler, pipe[1])
+    reader.join()
+    assert reader.lines() == ["y" * LINE_CHARACTERS + " (and 1,234 characters more)"]
+
+
+def test_it_gives_back_what_it_opened_and_logs_no_more(pipe, open_handler, lost):
+    before = len(os.listdir("/dev/fd"))
+    handler = open_handler(pipe[1])
+    handler.close()
+    assert len(os.listdir("/dev/fd")) == before
+    handler.handle(record("too late"))
+    handler.sink.show(b"too late")
+    os.close(pipe[1])
+    assert os.read(pipe[0], 4096) == b""
+    assert lost() == 1
+
+
+# Whoever reads is slow, or does not read at all.
+
+
+def pipe_ends():
+    return os.pipe()
+
+
+def terminal_ends():
+    return pty.openpty()
+
+
+def socket_ends():
+    return tuple(sock.detach() for sock in socket.socketpair())
+
+
+KINDS = {"pipe": pipe_ends, "terminal": terminal_ends, "socket": socket_ends}
+
+
+@pytest.fixture(params=KINDS)
+def ends(request, descriptors_come_back):
+    """(what is read, what is standard error), of each kind that can be full."""
+    ends = KINDS[request.param]()
+    yield ends
+    for fd in ends:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+@pytest.fixture
+def not_reopened(monkeypatch):
+    """As without /proc, or on a terminal that belongs to another user."""
+
+    def refuse(fd):
+        raise PermissionError(13, "on purpose")
+
+    monkeypatch.setattr(log, "_name_of", refuse)
+
+
+def finish(handler, fd):
+    """Write what waits, then close the last writer, so that the reader sees an end."""
+    handler.finish(DEADLINE_SECONDS)
+    handler.close()
+    os.close(fd)
+
+
+def test_lines_that_nobody_reads_yet_wait_in_order(ends, open_handler, lost):
+    handler = open_handler(ends[1])
+    flood(handler, MORE_THAN_THE_KERNEL_TAKES)
+    reader = Reader(ends[0])
+    finish(handler, ends[1])
+    reader.join()
+    assert numbers(reader.lines()) == list(range(MORE_THAN_THE_KERNEL_TAKES))
+    assert lost() == 0
+
+
+def test_the_same_where_it_can_only_be_written_by_a_thread(ends, not_reopened, open_handler, lost):
+    test_lines_that_nobody_reads_yet_wait_in_order(ends, open_handler, lost)
+
+
+def test_the_flags_that_others_share_are_left_alone(ends, open_handler):
+    before = fcntl.fcntl(ends[1], fcntl.F_GETFL)
+    flood(open_handler(ends[1]), MORE_THAN_THE_KERNEL_TAKES)
+    assert fcntl.fcntl(ends[1], fcntl.F_GETFL) == before
+
+
+def test_it_can_wait_where_somebody_else_set_the_flag_that_forbids_to(ends, open_handler, lost):
+    os.set_blocking(ends[1], False)
+    test_lines_that_nobody_reads_yet_wait_in_order(ends, open_handler, lost)
+
+
+def test_that_too_where_it_can_only_be_written_by_a_thread(ends, not_reopened, open_handler, lost):
+    os.set_blocking(ends[1], False)
+    test_lines_that_nobody_reads_yet_wait_in_order(ends, open_handler, lost)
+
+
+def test_lines_wait_until_ctrl_q_when_ctrl_s_was_pressed(open_handler, lost):
+    window, ours = pty.openpty()
+    handler = open_handler(ours)
+    os.write(window, b"\x13")
+    wait_until(lambda: not select.select([], [ours], [], 0)[1], "Ctrl-S")
+    flood(handler, 10)
+    assert handler.sink._waiting
+    os.write(window, b"\x11")
+    reader = Reader(window)
+    finish(handler, ours)
+    reader.join()
+    os.close(window)
+    assert numbers(reader.lines()) == list(range(10))
+    assert lost() == 0
+
+
+def test_what_waits_is_bounded_and_what_is_lost_is_told_in_its_place(ends, open_handler, lost):
+    handler = open_handler(ends[1])
+    many = 2 * BACKLOG_BYTES // len(LINE)
+    flood(handler, many)
+    dropped = lost()
+    assert many // 4 < dropped < many
+    assert handler.sink._size <= BACKLOG_BYTES
+    reader = Reader(ends[0])
+    handler.finish(DEADLINE_SECONDS)
+    flood(handler, 1, first=many)
+    finish(handler, ends[1])
+    reader.join()
+    *lines, notice, last = reader.lines()
+    assert numbers(lines) == list(range(many - dropped))
+    assert notice == f"{dropped} lines of the log were lost here"
+    assert numbers([last]) == [many]
+    assert lost() == dropped
+
+
+def test_a_line_that_does_not_fit_beside_another_is_not_followed_by_shorter_ones(pipe, open_handler, lost):
+    handler = open_handler(pipe[1])
+    flood(handler, 2 * BACKLOG_BYTES // len(LINE))
+    before = lost()
+    handler.handle(record("short"))  # would fit, but then a word on what was lost would come with every line
+    assert lost() == before + 1
+
+
+def test_a_thread_waits_only_as_long_as_something_does(ends, open_handler):
+    handler = open_handler(ends[1])
+    flood(handler, MORE_THAN_THE_KERNEL_TAKES)
+    assert handler.sink._thread.is_alive()
+    reader = Reader(ends[0])
+    handler.finish(DEADLINE_SECONDS)
+    assert handler.sink._thread is None
+    finish(handler, ends[1])
+    reader.join()
+
+
+def test_without_a_thread_the_next_line_tries_again(ends, open_handler, monkeypatch):
+    def no_thread(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(log.threading.Thread, "start", no_thread)
+    handler = open_handler(ends[1])
+    flood(handler, MORE_THAN_THE_KERNEL_TAKES)
+    monkeypatch.undo()
+    reader = Reader(ends[0])
+    flood(handler, 1, first=MORE_THAN_THE_KERNEL_TAKES)
+    finish(handler, ends[1])
+    reader.join()
+    assert numbers(reader.lines()) == list(range(MORE_THAN_THE_KERNEL_TAKES + 1))
+
+
+def test_the_end_waits_for_nobody_for_ever(ends, open_handler):
+    handler = open_handler(ends[1])
+    flood(handler, MORE_THAN_THE_KERNEL_TAKES)
+    handler.finish(0.01)
+    assert handler.sink._waiting
+
+
+def test_what_is_closed_while_it_waits_is_lost(ends, open_handler, lost):
+    handler = open_handler(ends[1])
+    flood(handler, MORE_THAN_THE_KERNEL_TAKES)
+    thread = handler.sink._thread
+    handler.close()
+    assert 0 < lost() < MORE_THAN_THE_KERNEL_TAKES
+    os.close(ends[1])
+    reader = Reader(ends[0])
+    thread.join(DEADLINE_SECONDS)
+    assert not thread.is_alive()
+    reader.join()
+
+
+def test_a_child_leaves_to_its_parent_what_waits_there(pipe, open_handler):
+    handler = open_handler(pipe[1])
+    flood(handler, MORE_THAN_THE_KERNEL_TAKES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: this one is about them
+        child = os.fork()
+    if not child:
+        try:
+            signal.alarm(int(2 * DEADLINE_SECONDS))
+            flood(handler, 1, first=MORE_THAN_THE_KERNEL_TAKES)
+            handler.finish(DEADLINE_SECONDS)
+        finally:
+            os._exit(0)
+    reader = Reader(pipe[0])
+    os.waitpid(child, 0)
+    finish(handler, pipe[1])
+    reader.join()
+    assert sorted(numbers(reader.lines())) == list(range(MORE_THAN_THE_KERNEL_TAKES + 1))
+
+
+def test_a_status_line_waits_for_nothing(ends, open_handler, lost):
+    handler = open_handler(ends[1])
+    fill(handler)
+    handler.sink.show(b"status")
+    assert not handler.sink._waiting and handler.sink._thread is None
+    assert lost() == 0
+
+
+def fill(handler):
+    """Write to where it writes, until the kernel takes no more."""
+    with contextlib.suppress(BlockingIOError):
+        while handler.sink._way.write(b"z"):
+            pass
+
+
+def test_a_status_line_behind_lines_that_wait_is_not_written(pipe, open_handler):
+    handler = open_handler(pipe[1])
+    flood(handler, MORE_THAN_THE_KERNEL_TAKES)
+    handler.sink.show(b"status")
+    reader = Reader(pipe[0])
+    finish(handler, pipe[1])
+    reader.join()
+    assert numbers(reader.lines()) == list(range(MORE_THAN_THE_KERNEL_TAKES))
+
+
+# Whoever reads has gone, or there is no room.
+
+
+@pytest.mark.parametrize("how", ["", "by a thread"])
+def test_without_a_reader_lines_are_counted(ends, open_handler, lost, how, request):
+    if how:
+        request.getfixturevalue("not_reopened")
+    handler = open_handler(ends[1])
+    flood(handler, 1)
+    handler.finish(DEADLINE_SECONDS)
+    os.close(ends[0])
+    flood(handler, 3)
+    handler.sink.show(b"status")
+    handler.finish(DEADLINE_SECONDS)
+    flood(handler, 2)
+    handler.finish(DEADLINE_SECONDS)
+    assert lost() == 5
+
+
+def test_a_reader_that_leaves_what_waits_unread(ends, open_handler, lost):
+    handler = open_handler(ends[1])
+    flood(handler, MORE_THAN_THE_KERNEL_TAKES)
+    os.close(ends[0])
+    handler.finish(DEADLINE_SECONDS)
+    assert handler.sink._thread is None
+    assert 0 < lost() < MORE_THAN_THE_KERNEL_TAKES
+
+
+def test_a_full_disk_is_counted(open_handler, lost):
+    with open("/dev/full", "w") as full:
+        flood(open_handler(full.fileno()), 3)
+    assert lost() == 3
+
+
+def test_a_descriptor_that_is_closed_is_counted(open_handler, lost):
+    flood(open_handler(987), 3)
+    assert lost() == 3
+
+
+def test_a_file_is_written_where_it_ends(tmp_path, open_handler):
+    with open(tmp_path / "log", "w") as file:
+        file.write("before\n")
+        file.flush()
+        flood(open_handler(file.fileno()), 1)
+        file.write("after\n")
+    assert (tmp_path / "log").read_text() == f"before\n{LINE.format(0)}\nafter\n"
+
+
+class Scripted:
+    """Takes as many bytes as it is told to, one answer for each call; then everything."""
+
+    fd = -1
+    never_waits = True
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.written = bytearray()
+
+    def write(self, data):
+        answer = self.answers.pop(0) if self.answers else len(data)
+        if isinstance(answer, Exception):
+            raise answer
+        if callable(answer):
+            answer()
+            answer = len(data)
+        self.written += data[:answer]
+        return min(answer, len(data))
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def scripted(open_handler):
+    """Makes a handler over such answers; (handler, where it writes)."""
+
+    def make(*answers):
+        handler = open_handler(2)
+        handler.sink._way.close()
+        handler.sink._way = Scripted(*answers)
+        return handler, handler.sink._way
+
+    return make
+
+
+FULL = OSError(28, "No space left on device")
+
+
+def test_when_there_is_room_again_it_is_told_what_was_lost(scripted, lost):
+    handler, way = scripted(FULL, FULL)
+    for text in ("one", "two", "three", "four"):
+        handler.handle(record(text))
+    assert way.written == b"2 lines of the log were lost here\nthree\nfour\n"
+    assert lost() == 2
+
+
+def test_the_rest_of_a_half_written_line_comes_first(scripted, lost):
+    handler, way = scripted(2, FULL, FULL)
+    for text in ("hello", "two", "three"):
+        handler.handle(record(text))
+    assert way.written == b"hello\n1 lines of the log were lost here\nthree\n"
+    assert lost() == 1
+
+
+def test_a_line_that_leaves_in_pieces_is_whole(scripted):
+    handler, way = scripted(1, 1, 1)
+    handler.handle(record("hello"))
+    assert way.written == b"hello\n"
+
+
+def test_a_status_line_that_is_half_written_is_finished_first(scripted):
+    handler, way = scripted(2, FULL)
+    handler.sink.show(b"\r\x1b[Kstatus")
+    handler.sink.show(b"\r\x1b[Kanother")
+    handler.handle(record("hello"))
+    assert way.written == b"\r\x1b[Kstatushello\n"
+
+
+def test_what_a_signal_handler_logs_in_the_middle_of_a_line_comes_after_it(scripted):
+    handler, way = scripted(1, lambda: handler.handle(record("signal")))
+    handler.handle(record("hello"))
+    assert way.written.startswith(b"h") and way.written.endswith(b"signal\n")
+
+
+def test_no_memory_is_a_line_lost(scripted, lost):
+    handler, way = scripted(MemoryError(), 1)
+    handler.handle(record("one"))
+    assert lost() == 1
+
+
+# For a program that runs its own server.
+
+
+def test_it_is_a_handler_like_others(pipe, open_handler):
+    handler = open_handler(pipe[1])
+    logger = logging.getLogger("reactor.test of log")
+    logger.addHandler(handler)
+    try:
+        reports.report(logger, logging.WARNING, "to %s", "all")
+    finally:
+        logger.removeHandler(handler)
+    assert os.read(pipe[0], 4096) == b"to all\n"
