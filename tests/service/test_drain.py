@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from reactor import CloseReason, Reactor, State
-from reactor.core.kernel_buffers import undelivered_bytes
+from reactor.core.kernel_buffers import undelivered_bytes, unread_bytes
 from reactor.core.limits import Limits
 from reactor.service import drain as drain_module
 from reactor.service.drain import DRAIN_LINGER_SECONDS, Drain
@@ -277,6 +277,7 @@ def unread(rig, **reactions):
     """A connection whose request lies in the kernel."""
     connection, recorder, theirs = rig.connect(**reactions)
     theirs.sendall(b"please")
+    wait_until(lambda: unread_bytes(connection.socket), "it to come")
     return connection, recorder, theirs
 
 
@@ -301,6 +302,7 @@ def test_what_a_program_does_not_want_to_read_is_not_waited_for(rig):
     connection, _, theirs = rig.connect(connection_made=call("pause_reading"))
     rig.turn()
     theirs.sendall(b"please")
+    wait_until(lambda: unread_bytes(connection.socket), "it to come")
     rig.drain.begin()
     rig.pass_time(0.1)
     assert connection.is_closing()
