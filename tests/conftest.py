@@ -1,12 +1,24 @@
 """Fixtures of the tests that run in this process."""
 
 import os
+import signal
 import socket
 
 import pytest
 
 from reactor import Reactor
 from tests import rig
+
+
+def pytest_configure():
+    """What a script runs in the background has Ctrl-C ignored, and what nohup runs, SIGHUP; and so have its children.
+
+    A handler, be it one that does nothing, is not inherited by a program that is started.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture

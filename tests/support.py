@@ -150,6 +150,10 @@ class ServerProcess:
         """The most resident memory it ever had, VmHWM (proc(5))."""
         return self._status_bytes("VmHWM")
 
+    def virtual_bytes(self) -> int:
+        """The size of its address space, VmSize (proc(5))."""
+        return self._status_bytes("VmSize")
+
     def _status_bytes(self, name: str) -> int:
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         found = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)

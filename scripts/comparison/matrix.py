@@ -34,12 +34,15 @@ TITLES = {
     "A6": "closed before the accept",
     "A7": "a UNIX path that exists",
     "A8": "port 0, both families",
+    "A9": "`epoll_ctl` fails",
     "R1": "firehose",
     "R2": "flood of frames",
     "R3": "slowloris",
     "R4": "oversize frame",
     "R5": "gone while not read",
     "R6": "EINTR, EAGAIN, one byte",
+    "R7": "a callback outlasts deadlines",
+    "R8": "no memory to receive",
     "W1": "never reads",
     "W2": "the same, `writelines`",
     "W3": "empty writes",
@@ -68,6 +71,7 @@ TITLES = {
     "L7": "drain",
     "L8": "told to stop twice",
     "P1": "a terminal in trouble",
+    "P2": "stopped and continued",
     "P3": "a log that nobody reads",
 }
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from tests.failures.adapter import Server
-from tests.support import DEADLINE_SECONDS, ServerProcess, connect, exchange, wait_until
+from tests.support import DEADLINE_SECONDS, ServerProcess, connect, exchange, receive, wait_until
 
 SMALL_BUFFER_BYTES = 4096  # asked for; the kernel doubles it, and the server's own side then grows little too
 
@@ -28,6 +28,38 @@ def deaf(address: tuple[str, int]) -> socket.socket:
         client.close()
         raise
     return client
+
+
+GROUP = 100
+
+
+@contextlib.contextmanager
+def heard_just_now(count: int, server: Server) -> Iterator[list[socket.socket]]:
+    """So many clients of an echo, until the block ends; when it begins, the server has heard each of them just now.
+
+    They come in groups, and after each group all who are there are heard again: on a busy machine it takes a while
+    until they are all in, and the first should not have been silent for so long.
+    """
+    with contextlib.ExitStack() as stack:
+        clients: list[socket.socket] = []
+        while len(clients) < count:
+            clients += [stack.enter_context(connect(server.address)) for _ in range(min(GROUP, count - len(clients)))]
+            for client in clients:
+                client.sendall(b"x")
+            assert not (ended := those_without(b"x", clients)), f"{len(ended)} of {len(clients)} clients were ended"
+        yield clients
+
+
+def those_without(answer: bytes, clients: list[socket.socket]) -> list[socket.socket]:
+    """Those of `clients` whose connection ends, or brings something else, where this answer should come."""
+    without = []
+    for client in clients:
+        try:
+            if receive(client, len(answer)) != answer:
+                without.append(client)
+        except ConnectionResetError:
+            without.append(client)
+    return without
 
 
 def is_cut_off(client: socket.socket) -> bool:

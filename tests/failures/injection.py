@@ -58,13 +58,18 @@ class Tracing:
         return calls[:count]
 
 
+def tracer() -> list[str]:
+    """The command that runs strace; the test is skipped where there is none."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed, and nothing else makes the kernel fail on demand")
+    return ["strace"]
+
+
 @contextlib.contextmanager
 def injected(pid: int, folder: pathlib.Path, *injections: str, trace: str) -> Iterator[Tracing]:
     """Until the block ends process `pid` meets `injections` ("accept4:error=ENFILE:when=1..3") in its system calls."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed, and nothing else makes the kernel fail on demand")
     output = folder / f"strace-{len(list(folder.iterdir()))}"
-    command = ["strace", "-f", "-p", str(pid), "-o", str(output), "-e", f"trace={trace}", "-e", "signal=none"]
+    command = [*tracer(), "-f", "-p", str(pid), "-o", str(output), "-e", f"trace={trace}", "-e", "signal=none"]
     for injection in injections:
         command += ["-e", f"inject={injection}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:

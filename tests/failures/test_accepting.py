@@ -1,4 +1,4 @@
-"""FAILURES.md, Accepting (A1 to A8): what goes wrong between a connect and the first byte."""
+"""FAILURES.md, Accepting (A1 to A9): what goes wrong between a connect and the first byte."""
 
 import contextlib
 import re
@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.failures.clients import allow_descriptors, refuses, within_turns
-from tests.failures.injection import ACCEPTS, POLLS, injected
+from tests.failures.injection import ACCEPTS, POLLS, injected, tracer
 from tests.failures.standstill import accepted, before_answers, calls_from_standstill
 from tests.support import DEADLINE_SECONDS, connect, exchange, receive, receive_all, socket_address, wait_until
 
@@ -328,3 +328,41 @@ def test_a8_port_0_with_both_families(serve):
         for host in ("127.0.0.1", "::1"):
             with connect((host, addresses[0][1])) as client:
                 assert exchange(client, b"x") == b"x"
+
+
+# A9. The kernel has no room to watch one more socket (ENOSPC: fs.epoll.max_user_watches): it may be the listening one.
+
+A9_TRIES = 3
+
+
+def test_a9_a_listener_that_cannot_be_watched_at_the_start_is_an_error_of_one_line(serve, tmp_path):
+    injection = ["-e", "trace=epoll_ctl", "-e", "inject=epoll_ctl:error=ENOSPC:when=2+"]  # the first is the waker's
+    before = [*tracer(), "-D", "-f", "-o", str(tmp_path / "strace"), *injection]  # -D: not as the server's parent
+    with serve("echo", before=before, listens=False) as server:
+        wait_until(lambda: server.process.poll() is not None or "listening" in server.stderr.text, "what it does")
+        assert server.process.poll() not in (None, 0), "it says that it listens, and cannot"
+        server.wait()
+        said = server.stderr.text.splitlines()
+        assert len(said) == 1 and "No space left" in said[0], f"it writes {len(said)} lines: {said[-1:]}"
+
+
+def test_a9_a_listener_that_cannot_be_watched_again_after_its_rest_rests_on(serve, adapter, tmp_path):
+    if "ENOSPC" in adapter.never_meets:
+        pytest.skip(f"not applicable to {adapter.name}: {adapter.never_meets['ENOSPC']}")
+    with serve("echo") as server, connect(server.address) as inside:
+        assert exchange(inside, b"x") == b"x"
+        before, limits = server.descriptors(), resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (before, limits[1]))
+        with connect(server.address) as newcomer:
+            newcomer.sendall(b"new")  # nobody can let it in, and the listener rests
+            with injected(server.pid, tmp_path, "epoll_ctl:error=ENOSPC", trace="epoll_ctl") as tracing:
+                tracing.wait_for("ENOSPC")
+                resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+
+                def tried_again():
+                    assert exchange(inside, b"x") == b"x", "who is inside is not served any more"
+                    return sum("ENOSPC" in call for call in tracing.calls()) >= A9_TRIES
+
+                wait_until(tried_again, "another try to watch the listener")
+                assert not answered([newcomer])
+            assert receive(newcomer, 3) == b"new"

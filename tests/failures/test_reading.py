@@ -1,7 +1,8 @@
-"""FAILURES.md, Reading (R1 to R6): what peers do to whoever reads from them."""
+"""FAILURES.md, Reading (R1 to R8): what peers do to whoever reads from them."""
 
 import contextlib
 import random
+import resource
 import select
 import socket
 import subprocess
@@ -11,7 +12,14 @@ import time
 
 import pytest
 
-from tests.failures.clients import within_turns
+from tests.failures.clients import (
+    allow_descriptors,
+    frozen,
+    heard_just_now,
+    is_cut_off,
+    those_without,
+    within_turns,
+)
 from tests.failures.injection import POLLS, RECEIVES, SENDS, injected, one_byte_library
 from tests.failures.standstill import before_answers, calls_from_standstill, read_bytes, written_bytes
 from tests.support import (
@@ -24,6 +32,7 @@ from tests.support import (
     receive,
     receive_all,
     reset,
+    wait_until,
 )
 
 # R1. A client that writes without end, beside others who want answers.
@@ -269,3 +278,58 @@ def test_r6_system_calls_move_one_byte(serve, tmp_path, calls):
             for call in calls.split():
                 times, count = {"recv": ("receives", "bytes_received"), "send": ("sends", "bytes_sent")}[call]
                 assert told[times] == told[count] == 2 * len(data), "the library is not in between"
+
+
+# R7. A callback blocks for longer than a deadline: what its victims sent meanwhile lies in the kernel.
+
+R7_CLIENTS, R7_IDLE_SECONDS = 1500, 3.0  # more clients than one poll tells of
+R7_BLOCKED = b"b" * 4  # a second each
+
+
+def test_r7_a_callback_that_outlasts_a_deadline_ends_nobody_who_has_sent_something(serve):
+    if not allow_descriptors(2 * R7_CLIENTS):
+        pytest.skip(f"this process may not have {R7_CLIENTS} clients")
+    with serve("block", idle_seconds=R7_IDLE_SECONDS) as server, connect(server.address) as blocker:
+        with heard_just_now(R7_CLIENTS, server) as clients:
+            blocker.sendall(R7_BLOCKED)
+            server.stderr.wait_for("program: blocks")
+            for client in clients:
+                client.sendall(b"y")
+            ended = those_without(b"y", clients)
+            assert not ended, f"{len(ended)} of {R7_CLIENTS} clients were ended, though they had not been silent"
+            assert receive(blocker, len(R7_BLOCKED)) == R7_BLOCKED
+
+
+# R8. There is no memory for what one connection would like to receive.
+
+R8_RECEIVE_BYTES = 200_000_000
+R8_SPARE_BYTES = 16 << 20
+R8_FILLS = 8  # a server asks for more and more when its buffer was filled
+
+
+def test_r8_who_cannot_be_received_from_for_want_of_memory_is_ended_alone(serve, adapter):
+    with serve("dots", receive_bytes=R8_RECEIVE_BYTES) as server, connect(server.address) as other:
+        assert exchange(other, b"\n") == b"."
+        _, hard = resource.prlimit(server.pid, resource.RLIMIT_AS)
+        resource.prlimit(server.pid, resource.RLIMIT_AS, (server.virtual_bytes() + R8_SPARE_BYTES, hard))
+        with connect(server.address) as flooder:
+            for _ in range(R8_FILLS):
+                with frozen(server):
+                    fill(flooder)
+                assert exchange(other, b"\n") == b".", "who is inside is not served any more"
+                server.wait_until_idle("all is read")
+            if adapter.name != "reactor" and not is_cut_off(flooder):
+                pytest.skip(f"not applicable to {adapter.name}: it never asks for so much at once")
+            wait_until(lambda: is_cut_off(flooder), "the end of who cannot be received from")
+        assert exchange(other, b"\n") == b"."
+        with connect(server.address) as newcomer:
+            assert exchange(newcomer, b"\n") == b"."
+
+
+def fill(client):
+    """Send as much as the kernels take from one who is not read; an end that comes meanwhile is for others to see."""
+    client.setblocking(False)
+    with contextlib.suppress(BlockingIOError, ConnectionResetError, BrokenPipeError):
+        while True:
+            client.send(bytes(1 << 20))
+    client.settimeout(DEADLINE_SECONDS)
