@@ -14,7 +14,7 @@ import reactor
 PACKAGE = pathlib.Path(reactor.__file__).parent
 # From the ground up, and on each floor in reading order.
 FLOORS = {
-    "core": "reports protocol states deadlines limits counters buffers timers poller wakeup connection memory admission"
+    "core": "reports protocol states deadlines limits counters buffers timers poller wakeup signals connection memory admission"
     " options kernel_buffers listener dispatcher acceptor watchdog fork loop",
     "net": "unix_paths addresses lookups connector framing",
     "coroutines": "",

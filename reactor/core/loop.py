@@ -23,6 +23,7 @@ clock and the socket factory.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -31,7 +32,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from . import fork
 from .acceptor import Acceptor
@@ -42,9 +43,10 @@ from .listener import Listener
 from .poller import EVENTS_PER_POLL, SelectorPoller, make_poller
 from .protocol import Protocol
 from .reports import report
+from .signals import Signals
 from .states import CloseReason
 from .timers import Handle, Timers
-from .wakeup import Signals, Waker
+from .wakeup import Waker
 
 logger = logging.getLogger("reactor.core")
 
@@ -126,8 +128,8 @@ class Reactor:
             self.counters.callback_errors += self.timers.errors - before
 
     def _run_ready(self) -> None:
-        for callback, args in self._signals.take():
-            self.call_soon(callback, *args)
+        for call in self._signals.take():
+            self.call_soon(call.callback, *call.args)
         for _ in range(len(self._foreign)):  # a snapshot: threads may add to it faster than it is emptied
             self._ready.append(self._foreign.popleft())
         for _ in range(len(self._ready)):  # a snapshot: who re-queues itself must not starve the sockets
@@ -213,7 +215,7 @@ class Reactor:
         self.check_idle()
         self._running = True
         try:
-            with self._signals.deferred_interrupt():
+            with self._signals.running():
                 while True:
                     self.run_once()
                     if self._stopping or self._signals.interrupted:
@@ -285,14 +287,25 @@ class Reactor:
             where = "closed" if self._pid == os.getpid() else f"of process {self._pid}: make one after the fork"
             raise RuntimeError(f"this reactor is {where}")
 
-    def add_signal_handler(self, number: int, callback: Callable[..., object], *args: object) -> None:
+    def add_signal_handler(
+        self,
+        number: int,
+        callback: Callable[..., object],
+        *args: object,
+        at_once: Callable[[int, FrameType | None], object] | None = None,
+    ) -> None:
         """Have the loop call `callback(*args)` whenever signal `number` has arrived.
 
+        Of several loops that handle one signal, the latest gets it. `at_once(number, frame)` is called as well, inside
+        the signal handler (see `signal.signal`): it may interrupt any code, and must touch nothing of the loop.
+
         ValueError off the main thread, where Python allows no signal handlers (signal.signal). RuntimeError when
-        the reactor is closed.
+        the reactor is closed. TypeError when `callback` cannot be called.
         """
         self.check_open()
-        self._signals.add(number, callback, *args)
+        if not callable(callback):
+            raise TypeError(f"a callback must be callable, not of type {type(callback).__name__}")
+        self._signals.add(number, callback, *args, at_once=at_once)
 
     def remove_signal_handler(self, number: int) -> bool:
         """Give the signal back to who had it before; False if it was not handled here."""
@@ -324,16 +337,15 @@ class Reactor:
         if self._closed:
             return
         self._closed = True
-        while self.at_close:
-            self.at_close.pop()()
-        for listener in self.acceptor.listeners():
-            self.acceptor.stop_listening(listener)
-        try:
-            self._end_connections()
-        finally:
-            self._signals.close()
-            self._waker.close()
-            self.poller.close()
+        with contextlib.ExitStack() as stack:  # done from the last to the first, each whatever becomes of the others
+            stack.callback(self.poller.close)
+            stack.callback(self._waker.close)
+            stack.callback(self._signals.close)
+            stack.callback(self._end_connections)
+            for listener in self.acceptor.listeners():
+                stack.callback(self.acceptor.stop_listening, listener)
+            while self.at_close:
+                stack.callback(self.at_close.pop())
 
     def _end_connections(self) -> None:
         leaving: BaseException | None = None
