@@ -2,7 +2,11 @@
 
 import sys
 
-from .service.command_line import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from .service.command_line import main
+
+        status = main()
+    except KeyboardInterrupt:  # Ctrl-C while this package itself is imported
+        status = 130
+    sys.exit(status)

@@ -18,7 +18,7 @@ FLOORS = {
     " options kernel_buffers listener dispatcher acceptor watchdog fork loop",
     "net": "unix_paths addresses lookups connector framing",
     "coroutines": "",
-    "service": "log descriptors drain server status command_line",
+    "service": "stuck log descriptors drain server status command_line",
     "apps": "chat echo",
 }
 ORDER = [f"reactor.{floor}.{name}" for floor, names in FLOORS.items() for name in names.split()]

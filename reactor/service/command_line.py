@@ -4,7 +4,8 @@ Whatever is wrong with the command is said in one line that names it and says wh
 anything is bound. A traceback here would be a bug of ours, however the program's import fails.
 
 Exit status: 0 after a clean drain, 1 when the drain had to cut connections, 2 for a command that cannot be carried
-out. A log that nobody reads, or a full disk, changes nothing about that.
+out, 130 for Ctrl-C before it serves, and 128 and the signal's number when a callback never returned (`stuck`). A log
+that nobody reads, or a full disk, changes nothing about that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import importlib
 import logging
 import os
 import pkgutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -32,6 +34,7 @@ from .status import StatusLine, StatusLineHandler, can_show
 logger = logging.getLogger("reactor.service")
 
 APPS = "reactor.apps"
+INTERRUPTED = 128 + signal.SIGINT  # as a shell says it
 
 DESCRIPTION = """\
 Serve a program over TCP from one event loop.
@@ -52,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_what_python_reports()
     try:
         return _serve(options, handler)
+    except KeyboardInterrupt:  # Ctrl-C before the server has its signals: while a slow program is imported
+        return INTERRUPTED
     finally:
         handler.finish()
 

@@ -32,6 +32,7 @@ from ..net.addresses import Address, bind, describe, parse
 from ..net.unix_paths import OwnPath, own_path
 from .descriptors import make_room
 from .drain import Drain
+from .stuck import WayOut
 
 logger = logging.getLogger("reactor.service")
 
@@ -95,6 +96,7 @@ class Server:
         self._listeners: list[Listener] = []
         self._unix_paths: list[OwnPath] = []
         self._drain = Drain(self.reactor, self.limits.drain_seconds)
+        self._way_out = WayOut(self._unlink_paths)
         self._started = self._ended = False  # it runs once
         self._shortage = ""  # what there is to say about the number of descriptors
         self._thread: threading.Thread | None = None
@@ -137,10 +139,13 @@ class Server:
             raise
 
     def _stop_listening(self) -> None:
-        while self._unix_paths:  # before their sockets are closed: see `OwnPath.remove`
-            self._unix_paths.pop().remove()
+        self._unlink_paths()  # before their sockets are closed: see `OwnPath.remove`
         while self._listeners:
             self.reactor.acceptor.stop_listening(self._listeners.pop())
+
+    def _unlink_paths(self) -> None:
+        while self._unix_paths:
+            self._unix_paths.pop().remove()
 
     def _give_back(self) -> None:
         """The reactor is about to close, whoever has it do so: everyone who is cut by that is counted."""
@@ -148,7 +153,7 @@ class Server:
         self._stop_listening()
 
     def run(self) -> int:
-        """Serve until `close`, SIGINT or SIGTERM; then drain. How many connections had to be cut.
+        """Serve until `close`, SIGINT, SIGTERM or SIGHUP; then drain. How many connections had to be cut.
 
         On the main thread the process is taken to be the server's: signals are handled, and the limit of descriptors
         is raised. RuntimeError when it was run before, or its reactor runs already or is closed. Else as `listen`.
@@ -213,16 +218,22 @@ class Server:
             self._shortage = make_room(self.limits.max_connections)
 
     def handle_signals(self) -> None:
-        """Take SIGINT and SIGTERM to mean a drain, and SIGUSR1 to log the statistics, if this is the main thread.
+        """Take SIGINT, SIGTERM and SIGHUP to mean a drain, and SIGUSR1 to log the statistics, on the main thread.
 
-        `run` does it if you did not.
+        `run` does it if you did not. SIGHUP comes when the terminal goes away (P7); a process that was told to ignore
+        it, as by nohup(1), goes on ignoring it. A second signal ends the process, also when a callback never returns.
 
         Before `listen`: whoever reads that the server is listening may send a signal at once, and then must get
         a drain, not the signal's default.
         """
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.reactor.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                numbers.append(signal.SIGHUP)
+            for number in numbers:
+                self.reactor.add_signal_handler(
+                    number, self._on_signal, number.name, at_once=self._way_out.arrived
+                )
             if hasattr(signal, "SIGUSR1"):
                 self.reactor.add_signal_handler(signal.SIGUSR1, self._log_statistics)
 
@@ -244,6 +255,7 @@ class Server:
         report(logger, logging.INFO, "statistics: %s", json.dumps(self.statistics()))
 
     def _on_signal(self, name: str) -> None:
+        self._way_out.heard()
         if self._drain.begun:
             report(logger, logging.INFO, "%s again: stopping at once", name)
             self.reactor.stop()

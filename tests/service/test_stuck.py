@@ -1,0 +1,158 @@
+"""The second signal ends a server whose callback never returns, and the log names the line it is in (P9); SIGHUP drains (P7)."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import buffering_environment, connect, receive, run_reactor, running, serving, wait_until
+
+STUCK = """
+import os, sys, time
+from reactor import Protocol
+
+class Stuck(Protocol):
+    def connection_made(self, connection):
+        self.connection = connection
+
+    def data_received(self, data):
+        print("stuck", flush=True)
+        {how}
+"""
+WAYS = {
+    "an endless loop": "while True: pass",
+    "a sleep": "time.sleep(3600)",
+    "a blocking read": "os.read(os.pipe()[0], 1)",
+    "a loop that lets nothing out": "\n".join([
+        "while True:",
+        "            try:",
+        "                time.sleep(3600)",
+        "            except BaseException:",
+        "                pass",
+    ]),
+}  # fmt: skip
+NO_THREADS = """
+import _thread, threading
+def refuse(*arguments):
+    raise RuntimeError("can't start new thread")
+_thread.start_new_thread = threading._start_new_thread = refuse
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Write a program that is stuck in that way; where it is."""
+
+    def write(how, before=""):
+        (tmp_path / "stuck.py").write_text(before + STUCK.format(how=how))
+        return tmp_path
+
+    return write
+
+
+def stuck(server):
+    """Have its callback begin."""
+    client = connect(server.address)
+    client.send(b"x")
+    server.stdout.wait_for("stuck")
+    return client
+
+
+@pytest.mark.parametrize("signals", [
+    (signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT),
+    (signal.SIGHUP, signal.SIGTERM),
+], ids=lambda signals: " ".join(number.name for number in signals))  # fmt: skip
+@pytest.mark.parametrize("how", WAYS.values(), ids=WAYS)
+def test_the_second_signal_ends_it_and_the_log_names_the_line(program, how, signals):
+    path = program(how)
+    with serving("stuck:Stuck", bind=f"unix:{path}/socket", cwd=path) as server:
+        with connect_unix(f"{path}/socket") as client:
+            client.send(b"x")
+            server.stdout.wait_for("stuck")
+            server.send_signal(signals[0])
+            wait_until(lambda: not pending(server.pid), "the first one has arrived")
+            server.send_signal(signals[1])
+            assert server.wait() == 128 + signals[1]
+    server.stderr.wait_for(f"{signals[1].name} again, and Stuck.data_received .*stuck.py:\\d+\\) does not return")
+    assert not os.path.exists(f"{path}/socket"), "its path is left behind"
+
+
+def connect_unix(path):
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(path)
+    return client
+
+
+def pending(pid):
+    """Whether a signal waits to be handled, so that a second one of the same kind would be lost in it."""
+    with open(f"/proc/{pid}/status") as status:
+        masks = dict(line.split(":\t") for line in status.read().splitlines() if line.startswith(("SigPnd", "ShdPnd")))
+    return any(int(mask, 16) for mask in masks.values())
+
+
+def test_without_threads_it_ends_at_once(program):
+    with serving("stuck:Stuck", cwd=program("while True: pass", NO_THREADS)) as server:
+        with stuck(server):
+            server.send_signal(signal.SIGTERM)
+            wait_until(lambda: not pending(server.pid), "the first one has arrived")
+            server.send_signal(signal.SIGTERM)
+            assert server.wait() == 128 + signal.SIGTERM
+    server.stderr.wait_for("SIGTERM again, and Stuck.data_received")
+
+
+def test_one_signal_waits_for_a_callback_that_does_return(program):
+    path = program("sys.stdin.readline()")
+    with serving("stuck:Stuck", cwd=path, stdin=subprocess.PIPE) as server:
+        with stuck(server):
+            server.send_signal(signal.SIGTERM)
+            wait_until(lambda: not pending(server.pid), "it has arrived")
+            server.process.stdin.write("go on\n")
+            server.process.stdin.flush()
+            assert server.wait() == 0
+
+
+def test_a_loop_that_hears_of_the_second_signal_ends_by_itself(program):
+    with serving("stuck:Stuck", cwd=program("self.connection.write(bytes(1 << 25))")) as server:
+        with stuck(server) as client:
+            receive(client, 1)
+            server.send_signal(signal.SIGTERM)
+            server.stderr.wait_for("draining")
+            server.send_signal(signal.SIGTERM)
+            assert server.wait() == 1, "its one connection was cut"
+    assert "does not return" not in server.stderr.text
+
+
+def test_the_hang_up_of_its_terminal_is_a_drain(tmp_path):
+    with serving("echo", bind=f"unix:{tmp_path}/socket") as server:
+        server.send_signal(signal.SIGHUP)
+        assert server.wait() == 0
+    server.stderr.wait_for("SIGHUP: draining")
+    assert not (tmp_path / "socket").exists()
+
+
+def test_a_hang_up_that_is_to_be_ignored_is(tmp_path):
+    with serving("echo", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as server:
+        server.send_signal(signal.SIGHUP)
+        with connect(server.address) as client:
+            client.send(b"x")
+            assert receive(client, 1) == b"x"
+        assert server.terminate() == 0
+    assert "SIGHUP" not in server.stderr.text
+
+
+def test_ctrl_c_while_a_program_is_imported_is_quiet(tmp_path):
+    (tmp_path / "slow.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(3600)\n")
+    command = [sys.executable, "-m", "reactor", "serve", "slow:Program", "--bind", "127.0.0.1:0"]
+    with running(command, cwd=tmp_path, env=buffering_environment()) as server:
+        server.stdout.wait_for("importing")
+        server.send_signal(signal.SIGINT)
+        assert server.wait() == 130
+    assert server.stderr.text == ""
+
+
+def test_a_program_that_asks_for_an_interrupt_at_import_is_quiet_too(tmp_path):
+    (tmp_path / "rude.py").write_text("raise KeyboardInterrupt\n")
+    assert run_reactor("serve", "rude:Program", cwd=tmp_path).returncode == 130
