@@ -14,8 +14,8 @@ import reactor
 PACKAGE = pathlib.Path(reactor.__file__).parent
 # From the ground up, and on each floor in reading order.
 FLOORS = {
-    "core": "reports protocol states deadlines limits counters buffers timers poller wakeup signals connection memory admission"
-    " options kernel_buffers listener dispatcher acceptor watchdog fork loop",
+    "core": "reports protocol states deadlines limits counters buffers timers poller wakeup signals connection memory"
+    " admission options kernel_buffers listener dispatcher acceptor watchdog fork loop",
     "net": "unix_paths addresses lookups connector framing",
     "coroutines": "",
     "service": "stuck log descriptors drain server status command_line",

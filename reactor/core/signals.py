@@ -6,15 +6,15 @@ handler here only notes the number and wakes the loop, and the loop makes the ca
 The hard part is whose a signal is. A process has one handler for each signal, and one wake-up descriptor. If each loop
 saves what was there and puts it back at its end, two loops must end in reverse order. If they do not, the younger
 loses its signal when the older goes; and then it puts back the handler of a loop that is gone, or the number of a
-descriptor that is by now the connection of somebody else (P5). So there is one owner in this file, the process. It
+descriptor that is by now a connection of somebody else (P5). So there is one owner in this file, the process. It
 knows what was there before any of our loops, and which loops want the signal. The latest of these gets it. When that
 one leaves, the one before gets it again. When the last leaves, what was there before comes back.
 
-Code that does not ask us (asyncio, a program's own `signal.signal`) may put its own handler or descriptor over ours. Then
-that stays: only what is still ours is taken back.
+Code that does not ask us (asyncio, a program's own `signal.signal`) may put its own handler or descriptor over ours.
+Then that stays: only what is still ours is taken back.
 
-The cost: handlers can be changed on the main thread alone. A loop that is closed on another thread leaves its handler in
-place. When the signal comes, or the main thread changes a handler next, it is taken back.
+The cost: handlers can be changed on the main thread alone. A loop that is closed on another thread leaves its handler
+in place. When the signal comes, or the main thread changes a handler next, it is taken back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The second signal ends a server whose callback never returns, and the log names the line it is in (P9); SIGHUP drains (P7)."""
+"""The second signal ends a server whose callback never returns, and the log names the line (P9). SIGHUP drains (P7)."""
 
 import os
 import signal
