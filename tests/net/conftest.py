@@ -1,11 +1,13 @@
 """Whom to connect to, and what is told of it."""
 
+import select
 import socket
 
 import pytest
 
 from reactor.net.addresses import bind, parse
 from tests.net.connecting import Outcome, endpoint
+from tests.rig import DEADLINE_SECONDS
 
 
 @pytest.fixture
@@ -25,15 +27,10 @@ def unanswered():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen(0)
-        clients = []
-        for _ in range(4):
-            client = socket.socket()
-            client.setblocking(False)
-            client.connect_ex(sock.getsockname())
-            clients.append(client)
-        yield endpoint(sock)
-        for client in clients:
-            client.close()
+        with socket.create_connection(sock.getsockname(), DEADLINE_SECONDS):
+            ready, _, _ = select.select([sock], [], [], DEADLINE_SECONDS)
+            assert ready, "the one for whom there is room is not in the queue"
+            yield endpoint(sock)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import selectors
 import socket
 
@@ -326,6 +327,7 @@ def test_a_new_connect_does_not_take_the_answer_to_one_that_was_cancelled_in_the
     second = []
     adopt(reactor, ours, Recorder(data_received=cancel_and_connect))
     reactor.dispatcher.flush()
+    assert select.select([], [first.attempts[0].socket], [], rig.DEADLINE_SECONDS)[1], "no answer to the first"
     theirs.send(b"x")
     events = sorted(reactor.poller.poll(rig.DEADLINE_SECONDS), key=lambda event: event[0] == number)
     assert [fd == number for fd, _ in events] == [False, True], "both are ready"

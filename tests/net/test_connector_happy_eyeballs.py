@@ -117,8 +117,10 @@ def test_when_the_first_answers_no_other_is_tried(timed, clock, outcome, listeni
 
 
 def test_a_failure_is_told_when_all_have_failed_and_not_before(timed, clock, outcome, unanswered):
-    connect(timed, outcome.make, [unanswered, nobody()], outcome.errors.append, Limits(connect_seconds=5))
+    endpoints = [unanswered, nobody()]
+    connector = connect(timed, outcome.make, endpoints, outcome.errors.append, Limits(connect_seconds=5))
     clock.now += NEXT_ATTEMPT_SECONDS
+    turn_until(timed, lambda: connector._failure, "the refusal of the second")
     turn_until_idle(timed)
     assert not outcome.any, "the first may still answer"
     clock.now += 5
