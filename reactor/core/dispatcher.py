@@ -252,7 +252,8 @@ class Dispatcher:
         elif isinstance(exc, Exception):
             connection.fail("a signal handler", exc)
         else:
-            connection.end(CloseReason.HANDLER_ERROR, None)
+            text = f"{type(exc).__name__} was raised during a call on its socket"
+            connection.end(CloseReason.HANDLER_ERROR, ConnectionAbortedError(text))
             raise exc
 
     def tally(self) -> None:

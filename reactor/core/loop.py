@@ -179,6 +179,7 @@ class Reactor:
         if seconds > self.limits.blocked_seconds:
             text = "an iteration took %.3f seconds: nobody else was served meanwhile"
             report(logger, logging.WARNING, text, seconds)
+            self._asked_at = self.timers.clock()  # a log may take its time, and what is due is waited for from here
 
     def progress(self) -> tuple[int, ...]:
         """Numbers that change with every callback, for the watchdog: how far the loop has come. From any thread."""

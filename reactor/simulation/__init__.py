@@ -6,11 +6,13 @@ everything else: who connects, what goes wrong, and when. So a failure is a numb
 
 Reading order, each file leaning only on those before it: `network` (TCP as its two ends see it), `sockets` (as the
 reactor calls it), `demultiplexers` (how it waits), `peers` (clients as lists of steps), `laws` (what must hold),
-`witness` (who watches), `programs`, `restless` and `chaos` (what is served), `scenarios` (everything from one number),
-`promises` (timers and queued calls), `memory` (what is buffered), `books` (the account of system calls), `upstreams`
-(who is dialled), `turns` (what is looked at, and when), `hang` (what never ends), `world` (all of it put together and
-lived through). Then what is done with it: `shrink` (a failure made small), `summary` (many seeds), `mutants` (bugs that
-must be found), and `kernel` (is the model like the real thing?).
+`frames` and `witness` (who watches), `watched` (the connection that a program sees), `programs`, `lines`, `restless`
+and `chaos` (what is served), `foreign` (code of theirs that runs where nobody expects it), `threads` and `logs` (the
+rest of the process), `dials` and `upstreams` (who is dialled), `scenarios` (everything from one number), `promises`
+(timers and queued calls), `memory` (what is buffered), `books` (the account of system calls), `doors` (where newcomers
+come in), `servings` (a server and its drain), `turns` (what is looked at, and when), `hang` (what never ends), `world`
+(all of it put together and lived through). Then what is done with it: `shrink` (a failure made small), `summary` (many
+seeds), `mutants` (bugs that must be found), and `kernel` (is the model like the real thing?).
 
 Nothing of the package below imports this. `make sim` runs it, and so do the tests.
 """

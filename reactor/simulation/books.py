@@ -114,7 +114,7 @@ class Books(Watcher):
         require(phase in ("reap", "close"), 7, "descriptor {} is closed in the phase {}, where events "
                 "may still be dispatched", sock.number, phase)  # fmt: skip
         reason = connection.close_reason.value if connection.close_reason is not None else ""
-        if reason in ("aborted", "handler_error") or witness.waiting():
+        if reason in ("aborted", "handler_error") or witness.waiting() or witness.cut:
             reset = endpoint.linger_zero or endpoint.dead
             require(reset, 5, "{} ends for {}, and not with a reset", connection, reason)
         elif reason in CLEAN:
@@ -142,6 +142,10 @@ class Books(Watcher):
         self._sent[sock.number] = self._sent.get(sock.number, 0) + count
         if isinstance(witness, Witness):
             witness.was_sent(count)
+
+    def wrote_meanwhile(self, sock: FakeSocket) -> None:
+        """Foreign code has written during a `send`: that is a new beginning, and has a budget of its own."""
+        self._sent.pop(sock.number, None)
 
     def refused(self, sock: FakeSocket) -> None:
         """A call was refused without need."""

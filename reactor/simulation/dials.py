@@ -104,7 +104,9 @@ class Dial:
     def loop_sleeps(self, until: float, slack: float) -> None:
         """Law 6: it is decided in time, the next address is tried in time, and nothing is left of what was tried."""
         if self.outcome:
-            ours = [sock.number for sock in self._sockets if sock.number >= 0 and sock not in self.answered[:1]]
+            world = self._world
+            taken = [witness.endpoint for witness in world.live]
+            ours = [sock.number for sock in self._sockets if sock.number >= 0 and sock.endpoint not in taken]
             require(not ours, 6, "descriptors {} were tried for a connection that is {}, and are open", ours,
                     self.outcome)  # fmt: skip
             return

@@ -81,9 +81,17 @@ class Doors:
     def stop(self, which: int = -1) -> None:
         """Let nobody in any more, by the door of that number or, if it is negative, by any."""
         for door in self.doors if which < 0 else [self.doors[which % len(self.doors)]]:
-            listener = self._listeners.pop(door, None)
-            if listener is not None:
-                self._world.reactor.acceptor.stop_listening(listener)
+            if door in self._listeners:
+                self._world.reactor.acceptor.stop_listening(self._listeners[door])
+
+    def listeners(self) -> list[Listener]:
+        """Those of the doors where newcomers are let in."""
+        return list(self._listeners.values())
+
+    def was_stopped(self, listener: Listener) -> None:
+        """Whoever has stopped it, nobody may come in there."""
+        for door in [door for door, ours in self._listeners.items() if ours is listener]:
+            del self._listeners[door]
 
     def is_open(self, door: Door) -> bool:
         """Whether newcomers are let in there."""

@@ -46,6 +46,10 @@ class Foreign(Chaos):
             witness.between, witness.in_send = True, sending
         try:
             self._do(ours[0] if ours and self.draw() < 0.7 else world.live[self.pick(0, len(world.live) - 1)])
+        except BaseException:  # SystemExit: what becomes of the call is not known, so it is the end of this one
+            for witness in ours:
+                witness.raised = True
+            raise
         finally:
             self._inside = False
             for witness in ours:

@@ -112,7 +112,8 @@ def check_settled(witness: Witness, watched: int) -> None:
     """Laws 1, 4 and 5 of a connection that has been settled; `watched` are the bits that the kernel watches."""
     connection, endpoint = witness.connection, witness.endpoint
     state, waiting = witness.state, witness.waiting()
-    require(not witness.end_due or witness.life != "made", 4, "{} was not told of the end that was read", connection)
+    told = not witness.end_due or witness.life != "made" or witness.known > witness.delivered
+    require(told, 4, "{} was not told of the end that was read", connection)
     if state in ENDED:
         require(not watched, 1, "{} has ended and is watched for {:#x}", connection, watched)
         return
@@ -162,6 +163,8 @@ def check_deadlines(witness: Witness, until: float, slack: float) -> None:
     found = deadlines(witness)
     if witness.frames is not None and "frame_timeout" in found:
         found["frame_timeout"] = witness.frames.must_end_at()
+    if witness.world.serving.begun_at < math.inf:
+        found.pop("linger_timeout", None)  # it counts from the arrival of our FIN then, and the drain has its own end
     for reason, when in found.items():
         require(until <= when + slack, 6, "{} should end for {} at {:.3f} and the loop sleeps until {:.3f}",
                 witness.connection, reason, when, until)  # fmt: skip
@@ -178,7 +181,12 @@ def check_evidence(witness: Witness, reason: str) -> None:
     world = witness.world
     if witness.refused_in == world.iteration - 1 or getattr(world.limits, ALLOWED.get(reason, ""), 1.0) == 0:
         return
-    if reason in ("frame_timeout", "linger_timeout") and witness.read_at >= witness.deadlines_before.get(reason, 0.0):
+    if reason == "linger_timeout" and world.serving.is_over():
+        return
+    due = witness.deadlines_before.get(reason, 0.0)
+    if reason == "linger_timeout":
+        due = world.serving.lingers_until(witness, due)
+    if reason in ("frame_timeout", "linger_timeout") and witness.read_at >= due:
         return
     reads = state in DISCARDING or (state in DELIVERING and witness.reading_since < world.iteration - 1)
     said = reads and bits & 1 and reason in ("first_byte_timeout", "idle_timeout", "frame_timeout", "linger_timeout")
@@ -190,12 +198,15 @@ def check_evidence(witness: Witness, reason: str) -> None:
 def check_end(witness: Witness, now: float) -> None:
     """Laws 6 and 10: a connection ends, and the reason that it has is true."""
     connection = witness.connection
-    require(not witness.end_due or witness.life != "made", 4, "{} ends and was not told of the end that was read",
-            connection)  # fmt: skip
+    told = not witness.end_due or witness.life != "made" or witness.known > witness.delivered
+    require(told, 4, "{} ends and was not told of the end that was read", connection)
     require(connection.close_reason is not None, 10, "{} ends without a reason", connection)
     reason = connection.close_reason.value if connection.close_reason is not None else ""
+    witness.world.serving.ends(witness, reason)
     if reason in DEADLINES:
         when = witness.deadlines_before.get(reason)
+        if reason == "linger_timeout" and witness.world.serving.may_linger_no_more(witness):
+            when = now
         require(when is not None, 10, "{} ends for {}, which does not apply to it", connection, reason)
         require(
             when is not None and when <= now + 1e-9,
@@ -210,7 +221,8 @@ def check_end(witness: Witness, now: float) -> None:
     limits, frames = witness.world.limits, witness.frames
     truth = {
         "closed": witness.asked_close and witness.life == "made",
-        "peer_closed": (witness.life == "eof" or witness.end_known) and witness.endpoint.fin_received,
+        "peer_closed": (witness.life == "eof" or (witness.known and witness.end_read))
+        and witness.endpoint.fin_received,
         "aborted": witness.asked_abort,
         "reset": witness.errors,
         "handler_error": witness.raised,
@@ -243,6 +255,8 @@ def check_lost(witness: Witness, exc: Exception | None) -> None:
     reason = witness.connection.close_reason
     require(reason is not None, 10, "{} is lost without a reason", witness.connection)
     silent = reason is not None and reason.value in SILENT
+    if reason is not None and reason.value == "linger_timeout" and witness.world.serving.begun_at < math.inf:
+        silent = exc is None  # a drain's own impatience is no error of the peer
     require(silent == (exc is None), 9, "{} ended for {} and connection_lost was told {!r}", witness.connection,
             reason and reason.value, exc)  # fmt: skip
     if reason is not None and reason.value == "reset":

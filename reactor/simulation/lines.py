@@ -32,6 +32,8 @@ class Lines(FramedProtocol):
         self.draw = random.Random(self.world.scenario.seed * 1009 + connection.peername[1]).random
         if self.draw() < 0.05:
             self.rest()
+        elif self.draw() < 0.3:
+            self.world.later(self.draw() * 2, self.rest)
 
     def make_splitter(self, most: int) -> Splitter:
         """Lines, or pieces behind a length of one byte."""

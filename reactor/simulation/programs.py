@@ -138,11 +138,14 @@ class LateReplier(Program):
             self.connection.write(data)
 
     def eof_received(self) -> bool:
+        self.connection.hold()
         self.world.later(self.draw() * 2, self.reply)
         return True
 
     def reply(self) -> None:
         """The end of the reply, by either of the two ways to end."""
+        if self.connection.holds:
+            self.connection.release()
         self.connection.write(self.data(self.size))
         if self.draw() < 0.5:
             self.connection.close()

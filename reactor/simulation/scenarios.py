@@ -51,6 +51,7 @@ class Scenario(NamedTuple):
     peers: tuple[PeerPlan, ...]
     upstreams: tuple[DialPlan, ...]  # who is dialled
     threads: tuple[tuple[float, str], ...]  # when others call the loop, and for what
+    signals: tuple[float, ...]  # when it is told to stop; nothing: it is no server, but a bare reactor
     log: str  # what its handler does with every line; nothing: it keeps the errors
     faults: Faults
     close_at: float  # when the reactor is closed, in seconds from the beginning; 0: when nothing happens any more
@@ -64,6 +65,7 @@ class Draw:
         self.random = random.Random(seed).random
         self.large = self.chance(0.005)  # more than a block of the output buffer: slow, so seldom
         self.together = self.chance(0.25)  # all peers at the same moment, so that their events are in one batch
+        self.slow = 0.2  # how probable it is that a peer reads slowly
         self.scale = 70_000 if self.large else self.one_of(SCALES)
 
     def chance(self, probability: float) -> bool:
@@ -97,14 +99,22 @@ def make(seed: int) -> Scenario:
     program = "Chaos" if draw.chance(0.3) else draw.one_of(DRAWN_PROGRAMS)
     if program == "Doorkeeper":
         draw.together = draw.chance(0.7)  # else nobody is at the door when it is shut
+    signals: tuple[float, ...] = ()
+    if draw.chance(0.15):
+        signals = (draw.seconds(3.0),) if draw.chance(0.7) else (draw.seconds(2.0), draw.seconds(4.0))
+        draw.slow, program = 0.6, draw.one_of((program, "BigReplier", "Source", "EarlyCloser", "LateReplier", "Lines"))
     crowd = draw.together and draw.chance(0.1)
     peers = tuple(_peer(draw) for _ in range(draw.number(7, 10) if crowd else draw.one_of((1, 1, 2, 2, 3, 4))))
     doors = tuple((draw.one_of(FAMILIES), draw.chance(0.2)) for _ in range(draw.one_of((1, 1, 1, 2, 3))))
     if len(doors) > 1:
         peers = tuple(peer._replace(door=draw.number(0, len(doors) - 1)) for peer in peers)
+    limits = _limits(draw, program)
     upstreams: tuple[DialPlan, ...] = ()
     if program in ("Relay", "Doorkeeper"):
         upstreams = tuple(_upstream(draw) for _ in peers)
+    if signals:
+        limits |= {"drain_seconds": draw.one_of((0.0, 0.3, 1.0, 3.0, 10.0)), "blocked_seconds": math.inf}
+        limits |= {"linger_seconds": draw.one_of((0.2, 5.0, 5.0)), "close_seconds": 10.0}
     block, epoll = draw.one_of((65536, 2 + draw.scale // 2)), draw.chance(0.6)
     return Scenario(
         seed=seed,
@@ -113,11 +123,12 @@ def make(seed: int) -> Scenario:
         block=block,
         epoll=epoll,
         batch=draw.one_of((1, 2, 3)) if epoll and draw.chance(0.25) else 1024,
-        limits=tuple(_limits(draw, program).items()),
+        limits=tuple(limits.items()),
         doors=doors,
         peers=peers,
         upstreams=upstreams,
         threads=tuple((draw.seconds(4.0), draw.one_of(ERRANDS)) for _ in range(draw.one_of((0, 0, 0, 1, 4)))),
+        signals=signals,
         log=draw.one_of(HABITS) if draw.chance(0.15) else "",
         faults=_faults(draw),
         close_at=draw.seconds(4.0) if draw.chance(0.15) else 0.0,
@@ -128,7 +139,7 @@ def _limits(draw: Draw, program: str) -> dict[str, Any]:
     limits: dict[str, Any] = {
         "first_byte_seconds": draw.one_of((1.0, 5.0, 20.0)),
         "idle_seconds": draw.one_of((1.0, 5.0, 20.0)),
-        "frame_seconds": draw.one_of((0.5, 5.0)),
+        "frame_seconds": draw.one_of((0.5, 0.5, 5.0)),
         "write_stall_seconds": draw.one_of((0.5, 2.0, 10.0)),
         "close_seconds": draw.one_of((0.5, 2.0, 10.0)),
         "linger_seconds": draw.one_of((0.2, 1.0, 5.0)),
@@ -186,7 +197,7 @@ def _faults(draw: Draw) -> Faults:
 
 
 def _peer(draw: Draw) -> PeerPlan:
-    slow = draw.chance(0.2)
+    slow = draw.chance(draw.slow)
     return PeerPlan(
         start=0.0 if draw.together else draw.seconds(0.5),
         host=draw.number(1, 3),

@@ -61,6 +61,8 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         yield scenario._replace(faults=Faults())
     for index in range(len(scenario.threads)):
         yield scenario._replace(threads=scenario.threads[:index] + scenario.threads[index + 1 :])
+    if scenario.signals:
+        yield scenario._replace(signals=scenario.signals[:-1])
     if scenario.log:
         yield scenario._replace(log="")
     if len(scenario.doors) > 1:

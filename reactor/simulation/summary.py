@@ -137,6 +137,8 @@ def _report(scenario: Scenario, outcome: Outcome) -> Iterator[str]:
         named = f"; found after {dial.look_up}" if dial.look_up else ""
         yield f"upstream  {tries}{named}" + (f"; given up after {dial.cancel}" if dial.cancel else "") + ":"
         yield "        " + ", ".join(" ".join(map(str, step)) for step in dial.peer.steps)
+    if scenario.signals:
+        yield "signals  at " + ", ".join(map(str, scenario.signals))
     if scenario.threads:
         yield "threads  " + ", ".join(f"{errand} at {when}" for when, errand in scenario.threads)
     yield from outcome.trace

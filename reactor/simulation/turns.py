@@ -110,7 +110,16 @@ class Turns:
         dispatcher.dispatch = self._batch(dispatcher.dispatch)
         for name in ("flush", "reap"):
             setattr(dispatcher, name, self._phased(name, getattr(dispatcher, name)))
+        acceptor: Any = reactor.acceptor
+        acceptor.stop_listening = self._noted(acceptor.stop_listening)
         self._world.network.lost_patience = self._never_ends
+
+    def _noted(self, stop_listening: Callable[[Any], None]) -> Callable[[Any], None]:
+        def stop(listener: Any) -> None:
+            self._world.doors.was_stopped(listener)
+            stop_listening(listener)
+
+        return stop
 
     def phase_begins(self, phase: str) -> None:
         """Note which one."""
@@ -124,6 +133,7 @@ class Turns:
             world.iteration += 1
             require(world.iteration < MOST_ITERATIONS, 6, "the scenario does not come to an end")
             require(not world.stop_asked, 6, "the loop goes on after it was stopped")
+            world.serving.iteration_begins()
         if network.note is not None and phase != "poll":
             network.note(f"-- {world.iteration}:", phase)
 
@@ -203,6 +213,7 @@ class Turns:
     def iteration_ends(self) -> None:
         """Look at the totals, and at whether there was any sense in it."""
         world = self._world
+        world.serving.iteration_ends()
         reactor, network = world.reactor, world.network
         population = (len(world.witnesses), len(world.live), reactor.counters.accepted)
         if not reactor.dispatcher.doomed and self._population != population:
@@ -245,6 +256,7 @@ class Turns:
         require(not world.stop_asked, 6, "the loop sleeps after it was stopped")
         require(until <= world.promises.next_when() + slack, 6, "the loop sleeps past a timer, until {:.3f}", until)
         world.memory.loop_sleeps()
+        world.serving.loop_sleeps(until, slack)
         for dial in world.upstreams.dials:
             dial.loop_sleeps(until, slack)
         self.still_sleeps()

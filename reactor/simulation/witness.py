@@ -2,181 +2,25 @@
 
 The laws speak of what was promised and what was done. The promises are made in the calls of a protocol, the deeds are
 system calls and callbacks. A `Witness` is the protocol that the reactor sees. It checks the grammar, counts, and hands
-on to the program. A `WatchedConnection` is the connection that the program sees, and it counts what is asked of it. Its
-`state` is a property, so that each step is seen when it is taken and no step can be taken without being seen.
+on to the program. What the program asks for in turn is seen by a `WatchedConnection` (`watched`).
 
-Nothing in the core is changed for this: the dispatcher is told to make connections of this class, and that is all.
+A connection that is handed over to another program gets another witness, which knows all that the first one knew.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from ..core.connection import Connection
 from ..core.protocol import Protocol
-from ..core.states import State
 from .frames import Frames
-from .laws import DELIVERING, ENDED, NEVER, STEPS, WRITING, check_end, check_lost, deadlines, require
+from .laws import DELIVERING, ENDED, NEVER, WRITING, check_lost, require
 from .network import Endpoint
 
 if TYPE_CHECKING:
     from .programs import Program
+    from .watched import WatchedConnection
     from .world import World
-
-_state_slot: Any = Connection.__dict__["state"]
-
-
-class WatchedConnection(Connection):
-    """A connection whose every step is witnessed."""
-
-    __slots__ = ("born",)
-
-    def _set_state(self, state: State) -> None:
-        if not hasattr(self, "born"):
-            self.born = True
-        else:
-            self._step(_state_slot.__get__(self), state)
-        _state_slot.__set__(self, state)
-
-    state = property(_state_slot.__get__, _set_state)
-
-    def _step(self, before: State, after: State) -> None:
-        world: World = self.reactor.world  # type: ignore[attr-defined]
-        world.network.happened += 1
-        world.network.stir()
-        if world.network.note is not None:
-            world.network.note(f"descriptor {self.fd}", "becomes", after.label)
-        step = old, new = before.name, after.name
-        require(new in STEPS[old], 2, "{} steps from {} to {}", self, old, new)
-        world.steps.add(step)
-        witness = self.protocol
-        if isinstance(witness, Witness):
-            if new == "CLOSED":
-                witness.end_due = witness.end_due and not witness.between  # nobody can be told of it any more
-                witness.deadlines_before = deadlines(witness)
-                check_end(witness, world.waiter.asked_at)
-                witness.ended_in = world.phase_number
-            witness.since, witness.state = world.loop_time, new
-            world.moved.append(witness)
-
-    # What a program asks for.
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Count what is accepted."""
-        witness = self.protocol
-        if not isinstance(witness, Witness) or witness.state not in WRITING:
-            super().write(data)
-            self.reactor.world.dropped += 1  # type: ignore[attr-defined]
-            return
-        require(not witness.asked_close and not witness.asked_eof, 3, "{} takes output after its end", self)
-        if witness.in_send:
-            self._write_between(witness, data)
-            return
-        hard = witness.world.limits.output_hard_bytes
-        if not data:
-            super().write(data)
-            require(self.state.name != "CLOSED", 6, "{} is ended by a write of nothing", self)
-            return
-        if witness.waiting() > hard and not witness.alone:
-            super().write(data)
-            require(self.state.name == "CLOSED", 6, "{} keeps {} bytes and more, and {} are allowed", self,
-                    witness.waiting(), hard)  # fmt: skip
-            return
-        witness.alone = not witness.waiting()
-        if witness.alone:
-            witness.waits_since = self.reactor.world.loop_time  # type: ignore[attr-defined]
-            witness.wrote_in = witness.world.phase_number
-        witness.accepted += data
-        if self.reactor.world.network.note is not None:  # type: ignore[attr-defined]
-            self.reactor.world.network.note(f"descriptor {self.fd}", "writes", len(data))  # type: ignore[attr-defined]
-        super().write(data)
-        witness.check_paused()
-
-    def _write_between(self, witness: Witness, data: bytes | bytearray | memoryview) -> None:
-        """What is in the kernel's hands already still counts here, and not there: the marks are looked at later."""
-        was_alone, witness.alone = witness.alone, False
-        witness.wrote_in = witness.world.phase_number
-        if not witness.waiting():
-            witness.waits_since = witness.world.loop_time
-        begin = len(witness.accepted)
-        witness.accepted += data
-        witness.fresh += len(data)
-        super().write(data)
-        if self.state.name == "CLOSED":  # for more than the hard mark, and without this
-            del witness.accepted[begin:]
-            witness.fresh = 0
-            witness.alone = was_alone
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Work the marks out from what is promised, before the core does."""
-        witness = self.protocol
-        if not isinstance(witness, Witness):  # it was lost before
-            super().set_write_buffer_limits(high, low)
-            return
-        default = witness.world.limits.output_high_bytes if low is None else low * 4
-        witness.high = default if high is None else high
-        witness.low = witness.high // 4 if low is None else low
-        marks = witness.low, witness.high
-        super().set_write_buffer_limits(high, low)
-        if marks == (witness.low, witness.high):  # else the pause that this has caused has set others
-            require(self.get_write_buffer_limits() == marks, 4, "{} has the marks {}, and was given {}", self,
-                    self.get_write_buffer_limits(), marks)  # fmt: skip
-        witness.check_paused()
-
-    def set_protocol(self, program: Any) -> None:
-        """Hand over to another program, with a witness of its own."""
-        witness = self.protocol
-        if not isinstance(witness, Witness):  # it was lost before
-            super().set_protocol(program)
-            return
-        successor = witness.successor(program)
-        super().set_protocol(successor)
-        successor.takes_over()
-
-    def pause_reading(self) -> None:
-        """Note it."""
-        self._note(reading_paused=True, reading_since=math.inf)
-        if isinstance(self.protocol, Witness) and self.protocol.between:
-            self.protocol.interrupted_in = self.protocol.world.phase_number
-        super().pause_reading()
-
-    def resume_reading(self) -> None:
-        """Note it."""
-        self._note(reading_paused=False, reading_since=self.reactor.world.iteration)  # type: ignore[attr-defined]
-        super().resume_reading()
-
-    def write_eof(self) -> None:
-        """Note it."""
-        self._note(asked_eof=True)
-        super().write_eof()
-        require(not self.state.writes, 2, "{} would take output after write_eof", self)
-
-    def close(self) -> None:
-        """Note it."""
-        self._note(asked_close=True)
-        super().close()
-        require(self.is_closing(), 2, "{} is not closing after close", self)
-
-    def abort(self) -> None:
-        """Note it."""
-        self._note(asked_abort=True)
-        super().abort()
-        require(self.state.name in ENDED, 2, "{} has not ended after abort", self)
-
-    def finish(self, reason: Any, error: Exception | None) -> None:
-        """Note it, when it comes with an error of its own."""
-        if error is not None:
-            self._note(asked_close=True, finished=True)
-        super().finish(reason, error)
-
-    def _note(self, **facts: float) -> None:
-        witness = self.protocol
-        if isinstance(witness, Witness):
-            for name, value in facts.items():
-                setattr(witness, name, value)
-            if witness.between and (witness.asked_close or witness.asked_abort):
-                witness.end_due = False  # what was read a moment ago is not told any more
 
 
 class Witness(Protocol):
@@ -187,7 +31,8 @@ class Witness(Protocol):
         "heard_at", "progress_at", "stalled", "asked_close", "asked_abort", "asked_eof", "finished", "raised",
         "end_read", "errors", "deadlines_before", "waits_since", "high", "low", "reading_paused", "reading_since",
         "between", "in_send", "fresh", "interrupted_in", "read_at", "refused_in", "frames", "end_due", "wrote_in",
-        "ended_in", "asked_in", "late", "alone", "known", "end_known",
+        "ended_in", "asked_in", "late", "alone", "known",
+        "cut", "held", "released_at",
     )  # fmt: skip
 
     connection: WatchedConnection
@@ -198,7 +43,9 @@ class Witness(Protocol):
         self.program = program
         self.accepted = bytearray()  # what the program wrote and the connection took
         self.delivered = 0  # how many bytes the program was given
-        self.end_known = False  # its predecessor was told the end
+        self.cut = False  # it ended though it owed its peer something
+        self.held = 0  # how often its program said that it is busy, less how often that it is not
+        self.released_at = NEVER  # when its program said last that it is busy no more
         self.known = 0  # how many its predecessor was given
         self.life = "new"  # then "made", "eof" and "lost"
         self.paused = False
@@ -245,12 +92,11 @@ class Witness(Protocol):
         world.live[world.live.index(former)] = self.endpoint.owner = self
         world.witnesses[world.witnesses.index(former)] = self
         former.life = "gone"
-        self.paused = False
+        self.held, self.paused = former.held, False
         self.reading_paused, self.reading_since = self.connection.reading_paused, world.iteration
         if self.frames is not None:
             self.known, self.delivered, self.frames = self.delivered, self.frames.begin, None
             if self.life == "eof":
-                self.end_known = True
                 self.life, self.end_due = "made", False  # before the loop sleeps, it is told; or closes before that
 
     def give_up_input(self) -> tuple[bytes, bool]:
@@ -290,9 +136,8 @@ class Witness(Protocol):
 
     def connection_made(self, connection: Connection) -> None:
         require(self.life == "new", 3, "connection_made came again, in {}", connection)
-        assert isinstance(connection, WatchedConnection)
         self.life = "made"
-        self.connection = connection
+        self.connection = connection  # type: ignore[assignment]  # the dispatcher makes no other
         self.endpoint = connection.socket.endpoint  # type: ignore[attr-defined]
         self.endpoint.owner = self
         self.since = self.world.loop_time

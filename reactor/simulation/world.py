@@ -36,11 +36,13 @@ from .peers import Peer
 from .programs import Interruption, Mishap, Pauser
 from .promises import Promises
 from .scenarios import ALL_PROGRAMS, Scenario, make
+from .servings import Serving
 from .sockets import Descriptors, own_pairs
 from .threads import Threads
 from .turns import Turns, WatchedReactor
 from .upstreams import Upstreams
-from .witness import WatchedConnection, Witness
+from .watched import WatchedConnection
+from .witness import Witness
 
 TRACE_EVENTS = 120
 SUCCESSOR = Pauser  # to whom connections are handed over
@@ -98,6 +100,7 @@ class World:
         self._draw = random.Random(scenario.seed + 1).random
         self.upstreams = Upstreams(self)
         self.threads = Threads(self)
+        self.serving = Serving(self)
         self.log = Log(self)
         self.foreign = Foreign(self)
         self.table.foreign = self.foreign.strike
@@ -147,6 +150,9 @@ class World:
         self.threads.start()
         if self.scenario.close_at:
             self.network.later(self.scenario.close_at, self._end)
+        if self.serving.drains:
+            with contextlib.suppress(SystemExit, Interruption):
+                self.serving.run()
         while not self.ending and not self.reactor._closed:
             try:
                 self.reactor.run()
@@ -242,6 +248,7 @@ def _watched_core(world: World) -> Iterator[None]:
         (poller, "EVENTS_PER_POLL", world.scenario.batch),
         (loop, "EVENTS_PER_POLL", world.scenario.batch),
         *world.upstreams.replacements(),
+        *world.serving.replacements(),
     ]
     before = [getattr(module, name) for module, name, _ in replaced]
     for module, name, value in replaced:

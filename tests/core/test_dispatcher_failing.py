@@ -76,6 +76,7 @@ def test_what_a_signal_handler_raises_in_a_system_call_leaves_with_the_connectio
         stub.happens(connection, READABLE)
     stub.finish()
     assert ended(connection) is CloseReason.HANDLER_ERROR
+    assert isinstance(told(connection).calls[-1][1], ConnectionAbortedError)  # no clean end, and it is told so
     assert connection.socket.resets
 
 

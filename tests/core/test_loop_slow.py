@@ -3,6 +3,7 @@
 Also what a loop owes when an exception has left it between two phases.
 """
 
+import logging
 import selectors
 import socket
 
@@ -87,6 +88,29 @@ def test_a_close_in_a_slow_callback_has_its_deadline_from_when_it_is_settled(slo
     slow.run_once()
     assert connection.state is State.LINGERING
     assert next_deadline(connection) == (1005.0 + connection.limits.linger_seconds, CloseReason.LINGER_TIMEOUT)
+
+
+def test_a_log_that_takes_its_time_does_not_hold_up_a_timer(slow, clock):
+    class SlowHandler(logging.Handler):
+        def emit(self, record):
+            clock.now += 3
+
+    def take_long():
+        clock.now += 1
+
+    handler = SlowHandler()
+    logging.getLogger("reactor.core").addHandler(handler)
+    try:
+        slow.call_later(5, int)
+        slow.run_once()
+        slow.call_soon(take_long)
+        slow.run_once(0)
+        slow.poller.selector.timeouts.clear()
+        slow.run_once()
+    finally:
+        logging.getLogger("reactor.core").removeHandler(handler)
+    # It is 1004 now: a second for the callback, three for the line that says so.
+    assert slow.poller.selector.timeouts[0] == 1.0
 
 
 def test_the_loop_does_not_sleep_on_connections_that_wait_to_be_reaped(slow, pairs):

@@ -34,7 +34,7 @@ def test_many_seeds_end_with_a_summary(monkeypatch, capsys):
 def test_one_seed_is_shown(monkeypatch, capsys):
     status, text = run(monkeypatch, capsys, "--seed", "3")
     assert status == 0
-    assert text.startswith("seed 3: ") and "-- 1: dispatch" in text
+    assert text.startswith("seed 3: ") and ": dispatch" in text
 
 
 def test_a_failure_names_the_seed_and_the_law_and_is_made_small(monkeypatch, capsys):

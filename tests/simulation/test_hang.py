@@ -28,7 +28,8 @@ def test_a_loop_that_calls_the_kernel_for_ever_breaks_a_law(monkeypatch):
             acceptor._poller.modify(listener.fd, 0, 1)
 
     monkeypatch.setattr(Acceptor, "accept", accept)
-    outcome = World(make(3)._replace(faults=Faults())).run()
+    scenario = next(scenario for scenario in map(make, range(100)) if scenario.epoll and not scenario.signals)
+    outcome = World(scenario._replace(faults=Faults())).run()
     assert (outcome.law, outcome.hung) == (8, False)
     assert "the phase dispatch does not come to an end" in outcome.text
 

@@ -21,7 +21,7 @@ CHUNK = 500
 CHUNKS = 5  # more of them are for `make sim`
 # Of the first 200 seeds, whatever the machine and the version of Python. A change of the core that is meant, or of
 # what is drawn, changes it: then it is to be written down anew.
-FIRST_SEEDS, THEIR_DIGEST = range(200), "79bdd83f"
+FIRST_SEEDS, THEIR_DIGEST = range(200), "795dfc70"
 totals = Summary()
 
 
@@ -37,8 +37,7 @@ def test_all_of_them_together_have_been_everywhere():
         pytest.skip("only when all of the scenarios above were run")
     assert {(before, after) for before, following in STEPS.items() for after in following} == totals.steps
     assert len(totals.steps) == STEP_COUNT
-    unknown_here = {CloseReason.DRAIN_TIMEOUT.value}  # a drain belongs to `Server`, which is no part of this
-    assert set(totals.reasons) == {reason.value for reason in CloseReason} - unknown_here
+    assert set(totals.reasons) == {reason.value for reason in CloseReason}
     assert set(totals.faults) == {
         "EAGAIN", "EMFILE", "accept: newcomer", "accept: want", "epoll_ctl", "log dawdles", "log raises", "log writes",
         "setsockopt", "short recv", "short send",

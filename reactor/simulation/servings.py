@@ -1,0 +1,158 @@
+"""A server that is told to stop: its drain, by signals that arrive whenever they like.
+
+The server is the real one, over the reactor of the scenario. What it takes from the process around it (handlers of
+signals, the limit of descriptors, a watchdog's thread) it is not given: a signal is a call that arrives from outside.
+
+What is promised of a drain: nobody comes in; whoever owes nothing is closed soon; it ends when nobody is left, or when
+its time is over, whatever is under way, or at the second signal; and who is cut is counted and sees a reset. Who owes
+what is worked out from outside, from what was written, taken, delivered and read.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..core import kernel_buffers
+from ..service import server as server_module
+from ..service.server import Server
+from .laws import DELIVERING, ENDED, WRITING, require
+from .sockets import FakeSocket
+
+if TYPE_CHECKING:
+    from .witness import Witness
+    from .world import World
+
+TICK_SECONDS = 0.05  # how often a drain looks round
+LINGER_SECONDS = 1.0  # how long it has peers answer our FIN, at least
+
+
+class Serving:
+    """The server of one world; `drains` only if the scenario has signals."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.drains = bool(world.scenario.signals)
+        self.begun_at = self.ends_by = math.inf
+        self._signals = self._cut = 0
+        self._asked_at = -math.inf  # up to when the loop knew what had come, as the iteration began
+        self._looking = False  # the drain looks round
+        self._server: Any = None
+
+    def run(self) -> None:
+        """Serve to the end. In place of all that `listen` does, the doors of the scenario are there already."""
+        world = self._world
+        server: Any = Server(world.make_protocol, reactor=world.reactor, limits=world.limits, bind="10.0.0.0:80")
+        self._server = server
+        server.addresses = ["the doors of the scenario"]
+        server._listeners = world.doors.listeners()
+        world.reactor.at_close.add(server._give_back)
+        for when in world.scenario.signals:
+            world.network.later(when, world.soon_threadsafe, self._signal)
+        server._drain._look = self._noted(server._drain._look)
+        cut = server.run()
+        require(cut == self._cut, 10, "a drain has cut {} connections and counted {}", self._cut, cut)
+
+    def _noted(self, look: Callable[[], None]) -> Callable[[], None]:
+        def noted() -> None:
+            self._looking = True
+            try:
+                look()
+            finally:
+                self._looking = False
+
+        return noted
+
+    def closes(self, witness: Witness) -> None:
+        """Law 5: a connection is closed; a drain does so with those alone who owe nothing (E12)."""
+        require(not (self._looking and self._is_busy(witness)), 5, "{} is closed by a drain, and owes something",
+                witness.connection)  # fmt: skip
+
+    def _signal(self) -> None:
+        self._signals += 1
+        self.begun_at = min(self.begun_at, self._world.network.now)
+        self._server._on_signal("SIGTERM")
+        self.ends_by = min(self.ends_by, self._world.network.now + self._world.limits.drain_seconds)
+        require(self._signals == 1 or self._world.stop_asked, 6, "the second signal does not end the drain")
+
+    # What must hold.
+
+    def owes(self, witness: Witness) -> bool:
+        """Whether the peer would miss something if the connection ended now."""
+        endpoint = witness.endpoint
+        return bool(endpoint.outgoing and not endpoint.dead) or self._is_busy(witness)
+
+    def _is_busy(self, witness: Witness) -> bool:
+        endpoint, state = witness.endpoint, witness.state
+        if witness.waiting() and state not in ENDED:
+            return True
+        if state not in WRITING and state not in DELIVERING:
+            return False
+        unseen = state in DELIVERING and not witness.reading_paused and witness.heard_at < self.begun_at
+        return witness.held > 0 or bool(unseen and endpoint.incoming)
+
+    def ends(self, witness: Witness, reason: str) -> None:
+        """Laws 6 and 10: a connection ends while there is a server: is it a cut, and may it be?"""
+        if not self.drains:
+            return
+        over = self._world.waiter.asked_at >= self.ends_by
+        if reason == "drain_timeout":
+            require(over and self.owes(witness), 10, "{} is cut, and owes nothing or has time", witness.connection)
+        witness.cut = reason == "drain_timeout" or (reason == "shutdown" and self.owes(witness))
+        self._cut += witness.cut
+
+    def is_over(self) -> bool:
+        """Whether there is a drain whose time is over, whatever is under way."""
+        return self._world.waiter.asked_at >= self.ends_by
+
+    def lingers_until(self, witness: Witness, due: float) -> float:
+        """Until when it may wait for its peer's FIN, which without a drain is `due`."""
+        return due if self.begun_at == math.inf else min(due, self.ends_by, witness.since + LINGER_SECONDS)
+
+    def may_linger_no_more(self, witness: Witness) -> bool:
+        """Whether a drain may end a connection that waits for its peer's FIN."""
+        over = self._world.network.now >= self.lingers_until(witness, math.inf)
+        return self.begun_at < math.inf and over and not witness.endpoint.outgoing
+
+    def iteration_begins(self) -> None:
+        """Note what the loop knows."""
+        self._asked_at = self._world.asked_at if self.begun_at < math.inf else -math.inf
+
+    def iteration_ends(self) -> None:
+        """Law 6: the end comes in time."""
+        world = self._world
+        require(self._asked_at < self.ends_by or world.stop_asked, 6, "the drain goes on behind {:.3f}", self.ends_by)
+
+    def loop_sleeps(self, until: float, slack: float) -> None:
+        """Law 6: it is looked at in time, and who owes nothing was closed."""
+        if self.begun_at == math.inf:
+            return
+        world = self._world
+        require(until <= self.ends_by + slack, 6, "a drain ends by {:.3f}, and the loop sleeps until {:.3f}",
+                self.ends_by, until)  # fmt: skip
+        require(not world.doors.any_open(), 3, "somebody may still come in during a drain")
+        now = world.network.now
+        require(until - now <= TICK_SECONDS + slack, 6, "a drain is not looked at until {:.3f}", until)
+        answering = any(witness.held for witness in world.live if witness.state in WRITING | DELIVERING)
+        for witness in world.live:
+            last = max(witness.since, witness.heard_at, witness.progress_at, self.begun_at, witness.released_at)
+            idle = witness.state in WRITING | DELIVERING and not self.owes(witness) and not answering
+            require(not idle or now <= last + 2 * TICK_SECONDS + slack + witness.late, 6,
+                    "{} owes nothing and is not closed in a drain", witness.connection)  # fmt: skip
+
+    def replacements(self) -> list[tuple[Any, str, Any]]:
+        """What is to stand in the server's way to the process, and in the drain's to the kernel."""
+        nobody = types.SimpleNamespace(current_thread=lambda: "simulated", main_thread=lambda: "not this one")
+        return [(server_module, "threading", nobody), (kernel_buffers, "_ask", ask)]
+
+
+def ask(sock: Any, question: str) -> int | None:
+    """TIOCOUTQ and FIONREAD of a fake socket."""
+    if not isinstance(sock, FakeSocket) or sock.number < 0:
+        return None
+    endpoint = sock.endpoint
+    if question == "FIONREAD":
+        return len(endpoint.incoming)
+    return 0 if endpoint.dead else len(endpoint.outgoing) + (endpoint.fin_queued and not endpoint.fin_delivered)

@@ -1,0 +1,193 @@
+"""The connection that a program sees, which is the real one and counts what is asked of it.
+
+Its `state` is a property, so that each step is seen when it is taken and no step can be taken without being seen.
+Nothing in the core is changed for this: the dispatcher is told to make connections of this class, and that is all.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ..core.connection import Connection
+from ..core.states import State
+from .laws import ENDED, STEPS, WRITING, check_end, deadlines, require
+from .witness import Witness
+
+if TYPE_CHECKING:
+    from .world import World
+
+_state_slot: Any = Connection.__dict__["state"]
+
+
+class WatchedConnection(Connection):
+    """A connection whose every step is witnessed."""
+
+    __slots__ = ("born",)
+
+    def _set_state(self, state: State) -> None:
+        if not hasattr(self, "born"):
+            self.born = True
+        else:
+            self._step(_state_slot.__get__(self), state)
+        _state_slot.__set__(self, state)
+
+    state = property(_state_slot.__get__, _set_state)
+
+    def _step(self, before: State, after: State) -> None:
+        world: World = self.reactor.world  # type: ignore[attr-defined]
+        world.network.happened += 1
+        world.network.stir()
+        if world.network.note is not None:
+            world.network.note(f"descriptor {self.fd}", "becomes", after.label)
+        step = old, new = before.name, after.name
+        require(new in STEPS[old], 2, "{} steps from {} to {}", self, old, new)
+        world.steps.add(step)
+        witness = self.protocol
+        if isinstance(witness, Witness):
+            if new == "CLOSED":
+                witness.end_due = witness.end_due and not witness.between  # nobody can be told of it any more
+                witness.deadlines_before = deadlines(witness)
+                check_end(witness, world.waiter.asked_at)
+                witness.ended_in = world.phase_number
+            witness.since, witness.state = world.loop_time, new
+            world.moved.append(witness)
+
+    # What a program asks for.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Count what is accepted."""
+        witness = self.protocol
+        if not isinstance(witness, Witness) or witness.state not in WRITING:
+            self.reactor.world.dropped += 1  # type: ignore[attr-defined]
+            try:
+                super().write(data)
+            except RuntimeError:  # after `write_eof`: refused, not dropped
+                self.reactor.world.dropped -= 1  # type: ignore[attr-defined]
+                raise
+            return
+        require(not witness.asked_close and not witness.asked_eof, 3, "{} takes output after its end", self)
+        if witness.in_send:
+            self._write_between(witness, data)
+            return
+        hard = witness.world.limits.output_hard_bytes
+        if not data:
+            super().write(data)
+            require(self.state.name != "CLOSED", 6, "{} is ended by a write of nothing", self)
+            return
+        if witness.waiting() > hard and not witness.alone:
+            super().write(data)
+            require(self.state.name == "CLOSED", 6, "{} keeps {} bytes and more, and {} are allowed", self,
+                    witness.waiting(), hard)  # fmt: skip
+            return
+        witness.alone = not witness.waiting()
+        if witness.alone:
+            witness.waits_since = self.reactor.world.loop_time  # type: ignore[attr-defined]
+            witness.wrote_in = witness.world.phase_number
+        witness.accepted += data
+        if self.reactor.world.network.note is not None:  # type: ignore[attr-defined]
+            self.reactor.world.network.note(f"descriptor {self.fd}", "writes", len(data))  # type: ignore[attr-defined]
+        super().write(data)
+        witness.check_paused()
+
+    def _write_between(self, witness: Witness, data: bytes | bytearray | memoryview) -> None:
+        """What is in the kernel's hands already still counts here, and not there: the marks are looked at later."""
+        was_alone, witness.alone = witness.alone, False
+        witness.wrote_in = witness.world.phase_number
+        if not witness.waiting():
+            witness.waits_since = witness.world.loop_time
+        begin = len(witness.accepted)
+        witness.accepted += data
+        witness.fresh += len(data)
+        witness.world.books.wrote_meanwhile(self.socket)  # type: ignore[arg-type]
+        super().write(data)
+        if self.state.name == "CLOSED":  # for more than the hard mark, and without this
+            del witness.accepted[begin:]
+            witness.fresh = 0
+            witness.alone = was_alone
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Work the marks out from what is promised, before the core does."""
+        witness = self.protocol
+        if not isinstance(witness, Witness):  # it was lost before
+            super().set_write_buffer_limits(high, low)
+            return
+        default = witness.world.limits.output_high_bytes if low is None else low * 4
+        witness.high = default if high is None else high
+        witness.low = witness.high // 4 if low is None else low
+        marks = witness.low, witness.high
+        super().set_write_buffer_limits(high, low)
+        if marks == (witness.low, witness.high):  # else the pause that this has caused has set others
+            require(self.get_write_buffer_limits() == marks, 4, "{} has the marks {}, and was given {}", self,
+                    self.get_write_buffer_limits(), marks)  # fmt: skip
+        witness.check_paused()
+
+    def set_protocol(self, program: Any) -> None:
+        """Hand over to another program, with a witness of its own."""
+        witness = self.protocol
+        if not isinstance(witness, Witness):  # it was lost before
+            super().set_protocol(program)
+            return
+        successor = witness.successor(program)
+        super().set_protocol(successor)
+        successor.takes_over()
+
+    def pause_reading(self) -> None:
+        """Note it."""
+        self._note(reading_paused=True, reading_since=math.inf)
+        if isinstance(self.protocol, Witness) and self.protocol.between:
+            self.protocol.interrupted_in = self.protocol.world.phase_number
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        """Note it."""
+        self._note(reading_paused=False, reading_since=self.reactor.world.iteration)  # type: ignore[attr-defined]
+        super().resume_reading()
+
+    def hold(self) -> None:
+        """Note it."""
+        if isinstance(self.protocol, Witness):
+            self.protocol.held += 1
+        super().hold()
+
+    def release(self) -> None:
+        """Note it."""
+        if isinstance(self.protocol, Witness):
+            self.protocol.held -= self.protocol.held > 0
+            self.protocol.released_at = self.protocol.world.network.now
+        super().release()
+
+    def write_eof(self) -> None:
+        """Note it."""
+        self._note(asked_eof=True)
+        super().write_eof()
+        require(not self.state.writes, 2, "{} would take output after write_eof", self)
+
+    def close(self) -> None:
+        """Note it."""
+        if isinstance(self.protocol, Witness):
+            self.protocol.world.serving.closes(self.protocol)
+        self._note(asked_close=True)
+        super().close()
+        require(self.is_closing(), 2, "{} is not closing after close", self)
+
+    def abort(self) -> None:
+        """Note it."""
+        self._note(asked_abort=True)
+        super().abort()
+        require(self.state.name in ENDED, 2, "{} has not ended after abort", self)
+
+    def finish(self, reason: Any, error: Exception | None) -> None:
+        """Note it, when it comes with an error of its own."""
+        if error is not None:
+            self._note(asked_close=True, finished=True)
+        super().finish(reason, error)
+
+    def _note(self, **facts: float) -> None:
+        witness = self.protocol
+        if isinstance(witness, Witness):
+            for name, value in facts.items():
+                setattr(witness, name, value)
+            ends = witness.asked_close or witness.asked_abort or witness.asked_eof
+            if ends and (witness.between or witness.known):
+                witness.end_due = False  # what was read a moment ago is not told any more
