@@ -197,6 +197,7 @@ class Sink:
         with self._lock:
             if not self._closed:
                 self._closed = True
+                self._begun = False  # not even the rest of a line: the number may be somebody else's from now on
                 self._drop_all()
                 self._way.close()
 
@@ -277,7 +278,7 @@ class Sink:
         while True:
             with self._lock:
                 before = self._size
-                if self._closed or (self._way.never_waits and self._send_some()) or not self._waiting:
+                if (self._way.never_waits and self._send_some()) or not self._waiting:
                     self._thread = None
                     return
                 data = self._waiting[0].data

@@ -185,11 +185,21 @@ def test_the_name_of_a_program_may_have_dots(folder):
         assert receive(client, 5) == bytes(5)
 
 
+# A program whose child has to have a standard error, too.
+SPEAKING_CHILD = """
+import subprocess
+from reactor.apps.echo import Echo
+subprocess.run(["sh", "-c", "echo something >&2"], check=True)
+"""
+
+
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
-def test_it_serves_with_standard_streams_closed_and_no_socket_takes_their_place(closed):
+def test_it_serves_with_standard_streams_closed_and_no_socket_takes_their_place(tmp_path, closed):
+    (tmp_path / "mine.py").write_text(SPEAKING_CHILD)
     port = free_port()
-    command = [sys.executable, "-m", "reactor", "serve", "echo", "--bind", f"127.0.0.1:{port}"]
-    with subprocess.Popen(["sh", "-c", f'exec "$@" {closed}', "sh", *command], env=package_environment()) as process:
+    command = [sys.executable, "-m", "reactor", "serve", "mine:Echo", "--bind", f"127.0.0.1:{port}"]
+    command, environment = ["sh", "-c", f'exec "$@" {closed}', "sh", *command], package_environment()
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
         try:
             with wait_until(lambda: process.poll() is not None or answers(port), "an answer") as client:
                 assert exchange(client, b"hello") == b"hello"
@@ -338,6 +348,33 @@ def serving_into(stderr, program="echo", **options):
         try:
             wait_until(lambda: answers(address[1]), "an answer").close()
             yield process, address
+        finally:
+            process.kill()
+
+
+# It waits for its reader at the end as long as a test may take.
+PATIENT = f"""
+import sys
+from reactor.service import command_line, log
+log.LogHandler.finish.__defaults__ = ({DEADLINE_SECONDS},)
+sys.exit(command_line.main(["serve", "echo", "--verbose", "--bind", "127.0.0.1:0"]))
+"""
+
+
+def test_it_does_not_leave_before_its_last_lines_are_read():
+    command, environment = [sys.executable, "-c", PATIENT], package_environment()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+        try:
+            address = "127.0.0.1", int(re.search(rb":(\d+)$", process.stderr.readline())[1])
+            for _ in range(1500):  # more lines than a pipe takes
+                connect(address).close()
+            with connect(address) as client:
+                assert exchange(client, b"hello") == b"hello"
+            process.terminate()
+            lines = process.stderr.read().decode()
+            served = int(re.search(r"stopped: (\d+) connections served, 0 cut\n\Z", lines)[1])
+            assert lines.count(" lost peer=") == served > 1500
+            assert process.wait(DEADLINE_SECONDS) == 0
         finally:
             process.kill()
 

@@ -287,6 +287,24 @@ def test_that_too_where_it_can_only_be_written_by_a_thread(ends, not_reopened, o
     test_lines_that_nobody_reads_yet_wait_in_order(ends, open_handler, lost)
 
 
+def test_the_other_end_of_a_terminal_is_not_opened_again(open_handler):
+    window, ours = pty.openpty()  # to open the window again would make another terminal, which nobody sees
+    handler = open_handler(window)
+    handler.handle(record("typed"))
+    handler.finish(DEADLINE_SECONDS)
+    assert os.read(ours, 4096) == b"typed\n"
+    os.close(window)
+    os.close(ours)
+
+
+def test_without_proc_a_terminal_is_opened_by_its_name(monkeypatch):
+    window, ours = pty.openpty()
+    monkeypatch.setattr(os.path, "exists", lambda name: False)
+    assert log._name_of(ours) == os.ttyname(ours)
+    os.close(window)
+    os.close(ours)
+
+
 def test_lines_wait_until_ctrl_q_when_ctrl_s_was_pressed(open_handler, lost):
     window, ours = pty.openpty()
     handler = open_handler(ours)
@@ -361,6 +379,34 @@ def test_the_end_waits_for_nobody_for_ever(ends, open_handler):
     flood(handler, MORE_THAN_THE_KERNEL_TAKES)
     handler.finish(0.01)
     assert handler.sink._waiting
+
+
+def test_room_that_is_none_is_not_asked_for_without_a_pause(pipe, open_handler, monkeypatch):
+    # A terminal with room for one more byte, where a newline takes two.
+    pauses = []
+    monkeypatch.setattr(log.time, "sleep", pauses.append)
+    handler = open_handler(pipe[1])
+    way, answers = handler.sink._way, [BlockingIOError() for _ in range(4)]
+
+    def write(data):
+        if answers:
+            raise answers.pop()
+        return way.write(data)
+
+    handler.sink._way = way._replace(write=write)
+    handler.handle(record("hello"))
+    handler.finish(DEADLINE_SECONDS)
+    assert os.read(pipe[0], 4096) == b"hello\n"
+    assert len(pauses) == 3  # not after the first, which was the caller's
+
+
+def test_of_what_is_closed_not_even_the_rest_of_a_line_is_written(scripted, lost):
+    handler, way = scripted(2, FULL)
+    handler.handle(record("hello"))
+    handler.close()
+    handler.finish(DEADLINE_SECONDS)
+    assert way.written == b"he"
+    assert lost() == 1
 
 
 def test_what_is_closed_while_it_waits_is_lost(ends, open_handler, lost):
