@@ -20,6 +20,8 @@ import traceback
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from .reports import report
+
 if TYPE_CHECKING:
     from .loop import Reactor
 
@@ -66,7 +68,8 @@ class Watchdog:
             self._reported = True
             name, seconds = callback(frame), now - self._since
             stack = "".join(traceback.format_stack(frame))
-            logger.warning("%s has blocked the loop for %.1f seconds; it is at\n%s", name, seconds, stack)
+            text = "%s has blocked the loop for %.1f seconds; it is at\n%s"
+            report(logger, logging.WARNING, text, name, seconds, stack)
 
 
 def callback(innermost: FrameType) -> str:

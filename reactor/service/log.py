@@ -25,13 +25,13 @@ that hangs, hangs us. A program that opens another file as descriptor 2 later do
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import select
 import signal
 import socket
 import stat
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -155,7 +155,7 @@ class Sink:
         self._begun = False  # part of the first one is written: the rest must come before anything else
         self._untold = 0  # lines lost since the last line that said so
         self._sending = False  # somebody on this thread is writing: a signal handler may come in between
-        self._thread: threading.Thread | None = None  # who waits for the descriptor, if anybody must
+        self._waiter: _thread.LockType | None = None  # held by the thread that waits for the descriptor, if one must
         self._process = os.getpid()
         self._closed = False
 
@@ -188,9 +188,9 @@ class Sink:
         with self._lock:
             self._look_for_fork()
             self._send()
-            thread = self._thread
-        if thread is not None:
-            thread.join(seconds)
+            waiter = self._waiter
+        if waiter is not None and waiter.acquire(timeout=seconds):
+            waiter.release()
 
     def close(self) -> None:
         """Write nothing from now on, and give back what was opened."""
@@ -206,7 +206,7 @@ class Sink:
     def _look_for_fork(self) -> None:
         """A child has no copy of the thread; and what waits, its parent will write."""
         if self._process != os.getpid():
-            self._process, self._thread = os.getpid(), None
+            self._process, self._waiter = os.getpid(), None
             self._waiting.clear()
             self._size, self._begun, self._sending, self._untold = 0, False, False, 0
 
@@ -216,7 +216,7 @@ class Sink:
 
     def _send(self, now_or_never: bool = False) -> None:
         """Write what waits, and leave what the kernel does not take to the thread; or drop it, if it is not begun."""
-        if self._sending or self._thread is not None or not self._waiting:
+        if self._sending or self._waiter is not None or not self._waiting:
             return
         self._sending = True
         try:
@@ -263,13 +263,23 @@ class Sink:
         reports.count_lost(waiting.counted)
 
     def _start_thread(self) -> None:
-        self._thread = threading.Thread(target=self._write_waiting, name="reactor log", daemon=True)
+        # Not threading.Thread: a signal handler or a __del__ may log while a lock of that module is held.
+        self._waiter = _thread.allocate_lock()
+        self._waiter.acquire()
         try:
-            self._thread.start()
+            _thread.start_new_thread(self._wait, (self._waiter,))
         except RuntimeError:  # no thread can be had (P4): the next line tries again
-            self._thread = None
+            self._waiter = None
 
     # And this on the thread.
+
+    def _wait(self, waiter: _thread.LockType) -> None:
+        try:
+            self._write_waiting()
+        except Exception:  # no memory: the next line tries again
+            self._waiter = None
+        finally:
+            waiter.release()
 
     def _write_waiting(self) -> None:
         """Wait for the descriptor and write, until nothing waits or all is lost."""
@@ -279,7 +289,7 @@ class Sink:
             with self._lock:
                 before = self._size
                 if (self._way.never_waits and self._send_some()) or not self._waiting:
-                    self._thread = None
+                    self._waiter = None
                     return
                 data = self._waiting[0].data
                 stuck = self._size == before

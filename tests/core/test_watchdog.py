@@ -197,6 +197,26 @@ def test_the_time_is_that_of_the_callback(reports):
         assert "blocked the loop for 1.0 seconds" in reports.texts[0]
 
 
+def test_a_log_that_breaks_does_not_end_it(reactor, reports, watchdog):
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise OSError("no space left on device")
+
+    def block():
+        number = len(reports.texts)
+        reports.wait_for(number + 1)
+
+    handler, logger = Broken(), logging.getLogger("reactor.core")
+    logger.addHandler(handler)  # after `reports`: both get each line
+    try:
+        for _ in range(2):
+            reactor.call_soon(block)
+            reactor.run_once(0)
+    finally:
+        logger.removeHandler(handler)
+    assert len(reports.texts) == 2
+
+
 def test_stop_ends_its_thread(reactor):
     before = threading.active_count()
     watchdog = Watchdog(reactor)

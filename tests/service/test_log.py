@@ -351,19 +351,19 @@ def test_a_line_that_does_not_fit_beside_another_is_not_followed_by_shorter_ones
 def test_a_thread_waits_only_as_long_as_something_does(ends, open_handler):
     handler = open_handler(ends[1])
     flood(handler, MORE_THAN_THE_KERNEL_TAKES)
-    assert handler.sink._thread.is_alive()
+    assert handler.sink._waiter.locked()
     reader = Reader(ends[0])
     handler.finish(DEADLINE_SECONDS)
-    assert handler.sink._thread is None
+    assert handler.sink._waiter is None
     finish(handler, ends[1])
     reader.join()
 
 
 def test_without_a_thread_the_next_line_tries_again(ends, open_handler, monkeypatch):
-    def no_thread(thread):
+    def no_thread(*arguments):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(log.threading.Thread, "start", no_thread)
+    monkeypatch.setattr(log._thread, "start_new_thread", no_thread)
     handler = open_handler(ends[1])
     flood(handler, MORE_THAN_THE_KERNEL_TAKES)
     monkeypatch.undo()
@@ -372,6 +372,16 @@ def test_without_a_thread_the_next_line_tries_again(ends, open_handler, monkeypa
     finish(handler, ends[1])
     reader.join()
     assert numbers(reader.lines()) == list(range(MORE_THAN_THE_KERNEL_TAKES + 1))
+
+
+def test_a_thread_that_runs_out_of_memory_leaves_what_waits_to_the_next_line(pipe, open_handler, scripted):
+    handler, way = scripted(BlockingIOError(), MemoryError())
+    way.fd = pipe[1]
+    handler.handle(record("one"))
+    handler.finish(DEADLINE_SECONDS)
+    assert way.written == b"" and handler.sink._waiter is None
+    handler.handle(record("two"))
+    assert way.written == b"one\ntwo\n"
 
 
 def test_the_end_waits_for_nobody_for_ever(ends, open_handler):
@@ -412,13 +422,12 @@ def test_of_what_is_closed_not_even_the_rest_of_a_line_is_written(scripted, lost
 def test_what_is_closed_while_it_waits_is_lost(ends, open_handler, lost):
     handler = open_handler(ends[1])
     flood(handler, MORE_THAN_THE_KERNEL_TAKES)
-    thread = handler.sink._thread
     handler.close()
     assert 0 < lost() < MORE_THAN_THE_KERNEL_TAKES
     os.close(ends[1])
     reader = Reader(ends[0])
-    thread.join(DEADLINE_SECONDS)
-    assert not thread.is_alive()
+    handler.finish(DEADLINE_SECONDS)
+    assert handler.sink._waiter is None
     reader.join()
 
 
@@ -446,7 +455,7 @@ def test_a_status_line_waits_for_nothing(ends, open_handler, lost):
     handler = open_handler(ends[1])
     fill(handler)
     handler.sink.show(b"status")
-    assert not handler.sink._waiting and handler.sink._thread is None
+    assert not handler.sink._waiting and handler.sink._waiter is None
     assert lost() == 0
 
 
@@ -491,7 +500,7 @@ def test_a_reader_that_leaves_what_waits_unread(ends, open_handler, lost):
     flood(handler, MORE_THAN_THE_KERNEL_TAKES)
     os.close(ends[0])
     handler.finish(DEADLINE_SECONDS)
-    assert handler.sink._thread is None
+    assert handler.sink._waiter is None
     assert 0 < lost() < MORE_THAN_THE_KERNEL_TAKES
 
 
