@@ -16,7 +16,8 @@ import argparse
 import sys
 import time
 
-from reactor.simulation.mutants import MUTANTS, hunt
+from reactor.simulation.hunting import hunt
+from reactor.simulation.mutants import MUTANTS
 from reactor.simulation.summary import Summary, explain_seed, survey
 from scripts import output
 from scripts.command_line import Parser

@@ -92,7 +92,7 @@ class Fickle(Program):
         count = MANY_TIMERS if self.draw() < 0.2 else self.pick(1, 5)
         seconds = self.draw() * 2
         for number in range(count):
-            call = self._leave if number % 8 == 3 else self._think_again if number % 8 == 5 else self._speak
+            call = self._leave if number % 4 == 1 else self._think_again if number % 8 == 4 else self._speak
             self.promises.append(self.world.later(seconds + number % 3 / 4, call))
 
     def _speak(self) -> None:

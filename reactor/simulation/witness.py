@@ -144,6 +144,8 @@ class Witness(Protocol):
         told = self.endpoint.no_delay or "setsockopt" in self.world.table.injected
         require(told, 8, "small replies of {} are held back for the sake of larger ones", connection)
         self.world.live.append(self)
+        ours, theirs = self.endpoint.address, self.endpoint.peer.address
+        require(ours != theirs, 10, "{} is connected to itself", connection)
         self._call("connection_made", connection)
 
     def data_received(self, data: bytes) -> None:

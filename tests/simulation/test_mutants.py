@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from reactor.simulation.mutants import MUTANTS, Mutant, hunt, mutated
+from reactor.simulation.hunting import Mutant, hunt, mutated
+from reactor.simulation.mutants import MUTANTS
 
 MOST_SEEDS = 2000
 LEAST_MUTANTS = 25
