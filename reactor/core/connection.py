@@ -21,6 +21,7 @@ that want attention, and is settled in the loop's flush phase.
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 from .buffers import OutputBuffer
@@ -80,6 +81,7 @@ class Connection:
         "reading_paused",  # the protocol wants no data now
         "known",  # events the kernel has told and, level-triggered, would tell for ever
         "fin_sent",  # our side of the socket is shut down
+        "undelivered",  # while it lingers: the bytes of output that its peer did not have when we looked last
         "interest",  # what the kernel was last asked to watch
         "since",  # when it came into its state, in seconds of the clock; so are the next three
         "heard_at",  # when input last came
@@ -123,6 +125,7 @@ class Connection:
         self.reading_paused = False
         self.known = 0
         self.fin_sent = False
+        self.undelivered: float = math.inf
         self.interest = 0
         self.since = NEVER
         self.heard_at = NEVER

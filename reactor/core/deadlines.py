@@ -9,7 +9,7 @@ never armed by hand:
     a frame is incomplete               frame_seconds         since its first byte: a trickle does not help (R3)
     output waits                        write_stall_seconds   since the kernel last took some (W6)
     closing, or flushing                close_seconds         since `close` (E4)
-    lingering                           linger_seconds        since our FIN
+    lingering                           linger_seconds        since our FIN, and since the peer took output before it
 
 A message must not cost a timer operation, and an idle connection must not cost a timer's memory (240 bytes: more than
 a quarter of what it takes in all). So connections whose deadlines fall into the same tenth of a second share one

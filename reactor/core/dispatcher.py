@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 from .admission import Admission
 from .connection import Connection
 from .deadlines import NEVER, Deadlines, next_deadline, next_look
+from .kernel_buffers import undelivered_output
 from .limits import Limits
 from .memory import MemoryBudget
 from .options import reset_on_close
@@ -444,12 +445,23 @@ class Dispatcher:
             # settled, which is soon; judged by the times of before, it would be ended as if nothing had happened.
             connection.touch()
             return
+        if connection.state is LINGERING:
+            self._look_at_delivery(connection)
         when, reason = next_deadline(connection)
         if when <= self.timers.asked_at:
             connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
         else:
             connection.receive_little()  # its large messages may be over
             self.deadlines.arm(connection, next_look(connection, self.timers.now))
+
+    def _look_at_delivery(self, connection: Connection) -> None:
+        """Our FIN waits behind what the kernel still has to send. While that gets less, its time has not begun (E11).
+
+        The peer is reading then, and a reset would take from it what it has not read yet.
+        """
+        left = undelivered_output(connection)
+        if left and left < connection.undelivered:
+            connection.undelivered, connection.since = left, self.timers.asked_at
 
     def _advance(self, connection: Connection) -> None:
         """Take the steps towards the end that are due when nothing is left to be sent."""

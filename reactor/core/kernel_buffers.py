@@ -5,14 +5,18 @@ and after them our FIN. `recv` is not called before the loop comes to it: until 
 nobody knows of it. Whoever ends a connection by what our own buffers say ends it too early in both cases. The kernel
 can be asked for both numbers, without a byte being moved: ioctl(2) with TIOCOUTQ and FIONREAD (tcp(7), unix(7)).
 
-The cost: a system call for each question, about 2 µs. So it is asked when a server ends, and never for a message.
+The cost: a system call for each question, about 2 µs. So it is asked when a connection or a server ends, and never for
+a message.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 try:
     import fcntl
@@ -34,6 +38,12 @@ def undelivered_bytes(sock: Any) -> int | None:
 def unread_bytes(sock: Any) -> int | None:
     """How many bytes of input the kernel has for us; None where it cannot be told."""
     return _ask(sock, "FIONREAD")
+
+
+def undelivered_output(connection: Connection) -> int | None:
+    """How many bytes of output the peer does not have; None where it cannot be told. Our FIN is none of them."""
+    count = undelivered_bytes(connection.socket)
+    return None if count is None else max(0, count - connection.fin_sent)
 
 
 def _ask(sock: Any, question: str) -> int | None:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 
 from ..core.connection import Connection
-from ..core.kernel_buffers import undelivered_bytes, unread_bytes
+from ..core.kernel_buffers import undelivered_output, unread_bytes
 from ..core.loop import Reactor
 from ..core.options import reset_on_close
 from ..core.states import CLOSED, LINGERING, CloseReason
@@ -81,7 +81,7 @@ class Drain:
                 connection.close()
 
     def _look_at_lingering(self, connection: Connection) -> None:
-        now, undelivered = self._reactor.time(), _undelivered(connection)
+        now, undelivered = self._reactor.time(), undelivered_output(connection)
         if undelivered:
             connection.since = now  # our FIN waits behind this, so its time has not begun
         elif undelivered is not None and now >= connection.since + DRAIN_LINGER_SECONDS:
@@ -107,7 +107,7 @@ class Drain:
 
     def _owes(self, connection: Connection) -> bool:
         """Whether the peer would miss something if the connection ended now."""
-        return self._is_busy(connection) or bool(_undelivered(connection))
+        return self._is_busy(connection) or bool(undelivered_output(connection))
 
     def _is_busy(self, connection: Connection) -> bool:
         """Whether there is something to do before the connection can be closed."""
@@ -123,9 +123,3 @@ class Drain:
         After one turn it has: a client that never stops sending is not waited for.
         """
         return connection.is_reading() and connection.heard_at < self._began and bool(unread_bytes(connection.socket))
-
-
-def _undelivered(connection: Connection) -> int | None:
-    """How many bytes of output the peer does not have; None where the kernel cannot tell. Our FIN is none of them."""
-    count = undelivered_bytes(connection.socket)
-    return None if count is None else max(0, count - connection.fin_sent)

@@ -7,6 +7,7 @@ import weakref
 import pytest
 
 from reactor import CloseReason, State
+from reactor.core.kernel_buffers import undelivered_bytes
 from tests import rig
 from tests.rig import (
     Recorder,
@@ -268,3 +269,29 @@ def test_what_has_ended_is_freed_at_once_and_not_by_the_cycle_collector(reactor,
         assert [reference() for reference in gone] == [None, None]
     finally:
         gc.enable()
+
+
+def test_lingering_does_not_begin_while_the_peer_still_takes_what_the_kernel_has_of_us(timed, clock):
+    ours, theirs = tcp_pair()
+    with theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        reply, limits = patterned(400_000), timed.limits
+        connection = adopt(timed, ours, Recorder(), limits)
+        connection.write(reply)
+        connection.close()
+        turn_until(timed, lambda: connection.state is State.LINGERING, "all is the kernel's, and our end behind it")
+        received = b""
+        for _ in range(4):
+            before = undelivered_bytes(ours)
+            while undelivered_bytes(ours) >= before:
+                received += theirs.recv(50_000)
+            theirs.send(b"a heartbeat")
+            clock.now += limits.linger_seconds + 1
+            turn_until_idle(timed)
+            rig.turns(timed, 2)
+            assert connection.state is State.LINGERING, f"ended after {len(received)} bytes were read"
+        clock.now += limits.linger_seconds + 1
+        rig.turns(timed, 3)
+        assert connection.close_reason is CloseReason.LINGER_TIMEOUT, "a peer that takes nothing is not waited for"
+        assert received == reply[: len(received)]
