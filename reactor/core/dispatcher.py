@@ -461,7 +461,7 @@ class Dispatcher:
         """
         left = undelivered_output(connection)
         if left and left < connection.undelivered:
-            connection.undelivered, connection.since = left, self.timers.asked_at
+            connection.undelivered, connection.since = left, max(connection.since, self.timers.asked_at)
 
     def _advance(self, connection: Connection) -> None:
         """Take the steps towards the end that are due when nothing is left to be sent."""
