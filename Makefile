@@ -21,6 +21,8 @@
 ##     SEEDS=10000         how many scenarios, each of them drawn from its number
 ##     SEED=               show what happens in this one, and nothing else
 ##     ARGS=               more options of scripts/sim.py: --mutants, --first N
+## make mutants        break the reactor on purpose, bug by bug: which law or which test notices; some minutes
+##     ARGS=               "--only WORDS": those with WORDS in their name or file
 ## make rivals         put tests/failures/ to other people's servers too, one by one: half an hour, one matrix
 ##                     ARGS="--only trio --rows A1 W1": a part of it; ARGS=--readme: what was kept, into the README
 ## make soak           leave a server among honest and hostile clients; see what it leaks
@@ -49,7 +51,7 @@ MINUTES  = 10
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test sim rivals soak lint clean
+.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test sim mutants rivals soak lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -124,6 +126,10 @@ test:
 
 sim:
 	@exec $(python) scripts/sim.py $(if $(SEED),--seed $(call quote,$(SEED)),--seeds $(call quote,$(SEEDS))) $(ARGS)
+
+mutants:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python scripts/mutants.py $(ARGS)
 
 rivals:
 	@$(python) scripts/environment.py test rivals

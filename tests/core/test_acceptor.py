@@ -98,6 +98,16 @@ def test_a_listener_that_is_out_of_something_rests_and_comes_back(stub, number, 
     assert len(made) == 1
 
 
+def test_a_listener_without_memory_for_a_newcomer_rests_too(stub, caplog):
+    listener, made = listening(stub, MemoryError(), StubSocket())
+    stub.acceptor.accept(listener, READABLE)
+    assert stub.poller.watched[listener.fd] == 0
+    assert stub.counters.accept_errors == 1 and len(caplog.records) == 1
+    stub.pass_time(REST_SECONDS)
+    stub.acceptor.accept(listener, READABLE)
+    assert len(made) == 1
+
+
 @out_of_something
 def test_a_resting_listener_comes_back_as_soon_as_a_connection_ends(stub, number):
     connection = adopt(stub, StubSocket(), Recorder())

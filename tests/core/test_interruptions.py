@@ -257,6 +257,21 @@ def test_a_timer_that_is_armed_while_the_heap_is_rebuilt_fires():
     at_every_moment(run)
 
 
+def test_a_timer_that_is_called_off_while_the_heap_is_rebuilt_is_counted():
+    def run(number):
+        timers = Timers(FakeClock())
+        kept = timers.call_at(1500.0, print)
+        handles = [timers.call_at(1e9, print) for _ in range(COMPACT_FROM + 2)]
+        with Interruption(number, kept.cancel) as interruption:
+            for handle in handles:
+                handle.cancel()
+        assert len(timers) == 1 - interruption.came
+        assert timers._cancelled == sum(handle.timers is None for _, _, handle in timers._heap)
+        return interruption.came
+
+    at_every_moment(run)
+
+
 @pytest.mark.parametrize("foreign_when", [999.0, 1001.0, 1002.5], ids=["due", "between", "last"])
 def test_timers_come_once_and_in_order_whatever_is_armed_and_called_off_meanwhile(foreign_when):
     def run(number):

@@ -1,6 +1,7 @@
 """Deadlines come in order, never early, at most once, and leave nothing behind when they are called off (L3, L4)."""
 
 import gc
+import heapq
 import itertools
 import math
 import random
@@ -67,6 +68,19 @@ def test_nan_is_refused(turn):
     with pytest.raises(ValueError, match="NaN"):
         turn.timers.call_at(math.nan, turn.called.append)
     assert len(turn.timers) == 0
+
+
+def test_a_time_may_be_of_any_kind_that_is_a_number_of_seconds(turn):
+    class Seconds:
+        """A number to `float`, which compares with no other."""
+
+        def __float__(self):
+            return turn.clock.now + 1.5
+
+    turn.arm(2, "last")
+    turn.timers.call_at(Seconds(), turn.called.append, "middle")
+    turn.arm(1, "first")
+    assert turn.after(2) == ["first", "middle", "last"]
 
 
 def test_infinity_means_never_and_does_not_hold_up_the_rest(turn):
@@ -277,3 +291,17 @@ def test_a_handle_calls_once():
     assert handle.run() and handle.run()
     assert called == [1]
     assert handle.cancelled()
+
+
+def test_a_call_that_is_armed_in_the_moment_of_a_look_is_kept(monkeypatch):
+    timers, armed = Timers(lambda: 0.0), []
+    timers.call_at(2.0, print).cancel()
+
+    def pop(heap, heappop=heapq.heappop):
+        if not armed:
+            armed.append(timers.call_at(1.0, print))
+        return heappop(heap)
+
+    monkeypatch.setattr(heapq, "heappop", pop)
+    assert timers.next_when() == 1.0
+    assert len(timers) == 1

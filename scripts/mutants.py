@@ -1,0 +1,68 @@
+"""Break the reactor on purpose, one bug at a time, and say who notices: the simulation, or a test by its name.
+
+There are two tables. What the simulation models, it has to find by itself (`reactor/simulation/mutants.py`). The rest,
+signals, forks, terminals, threads, the command line, is for a test to catch, and the table says which one
+(`tests/mutants/`). Nothing in the checkout is touched.
+
+Exit status: 0 if everything was caught; 1 if not; 2 for options that cannot be used; 130 after Ctrl-C.
+
+Usage: make mutants [ARGS="--only WORDS"]
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+import tempfile
+
+from reactor.simulation.mutants import MUTANTS as SIMULATED
+from reactor.simulation.mutants import hunt
+from scripts import output
+from scripts.command_line import Parser
+from tests.mutants import core, floors
+from tests.mutants.hunting import copy_checkout, is_caught
+
+MOST_SEEDS = 2000
+TESTED = core.MUTANTS + floors.MUTANTS
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    try:
+        return show(arguments.only)
+    except KeyboardInterrupt:
+        output.tell("mutants: interrupted")
+        return output.INTERRUPTED
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser(prog="mutants", description="Break the reactor on purpose, and see who notices.")
+    parser.add_argument("--only", default="", metavar="WORDS", help="those with WORDS in their name or their file")
+    return parser.parse_args()
+
+
+def show(only: str) -> int:
+    """A line for each with `only` in its name or file; status 1 when one was not caught, or there is none."""
+    simulated = [mutant for mutant in SIMULATED if only in mutant.name or only in mutant.file]
+    tested = [mutant for mutant in TESTED if only in mutant.name or only in mutant.file]
+    caught = 0
+    for mutant in simulated:
+        found = hunt(mutant, range(MOST_SEEDS))
+        caught += found.law > 0
+        output.show(f"{mutant.name}: " + (f"law {found.law}, seed {found.seeds - 1}" if found.law else "NOT CAUGHT"))
+    with tempfile.TemporaryDirectory(prefix="mutants-") as name:
+        folder = pathlib.Path(name)
+        if tested:
+            copy_checkout(folder)
+        for one in tested:
+            red = is_caught(one, folder)
+            caught += red
+            output.show(f"{one.name}: {one.test}" + ("" if red else "  NOT CAUGHT"))
+    every = len(simulated) + len(tested)
+    output.show(f"{caught} of {every} caught")
+    return int(caught < every or not every)
+
+
+if __name__ == "__main__":
+    sys.exit(output.run("mutants", main))

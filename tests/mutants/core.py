@@ -1,0 +1,108 @@
+"""Mutants of `reactor/core`."""
+
+from __future__ import annotations
+
+from .hunting import Mutant
+
+MUTANTS = (
+    # Accepting.
+    Mutant("listeners are woken from the very list that they rest on", "reactor/core/acceptor.py",
+           "        resting, self._resting = self._resting, []\n        for listener in resting:\n",
+           "        resting = self._resting\n        while resting:\n            listener = resting.pop()\n",
+           "tests/core/test_acceptor.py::"
+           "test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_again"),
+    Mutant("a listener that the kernel refuses to watch is forgotten", "reactor/core/acceptor.py",
+           "                self._rest(listener)\n                return\n            listener.interest",
+           "                return\n            listener.interest",
+           "tests/core/test_acceptor.py::"
+           "test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_again"),
+    Mutant("each rest has a timer of its own", "reactor/core/acceptor.py",
+           "        if self._waking is None:\n",
+           "        if True:\n",
+           "tests/core/test_acceptor.py::"
+           "test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_again"),
+    Mutant("the timer of the first rest is believed to run for ever", "reactor/core/acceptor.py",
+           "        self._waking = None\n        self.wake_resting()",
+           "        self.wake_resting()",
+           "tests/core/test_acceptor.py::"
+           "test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_again"),
+    Mutant("no memory for a newcomer leaves the loop", "reactor/core/acceptor.py",
+           "            except (OSError, MemoryError) as exc:\n",
+           "            except OSError as exc:\n",
+           "tests/core/test_acceptor.py::test_a_listener_without_memory_for_a_newcomer_rests_too"),
+    Mutant("what comes to an inherited listener waits for Nagle", "reactor/core/acceptor.py",
+           "            if listener.inherited:\n                send_at_once(sock)\n",
+           "",
+           "tests/core/test_acceptor.py::test_what_is_accepted_over_tcp_sends_at_once"),
+    Mutant("a descriptor that came free wakes nobody", "reactor/core/loop.py",
+           "            if self.dispatcher.reap():\n                self.acceptor.wake_resting()",
+           "            if self.dispatcher.reap():\n                pass",
+           "tests/core/test_loop.py::test_a_place_that_comes_free_is_given_away_at_once"),
+    # Admission.
+    Mutant("an IPv4 peer on an IPv6 socket is another one", "reactor/core/admission.py",
+           "    if packed.startswith(MAPPED):\n",
+           "    if False:\n",
+           "tests/core/test_admission.py::test_peers_are_told_apart_by_their_host_or_their_network"),
+    Mutant("one link-local network is the same on every interface", "reactor/core/admission.py",
+           '    zone = f"%{peername[3]}" if peername[3] else ""\n',
+           '    zone = ""\n',
+           "tests/core/test_admission.py::test_peers_are_told_apart_by_their_host_or_their_network"),
+    Mutant("all UNIX peers are one peer", "reactor/core/admission.py",
+           "(host and from_host >=",
+           "(from_host >=",
+           "tests/core/test_admission.py::test_a_unix_socket_has_no_address_to_share_places_by"),
+    Mutant("who has left is remembered for ever", "reactor/core/admission.py",
+           "        if not self.by_host[host]:\n            del self.by_host[host]\n",
+           "",
+           "tests/core/test_admission.py::test_nobody_is_remembered_who_has_left"),
+    # Timers.
+    Mutant("what is armed during a rebuild is lost", "reactor/core/timers.py",
+           "        self._heap += living\n",
+           "        self._heap = living\n",
+           "tests/core/test_interruptions.py::test_a_timer_that_is_armed_while_the_heap_is_rebuilt_fires"),
+    Mutant("what is called off during a rebuild is not counted", "reactor/core/timers.py",
+           "        self._cancelled -= dead\n",
+           "        self._cancelled = 0\n",
+           "tests/core/test_interruptions.py::test_a_timer_that_is_called_off_while_the_heap_is_rebuilt_is_counted"),
+    Mutant("what comes to the top in the moment of a look is thrown away", "reactor/core/timers.py",
+           "            else:  # a nearer one was armed in this moment\n"
+           "                heapq.heappush(self._heap, entry)\n",
+           "",
+           "tests/core/test_timers.py::test_a_call_that_is_armed_in_the_moment_of_a_look_is_kept"),
+    Mutant("what was called off and came to its time stays counted", "reactor/core/timers.py",
+           "            if entry[2].timers is None:  # called off, and counted as one of the heap\n"
+           "                self._cancelled -= 1\n",
+           "            if entry[2].timers is None:  # called off, and counted as one of the heap\n"
+           "                pass\n",
+           "tests/core/test_timers.py::test_any_mixture_is_as_a_sorted_list_would_have_it"),
+    Mutant("a timer that SystemExit put off is no member of the heap", "reactor/core/timers.py",
+           "                    entry[2].timers = self\n",
+           "",
+           "tests/core/test_timers.py::test_what_leaves_the_loop_loses_no_other_call"),
+    Mutant("a time of another type goes into the heap as it is", "reactor/core/timers.py",
+           "        when = float(when)  #",
+           "        when = when  #",
+           "tests/core/test_timers.py::test_a_time_may_be_of_any_kind_that_is_a_number_of_seconds"),
+    Mutant("a call can be made twice", "reactor/core/timers.py",
+           "            return True\n        self._callback, self._args = None, ()\n",
+           "            return True\n",
+           "tests/core/test_timers.py::test_cancelling_again_or_too_late_does_nothing"),
+    Mutant("a fork's child makes the calls that were due", "reactor/core/timers.py",
+           "        self._due.clear()\n",
+           "",
+           "tests/core/test_fork.py::test_of_several_calls_that_were_due_the_child_makes_none"),
+    # The loop.
+    Mutant("a wait that was stopped proves that nothing came", "reactor/core/loop.py",
+           "            events = self.poller.poll(0.0)\n",
+           "",
+           "tests/core/test_loop_evidence.py::test_a_wait_that_brings_nothing_is_followed_by_a_look"),
+    Mutant("a full batch proves that nothing else came", "reactor/core/loop.py",
+           "        if count < EVENTS_PER_POLL:\n",
+           "        if True:\n",
+           "tests/core/test_loop_evidence.py::"
+           "test_while_batches_are_full_no_timer_is_judged_until_all_descriptors_were_told"),
+    Mutant("a batch that an exception ended proves something", "reactor/core/loop.py",
+           "            self.poller.end_batch()\n        self._note_evidence(len(events))",
+           "            self.poller.end_batch()\n            self._note_evidence(len(events))",
+           "tests/core/test_loop_evidence.py::test_a_batch_that_an_exception_ends_proves_nothing"),
+)  # fmt: skip
