@@ -16,12 +16,12 @@ import pathlib
 import sys
 import tempfile
 
+from reactor.simulation.hunting import hunt
 from reactor.simulation.mutants import MUTANTS as SIMULATED
-from reactor.simulation.mutants import hunt
 from scripts import output
 from scripts.command_line import Parser
 from tests.mutants import core, floors
-from tests.mutants.hunting import copy_checkout, is_caught
+from tests.mutants.hunting import check_sound, copy_checkout, is_caught
 
 MOST_SEEDS = 2000
 TESTED = core.MUTANTS + floors.MUTANTS
@@ -55,6 +55,7 @@ def show(only: str) -> int:
         folder = pathlib.Path(name)
         if tested:
             copy_checkout(folder)
+            check_sound(tested, folder)
         for one in tested:
             red = is_caught(one, folder)
             caught += red

@@ -438,3 +438,14 @@ def test_a_hold_is_counted():
 @pytest.mark.parametrize("state", [CLOSED, LOST], ids=lambda state: state.name)
 def test_a_release_after_the_end_does_nothing(state):
     make_connection(state).release()
+
+
+@pytest.mark.parametrize("state", [OPEN, HALF_CLOSED_REMOTE, HALF_CLOSED_LOCAL], ids=lambda state: state.name)
+def test_a_close_ends_all_holds(state):
+    connection = make_connection(state)
+    connection.hold()
+    connection.hold()
+    connection.close()
+    assert connection.holds == 0
+    connection.release()
+    assert connection.holds == 0

@@ -110,6 +110,24 @@ def raise_mute(*_):
     raise Mute
 
 
+def test_a_connection_that_the_kernel_refuses_to_watch_ends_and_no_other(stub, monkeypatch):
+    refused, other = stubbed(stub), stubbed(stub)
+    watch = stub.poller._watch
+
+    def refuse(_, fd, before, after):
+        if fd == refused.fd and after:
+            raise os_error(errno.ENOSPC)
+        watch(fd, before, after)
+
+    monkeypatch.setattr(type(stub.poller), "_watch", refuse)
+    for connection in (refused, other):
+        connection.pause_reading()
+    stub.finish()
+    stub.finish()  # it is refused in one turn, and buried in the next
+    assert ended(refused) is CloseReason.RESET and told(refused).calls[-1][1].errno == errno.ENOSPC
+    assert other.state is State.OPEN and other.fd in stub.poller.watched
+
+
 @pytest.mark.parametrize("callback", ["data_received", "connection_lost"])
 def test_an_error_that_cannot_be_said_is_told_once_and_spares_the_others(stub, debug_log, callback):
     silent = stubbed(stub, receives=[b"x"], **{callback: raise_mute})

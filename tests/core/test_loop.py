@@ -3,11 +3,14 @@
 import math
 import selectors
 import socket
+import sys
 import threading
+from collections import deque
 
 import pytest
 
 from reactor import Limits, Reactor, State
+from reactor.core.timers import Handle
 from tests import rig
 from tests.rig import Recorder, adopt, break_down, turn_until, turn_until_idle, turns
 
@@ -269,6 +272,51 @@ def test_calls_of_many_threads_all_come_each_threads_own_in_order(reactor):
         thread.join()
     for name in range(4):
         assert [number for caller, number in called if caller == name] == list(range(500))
+
+
+def test_threads_that_call_faster_than_they_are_served_do_not_hold_up_the_iteration(reactor):
+    called = []
+
+    class Busy(deque):
+        """The queue of their calls, in which there is another one for each that is taken."""
+
+        taken = 0
+
+        def popleft(self):
+            self.taken += 1
+            assert self.taken < 100, "the iteration is held up"
+            self.append(Handle(called.append, ("later",), -math.inf, None))
+            return super().popleft()
+
+    reactor._foreign = Busy([Handle(called.append, ("first",), -math.inf, None)])
+    reactor.run_once(0)
+    assert called == ["first"]
+    reactor.run_once(0)
+    assert called == ["first", "later"]
+
+
+def test_no_call_is_lost_that_comes_while_others_are_taken_over(reactor):
+    """Threads are switched as often as can be."""
+    called, threads, calls = [], 4, 10_000
+
+    def call():
+        for _ in range(calls):
+            reactor.call_soon_threadsafe(called.append, None)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        running = [threading.Thread(target=call) for _ in range(threads)]
+        for thread in running:
+            thread.start()
+        while any(thread.is_alive() for thread in running):
+            reactor.run_once(0)
+        for thread in running:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    reactor.run_once(0)
+    assert len(called) == threads * calls
 
 
 def test_a_call_from_another_thread_can_be_cancelled(reactor):

@@ -6,11 +6,6 @@ from .hunting import Mutant
 
 MUTANTS = (
     # Accepting.
-    Mutant("listeners are woken from the very list that they rest on", "reactor/core/acceptor.py",
-           "        resting, self._resting = self._resting, []\n        for listener in resting:\n",
-           "        resting = self._resting\n        while resting:\n            listener = resting.pop()\n",
-           "tests/core/test_acceptor.py::"
-           "test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_again"),
     Mutant("a listener that the kernel refuses to watch is forgotten", "reactor/core/acceptor.py",
            "                self._rest(listener)\n                return\n            listener.interest",
            "                return\n            listener.interest",
@@ -30,10 +25,6 @@ MUTANTS = (
            "            except (OSError, MemoryError) as exc:\n",
            "            except OSError as exc:\n",
            "tests/core/test_acceptor.py::test_a_listener_without_memory_for_a_newcomer_rests_too"),
-    Mutant("what comes to an inherited listener waits for Nagle", "reactor/core/acceptor.py",
-           "            if listener.inherited:\n                send_at_once(sock)\n",
-           "",
-           "tests/core/test_acceptor.py::test_what_is_accepted_over_tcp_sends_at_once"),
     Mutant("a descriptor that came free wakes nobody", "reactor/core/loop.py",
            "            if self.dispatcher.reap():\n                self.acceptor.wake_resting()",
            "            if self.dispatcher.reap():\n                pass",
@@ -96,13 +87,176 @@ MUTANTS = (
            "            events = self.poller.poll(0.0)\n",
            "",
            "tests/core/test_loop_evidence.py::test_a_wait_that_brings_nothing_is_followed_by_a_look"),
-    Mutant("a full batch proves that nothing else came", "reactor/core/loop.py",
-           "        if count < EVENTS_PER_POLL:\n",
-           "        if True:\n",
-           "tests/core/test_loop_evidence.py::"
-           "test_while_batches_are_full_no_timer_is_judged_until_all_descriptors_were_told"),
     Mutant("a batch that an exception ended proves something", "reactor/core/loop.py",
            "            self.poller.end_batch()\n        self._note_evidence(len(events))",
            "            self.poller.end_batch()\n            self._note_evidence(len(events))",
            "tests/core/test_loop_evidence.py::test_a_batch_that_an_exception_ends_proves_nothing"),
+    Mutant("calls of threads are taken over until there are none", "reactor/core/loop.py",
+           "        for _ in range(len(self._foreign)):  #",
+           "        while self._foreign:  #",
+           "tests/core/test_loop.py::test_threads_that_call_faster_than_they_are_served_do_not_hold_up_the_iteration"),
+    Mutant("a call that comes while they are taken over is lost", "reactor/core/loop.py",
+           "            self._ready.append(self._foreign.popleft())\n",
+           "            self._ready.extend(self._foreign)\n            self._foreign.clear()\n            break\n",
+           "tests/core/test_loop.py::test_no_call_is_lost_that_comes_while_others_are_taken_over"),
+    Mutant("a wait may be longer than epoll can count", "reactor/core/loop.py",
+           "timers.next_when() - self._asked_at, LONGEST_WAIT_SECONDS))",
+           "timers.next_when() - self._asked_at))",
+           "tests/core/test_loop_evidence.py::test_a_timer_thirty_days_away_is_no_trouble_to_the_wait"),
+    Mutant("the first thing that cannot be given back ends the closing", "reactor/core/loop.py",
+           "            stack.callback(self.poller.close)\n            stack.callback(self._waker.close)\n"
+           "            stack.callback(self._signals.close)\n            stack.callback(self._end_connections)\n"
+           "            for listener in self.acceptor.listeners():\n"
+           "                stack.callback(self.acceptor.stop_listening, listener)\n"
+           "            while self.at_close:\n"
+           "                stack.callback(self.at_close.pop())\n",
+           "            while self.at_close:\n                self.at_close.pop()()\n"
+           "            for listener in self.acceptor.listeners():\n"
+           "                self.acceptor.stop_listening(listener)\n"
+           "            self._end_connections()\n            self._signals.close()\n"
+           "            self._waker.close()\n            self.poller.close()\n"
+           "            stack.pop_all()\n",
+           "tests/core/test_loop_closing.py::"
+           "test_system_exit_while_closing_goes_on_when_all_are_told_and_everything_is_given_back"),
+    Mutant("SystemExit while closing leaves others without a word", "reactor/core/loop.py",
+           "            except BaseException as exc:  # SystemExit goes on when all have been told\n",
+           "            except Exception as exc:  # SystemExit goes on when all have been told\n",
+           "tests/core/test_loop_closing.py::"
+           "test_system_exit_while_closing_goes_on_when_all_are_told_and_everything_is_given_back"),
+    # Waking it.
+    Mutant("the pipe is taken for empty before it is", "reactor/core/wakeup.py",
+           "        try:\n"
+           "            while len(self.socket.recv(4096)) == 4096:\n"
+           "                pass\n"
+           "        except BlockingIOError:\n"
+           "            pass\n"
+           "        # Off when the pipe is empty, not before: a wake-up between the two "
+           "would lose its byte and leave the flag\n"
+           "        # on, and all later ones would rely on a byte that is gone. One that "
+           "comes before this line leaves no byte,\n"
+           "        # and needs none: the loop looks for what was asked of it after this and before it sleeps again.\n"
+           "        self._pending = False\n",
+           "        self._pending = False\n"
+           "        try:\n"
+           "            while len(self.socket.recv(4096)) == 4096:\n"
+           "                pass\n"
+           "        except BlockingIOError:\n"
+           "            pass\n",
+           "tests/core/test_wakeup.py::test_a_wake_up_while_the_pipe_is_being_emptied_loses_no_later_one"),
+    Mutant("the pipe is emptied by one call", "reactor/core/wakeup.py",
+           "            while len(self.socket.recv(4096)) == 4096:\n                pass\n",
+           "            self.socket.recv(4096)\n",
+           "tests/core/test_wakeup.py::test_a_full_pipe_neither_blocks_nor_raises_and_is_emptied_at_once"),
+    Mutant("a full pipe blocks whoever wakes the loop", "reactor/core/wakeup.py",
+           "        self._sender.setblocking(False)\n",
+           "",
+           "tests/core/test_wakeup.py::test_a_full_pipe_neither_blocks_nor_raises_and_is_emptied_at_once"),
+    # Signals.
+    Mutant("signals are taken until none has arrived", "reactor/core/signals.py",
+           "        for _ in range(len(self._arrived)):\n",
+           "        while self._arrived:\n",
+           "tests/core/test_signals.py::test_a_signal_that_comes_again_and_again_while_it_is_taken_holds_nobody_up"),
+    Mutant("a stranger's handler is taken away", "reactor/core/signals.py",
+           "        if signal.getsignal(number) is _deliver:  #",
+           "        if True:  #",
+           "tests/core/test_signals.py::test_a_handler_that_a_stranger_put_over_ours_stays"),
+    Mutant("the loop that came last is woken, not the one that runs", "reactor/core/signals.py",
+           "        return (self._running or latest)[-1].waker",
+           "        return latest[-1].waker",
+           "tests/core/test_signals.py::test_the_loop_that_runs_is_woken_though_another_came_later"),
+    Mutant("our own handler counts as the one from before", "reactor/core/signals.py",
+           "        if found is not _deliver:\n            self._before",
+           "        if True:\n            self._before",
+           "tests/core/test_signals.py::test_the_latest_that_lives_gets_the_signal_whatever_the_order_of_going"),
+    Mutant("a loop that is closed on a thread closes where signals are told", "reactor/core/signals.py",
+           "            owner.waker.lent = True  #",
+           "            pass  #",
+           "tests/core/test_signals.py::"
+           "test_a_loop_that_is_closed_on_another_thread_gives_its_signals_back_when_they_come"),
+    Mutant("the wake-up descriptor from before is put back by its number", "reactor/core/signals.py",
+           "        if target is None and _known(self._descriptor_before[0]) == self._descriptor_before:\n",
+           "        if target is None:\n",
+           "tests/core/test_signals.py::test_a_number_that_means_another_file_by_now_is_not_put_back"),
+    Mutant("a signal that was blocked stays let through", "reactor/core/signals.py",
+           "            signal.pthread_sigmask(signal.SIG_BLOCK, [number])\n        if",
+           "        if",
+           "tests/core/test_signals.py::test_a_blocked_signal_is_let_through_until_it_is_given_back"),
+    Mutant("the first loop that wanted a signal keeps it", "reactor/core/signals.py",
+           "        claims[-1].arrive(number, frame)",
+           "        claims[0].arrive(number, frame)",
+           "tests/core/test_signals.py::test_the_latest_that_lives_gets_the_signal_whatever_the_order_of_going"),
+    Mutant("the end of the deferral takes a call for SIGINT along", "reactor/core/signals.py",
+           "            if deferring and not self._claims(signal.SIGINT):",
+           "            if deferring:",
+           "tests/core/test_signals.py::test_a_call_for_sigint_that_is_added_under_the_deferral_outlives_it"),
+    # Reports.
+    Mutant("a report out of a report is made", "reactor/core/reports.py",
+           '    if getattr(_writing, "now", False):\n',
+           "    if False:\n",
+           "tests/core/test_reports.py::test_a_report_out_of_a_report_is_dropped"),
+    # Forks.
+    Mutant("the first failure in a child leaves the rest as it was", "reactor/core/fork.py",
+           '            report(logger, logging.ERROR, "%r failed after a fork", call, exc=exc)\n',
+           "            raise RuntimeError(call) from exc\n",
+           "tests/core/test_fork.py::test_what_fails_after_a_fork_keeps_nothing_else_from_being_done"),
+    # Connections.
+    Mutant("a block stays in the queue while it is offered", "reactor/core/buffers.py",
+           "        self._taken = self._blocks.popleft()\n",
+           "        self._taken = self._blocks[0]\n",
+           "tests/core/test_buffers.py::test_any_mixture_of_appends_and_consumes_keeps_the_order"),
+    Mutant("what is written behind a block is gathered in it while it is offered", "reactor/core/buffers.py",
+           "        self._taken = self._blocks.popleft()\n"
+           "        return memoryview(self._taken)[self._sent : self._sent + BLOCK_BYTES]\n\n"
+           "    def put_back(self, count: int) -> None:\n"
+           '        """The kernel has the first `count` bytes of what was taken. The view '
+           'of it must have been released."""\n'
+           "        block, sent = self._taken, self._sent + count\n"
+           "        if sent < len(block):\n"
+           "            self._sent = sent\n"
+           "            self._blocks.appendleft(block)\n"
+           "        else:\n"
+           "            self._sent = 0\n",
+           "        return memoryview(self._blocks[0])[self._sent : self._sent + BLOCK_BYTES]\n\n"
+           "    def put_back(self, count: int) -> None:\n"
+           "        self._sent += count\n"
+           "        if self._sent == len(self._blocks[0]):\n"
+           "            self._blocks.popleft()\n"
+           "            self._sent = 0\n",
+           "tests/core/test_interruptions.py::test_what_is_written_meanwhile_comes_once_and_so_does_the_reply"),
+    Mutant("what is written during a send is lost", "reactor/core/dispatcher.py",
+           "                            count = connection.socket.send(data)\n                        except",
+           "                            count = connection.socket.send(data)\n"
+           '                            connection.unsent = b""\n                        except',
+           "tests/core/test_interruptions.py::test_what_is_written_meanwhile_comes_once_and_so_does_the_reply"),
+    Mutant("what is written after the send waits for the next event", "reactor/core/dispatcher.py",
+           "        elif connection.unsent:  # written after the send, and not by a callback of ours\n"
+           "            connection.ask_for_attention()\n",
+           "",
+           "tests/core/test_interruptions.py::"
+           "test_what_is_written_meanwhile_to_a_connection_that_is_flushed_comes_once"),
+    Mutant("a connection that is closed as its end is read never ends", "reactor/core/dispatcher.py",
+           "            self._receive_eof(connection)  # it was",
+           "            pass  # it was",
+           "tests/core/test_interruptions.py::test_an_end_from_outside_at_any_moment_is_one_end"),
+    Mutant("no memory to receive leaves the loop", "reactor/core/dispatcher.py",
+           "            connection.end(CloseReason.MEMORY, exc)\n",
+           "            raise exc\n",
+           "tests/core/test_dispatcher_failing.py::test_no_memory_for_a_receive_ends_that_connection"),
+    Mutant("an answer of eof_received that has no truth value leaves the loop", "reactor/core/dispatcher.py",
+           "            keep_open = bool(connection.protocol.eof_received())",
+           "            keep_open = connection.protocol.eof_received()",
+           "tests/core/test_dispatcher_failing.py::"
+           "test_an_answer_of_eof_received_without_a_truth_value_ends_that_connection"),
+    Mutant("no memory for a newcomer's connection leaves the loop", "reactor/core/dispatcher.py",
+           "        except (OSError, MemoryError) as exc:\n            self.counters.closed",
+           "        except OSError as exc:\n            self.counters.closed",
+           "tests/core/test_dispatcher_failing.py::test_no_memory_for_a_newcomer_costs_no_place"),
+    Mutant("the peer's end overtakes what was handed over", "reactor/core/dispatcher.py",
+           "            if connection.rest is not None:\n                connection.rest = connection.rest[0], True",
+           "            if False:\n                connection.rest = connection.rest[0], True",
+           "tests/core/test_hand_over.py::test_while_reading_is_paused_it_waits_and_so_does_the_peers_end"),
+    Mutant("a connection that is closed stays held", "reactor/core/connection.py",
+           "        self.holds = 0\n        self.rest = None",
+           "        self.rest = None",
+           "tests/core/test_connection.py::test_a_close_ends_all_holds"),
 )  # fmt: skip

@@ -22,13 +22,14 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 COPIED = ("reactor", "scripts", "tests")
 TEST_SECONDS = 20  # for one test: a mutant may make a loop endless
 MUTANT_SECONDS = 120  # for all the cases of one test, the start of pytest included
-TESTS_FAILED, USAGE_ERROR = 1, 4  # exit statuses of pytest; the latter when there is no such test
+USAGE_ERROR = 4  # pytest's exit status when there is no such test, or nothing can be imported
 
 
 class Mutant(NamedTuple):
@@ -64,34 +65,40 @@ def copy_checkout(folder: pathlib.Path) -> None:
             shutil.copy2(file, folder)
 
 
+def check_sound(mutants: Sequence[Mutant], folder: pathlib.Path) -> None:
+    """`Broken` unless the tests of all are green in `folder` as it is: one that is red anyway proves nothing."""
+    tests = list(dict.fromkeys(mutant.test for mutant in mutants))
+    result = _run(tests, folder, MUTANT_SECONDS + len(tests))
+    if result.returncode:
+        raise Broken(f"the tests are red without any mutant:\n{result.stdout}")
+
+
 def is_caught(mutant: Mutant, folder: pathlib.Path) -> bool:
     """Whether its test turns red, in `folder`, which `copy_checkout` has filled. `Broken` if that cannot be told."""
     changed = mutated(mutant)
     file = folder / mutant.file
     try:
         file.write_text(changed)
-        return _status(mutant, folder) == TESTS_FAILED
+        result = _run([mutant.test], folder, MUTANT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return True  # nothing in it comes to an end any more: whoever runs this test notices
     finally:
         shutil.copy2(ROOT / mutant.file, file)
-
-
-def _status(mutant: Mutant, folder: pathlib.Path) -> int:
-    options = ["-x", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_SECONDS}", f"--rootdir={folder}"]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        result = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, mutant.test],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=MUTANT_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return TESTS_FAILED  # nothing in it comes to an end any more: whoever runs this test notices
     if result.returncode == USAGE_ERROR:
-        raise Broken(f"mutant {mutant.name!r}: pytest does not know {mutant.test}")
-    return TESTS_FAILED if result.returncode else 0
+        raise Broken(f"mutant {mutant.name!r}: pytest cannot run {mutant.test}")
+    return result.returncode != 0
+
+
+def _run(tests: Sequence[str], folder: pathlib.Path, seconds: float) -> subprocess.CompletedProcess[str]:
+    options = ["-x", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_SECONDS}", f"--rootdir={folder}"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *tests],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+    )

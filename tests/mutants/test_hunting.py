@@ -7,9 +7,10 @@ import ast
 
 import pytest
 
+from reactor.simulation import hunting
 from reactor.simulation.mutants import MUTANTS as SIMULATED
 from tests.mutants import core, floors
-from tests.mutants.hunting import ROOT, Broken, Mutant, copy_checkout, is_caught, mutated
+from tests.mutants.hunting import ROOT, Broken, Mutant, check_sound, copy_checkout, is_caught, mutated
 
 MUTANTS = core.MUTANTS + floors.MUTANTS
 LEAST_MUTANTS = 40
@@ -46,10 +47,9 @@ def test_each_names_a_test_that_is_there():
 
 def test_there_are_enough_of_them_and_no_two_are_the_same():
     assert len(MUTANTS) >= LEAST_MUTANTS
-    changes = {(mutant.file, mutant.old, mutant.new) for mutant in MUTANTS}
-    simulated = {(f"reactor/{mutant.file}", mutant.old, mutant.new) for mutant in SIMULATED}
-    assert len(changes) == len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
-    assert changes & simulated == set()
+    every = [(mutant.name, mutated(mutant)) for mutant in MUTANTS]
+    every += [(mutant.name, hunting.mutated(mutant)) for mutant in SIMULATED]
+    assert len({name for name, _ in every}) == len({text for _, text in every}) == len(every)
 
 
 @pytest.mark.parametrize("name", TRIED_HERE)
@@ -57,6 +57,12 @@ def test_its_test_turns_red_when(name, folder):
     (mutant,) = (mutant for mutant in MUTANTS if mutant.name == name)
     assert is_caught(mutant, folder)
     assert (folder / mutant.file).read_text() == (ROOT / mutant.file).read_text()
+
+
+def test_a_test_that_is_red_anyway_is_an_error(tmp_path):
+    (tmp_path / "test_red.py").write_text("def test_red():\n    assert False\n")
+    with pytest.raises(Broken, match="red without any mutant"):
+        check_sound([Mutant("none", "", "", "", "test_red.py::test_red")], tmp_path)
 
 
 def test_a_change_that_is_none_is_not_caught(folder):
@@ -69,5 +75,5 @@ def test_a_mutant_that_cannot_be_tried_is_an_error_and_not_caught(folder):
     with pytest.raises(ValueError, match="its text is 0 times in reactor/core/reports.py, and must be there once"):
         mutated(Mutant("none", "reactor/core/reports.py", "no such text", "", "tests/core/test_reports.py"))
     mutant = Mutant("no test", "reactor/core/reports.py", "_lost = 0\n", "", "tests/core/test_reports.py::test_none")
-    with pytest.raises(Broken, match="pytest does not know tests/core/test_reports.py::test_none"):
+    with pytest.raises(Broken, match="pytest cannot run tests/core/test_reports.py::test_none"):
         is_caught(mutant, folder)

@@ -197,6 +197,17 @@ def test_whatever_fails_after_the_bind_leaves_no_descriptor(tmp_path, monkeypatc
         assert server.addresses == []
 
 
+def test_what_was_handed_in_and_cannot_be_listened_on_stays_open(monkeypatch):
+    def refuse(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with Reactor() as reactor, socket.create_server(("127.0.0.1", 0)) as sock:
+        monkeypatch.setattr(reactor, "listen", refuse)
+        with pytest.raises(OSError, match="cannot listen on fd://.*: No space left on device"):
+            Server(Echo, bind=f"fd://{sock.fileno()}", reactor=reactor).listen()
+        assert sock.getsockname()[1], "it is not ours to close"
+
+
 # The limit of descriptors.
 
 

@@ -93,6 +93,21 @@ def pending(pid):
     return any(int(mask, 16) for mask in masks.values())
 
 
+def test_it_ends_too_when_the_loop_has_heard_the_first_signal_and_then_is_stuck(program):
+    first = "self.connection.write(bytes(1 << 25))"  # more than the kernel takes, so the drain waits
+    path = program(f"time.sleep(3600) if self.connection.has_output() else {first}")
+    with serving("stuck:Stuck", cwd=path) as server:
+        with stuck(server) as client:
+            receive(client, 1)
+            server.send_signal(signal.SIGTERM)
+            server.stderr.wait_for("draining")
+            client.send(b"x")
+            server.stdout.wait_for("stuck", 2)
+            server.send_signal(signal.SIGTERM)
+            assert server.wait() == 128 + signal.SIGTERM
+    server.stderr.wait_for("SIGTERM again, and Stuck.data_received")
+
+
 def test_without_threads_it_ends_at_once(program):
     with serving("stuck:Stuck", cwd=program("while True: pass", NO_THREADS)) as server:
         with stuck(server):
