@@ -142,6 +142,8 @@ class Reactor:
             self._note_lag(self._asked_at - timers.now)
         if self._ready or dispatcher.attention or dispatcher.doomed or self._stopping or self._signals.interrupted:
             timeout = 0.0
+        elif self.counters.buffered_bytes > self.limits.memory_bytes:
+            timeout = 0.0  # SystemExit left an iteration before that was seen to
         else:
             timeout = max(0.0, min(timeout, timers.next_when() - self._asked_at, LONGEST_WAIT_SECONDS))
         self.waiting = True

@@ -165,10 +165,9 @@ def check_deadlines(witness: Witness, until: float, slack: float) -> None:
         found["frame_timeout"] = witness.frames.must_end_at()
     if witness.world.serving.begun_at < math.inf:
         found.pop("linger_timeout", None)  # it counts from the arrival of our FIN then, and the drain has its own end
-    endpoint = witness.endpoint
-    if "linger_timeout" in found and (endpoint.outgoing or endpoint.taken_at > witness.since):
-        # The peer still takes output, or did: the loop finds out when it looks, and then looks once more.
-        found["linger_timeout"] = max(witness.since, endpoint.taken_at) + 2 * witness.world.limits.linger_seconds
+    if "linger_timeout" in found:
+        # It is looked at then. If its peer has taken output since the look before, it has the whole time once more.
+        found["linger_timeout"] = max(witness.since, witness.endpoint.seen_less_at) + witness.world.limits.linger_seconds
     for reason, when in found.items():
         require(until <= when + slack, 6, "{} should end for {} at {:.3f} and the loop sleeps until {:.3f}",
                 witness.connection, reason, when, until)  # fmt: skip

@@ -97,7 +97,7 @@ class Endpoint:
     __slots__ = (
         "network", "name", "peer", "owner", "outgoing", "incoming", "send_room", "receive_room", "latency",
         "fin_queued", "fin_delivered", "fin_received", "error", "dead", "closed", "linger_zero", "pumping",
-        "changed", "taken", "taken_at", "was_reset", "address", "no_delay",
+        "changed", "taken", "seen_left", "seen_less_at", "was_reset", "address", "no_delay",
     )  # fmt: skip
 
     def __init__(self, network: Network, name: str, send_room: int, receive_room: int, latency: float) -> None:
@@ -121,7 +121,8 @@ class Endpoint:
         self.linger_zero = False  # SO_LINGER of 0 seconds: close resets
         self.pumping = False  # a delivery is on its way
         self.changed: Callable[[], None] | None = None  # told when there is news for the program at this end
-        self.taken_at = network.now  # when the peer's end last took some of them
+        self.seen_left = math.inf  # how many bytes were on their way when its program last asked
+        self.seen_less_at = -math.inf  # when it last asked and they had become less
         self.taken = 0  # bytes that `send` has taken, ever
         self.was_reset = False  # the connection was broken off, not ended
 
@@ -159,6 +160,13 @@ class Endpoint:
         if self.dead:
             return b""
         raise BlockingIOError(errno.EAGAIN, "nothing to read")
+
+    def count_undelivered(self) -> int:
+        """ioctl(2) with TIOCOUTQ: the bytes on their way, and one for a FIN that has not arrived."""
+        left = 0 if self.dead else len(self.outgoing)
+        if 0 < left < self.seen_left:
+            self.seen_left, self.seen_less_at = left, self.network.now
+        return left + (self.fin_queued and not self.fin_delivered and not self.dead)
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
         """Take the beginning of `data`, as much as there is room for. Errors as from send(2)."""
@@ -258,7 +266,6 @@ class Endpoint:
                 count = self.network.pick(1, count)  # a segment is as long as it is
             peer.incoming += self.outgoing[:count]
             del self.outgoing[:count]
-            self.taken_at = self.network.now
         fin = self.fin_queued and not self.outgoing and not self.fin_delivered
         if fin:
             self.fin_delivered = True

@@ -155,4 +155,5 @@ def ask(sock: Any, question: str) -> int | None:
     endpoint = sock.endpoint
     if question == "FIONREAD":
         return len(endpoint.incoming)
-    return 0 if endpoint.dead else len(endpoint.outgoing) + (endpoint.fin_queued and not endpoint.fin_delivered)
+    count: int = endpoint.count_undelivered()
+    return count

@@ -94,7 +94,7 @@ class Descriptors:
         self.foreign: Callable[[FakeSocket | None, bool], None] = _no_strike  # what its own does there
         self._free: list[int] = []
         self._next = FIRST_DESCRIPTOR
-        self._full_until = -math.inf  # the kernel has no room to watch anything more
+        self.full_until = -math.inf  # the kernel has no room to watch anything more
         self.injected: dict[str, int] = {}  # how many faults of each kind there were
 
     def give(self, owner: FakeSocket) -> int:
@@ -126,11 +126,11 @@ class Descriptors:
         """
         if not self.faults.control:
             return
-        full = self.network.now < self._full_until
+        full = self.network.now < self.full_until
         if full:
             self.count("epoll_ctl")
         elif self.strikes("epoll_ctl", self.faults.control):
-            self._full_until = self.network.now + (self.network.draw() if self.network.chance(0.3) else 0.0)
+            self.full_until = self.network.now + (self.network.draw() if self.network.chance(0.3) else 0.0)
         else:
             return
         error = CONTROL_ERRNOS[self.network.pick(0, len(CONTROL_ERRNOS) - 1)]
