@@ -31,6 +31,7 @@ class Books(Watcher):
     def __init__(self, world: World) -> None:
         self.world = world
         self._sent: dict[int, int] = {}  # bytes in this phase, by descriptor
+        self._written: dict[int, bool] = {}  # that foreign code has written during a `send`, by descriptor
         self._accepts: dict[int, int] = {}  # in this phase, by descriptor
         self._closed_in_batch = -1  # a descriptor of which this batch has told
 
@@ -139,13 +140,16 @@ class Books(Watcher):
         if world.network.note is not None:
             world.network.note(f"descriptor {sock.number}", "has sent", count, "of", offered)
         world.network.happened += count > 0
-        self._sent[sock.number] = self._sent.get(sock.number, 0) + count
+        if self._written.pop(sock.number, False):
+            self._sent.pop(sock.number, None)
+        else:
+            self._sent[sock.number] = self._sent.get(sock.number, 0) + count
         if isinstance(witness, Witness):
             witness.was_sent(count)
 
     def wrote_meanwhile(self, sock: FakeSocket) -> None:
-        """Foreign code has written during a `send`: that is a new beginning, and has a budget of its own."""
-        self._sent.pop(sock.number, None)
+        """Foreign code has written during a `send`: what comes then is new, with a budget of its own."""
+        self._written[sock.number] = True
 
     def refused(self, sock: FakeSocket) -> None:
         """A call was refused without need."""

@@ -167,7 +167,8 @@ def check_deadlines(witness: Witness, until: float, slack: float) -> None:
         found.pop("linger_timeout", None)  # it counts from the arrival of our FIN then, and the drain has its own end
     if "linger_timeout" in found:
         # It is looked at then. If its peer has taken output since the look before, it has the whole time once more.
-        found["linger_timeout"] = max(witness.since, witness.endpoint.seen_less_at) + witness.world.limits.linger_seconds
+        began = max(witness.since, witness.endpoint.seen_less_at)
+        found["linger_timeout"] = began + witness.world.limits.linger_seconds
     for reason, when in found.items():
         require(until <= when + slack, 6, "{} should end for {} at {:.3f} and the loop sleeps until {:.3f}",
                 witness.connection, reason, when, until)  # fmt: skip

@@ -292,8 +292,8 @@ class Turns:
         world = self._world
         if world.doors.somebody_waits() or world.promises.next_when() < math.inf:
             return True
-        if world.network.now <= world.table.full_until + REST_SECONDS:  # a listener that the kernel will not watch rests
-            return True
+        if world.network.now <= world.table.full_until + REST_SECONDS:
+            return True  # the kernel would not watch a listener, which rests
         if not all(dial.outcome for dial in world.upstreams.dials):
             return True
         return any(number >= FIRST_DESCRIPTOR and not isinstance(sock.endpoint, Door)
