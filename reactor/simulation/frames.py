@@ -48,6 +48,7 @@ class Frames:
     def handed_over(self, frame: bytes) -> None:
         """Laws 5, 6 and 8: the program was given `frame`."""
         witness, limits = self.witness, self.witness.world.limits
+        witness.world.network.happened += 1  # also where its answer is dropped
         whole, end = self._next()
         require(end and frame == whole, 5, "{} was given the frame {!r} at {}, where the peer sent {!r}",
                 witness.connection, frame[:40], self.begin, whole[:40])  # fmt: skip
