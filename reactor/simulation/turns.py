@@ -148,7 +148,7 @@ class Turns:
         world = self._world
         waiting = []
         for witness in world.moved:
-            if settled and witness.life == "made" and witness.connection.attended:
+            if settled and witness.life in ("made", "eof") and witness.connection.attended:
                 waiting.append(witness)
             else:
                 witness.late = world.network.now - witness.since
