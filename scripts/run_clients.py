@@ -135,7 +135,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         ("messages", _count, 100, "messages from each client"),
         ("size", _size, 64, f"bytes of a message, at least {HEADER.size}"),
         ("rate", _rate, 0, "messages a second, of all clients; 0: each sends its next when the last is back"),
-        ("timeout", _timeout, 10, "seconds to wait for a connection, and for the next byte"),
+        ("timeout", _timeout, 30, "seconds to wait for a connection, and for the next byte"),
         ("slow-readers", _hostile_count, 0, "hostile clients beside them: send, and never read"),
         ("firehose", _hostile_count, 0, "send without end, and read"),
         ("slowloris", _hostile_count, 0, "send a byte every few seconds"),

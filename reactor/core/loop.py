@@ -179,7 +179,7 @@ class Reactor:
         """Everyone who was ready has waited for this: how long the loop was away from the poll."""
         self.counters.lag[min(int(seconds * 1e6).bit_length(), LAG_BUCKETS - 1)] += 1
         if seconds > self.limits.blocked_seconds:
-            text = "an iteration took %.3f seconds: nobody else was served meanwhile"
+            text = "an iteration took %.3f seconds, or the process was stopped: nobody else was served meanwhile"
             report(logger, logging.WARNING, text, seconds)
             self._asked_at = self.timers.clock()  # a log may take its time, and what is due is waited for from here
 

@@ -61,7 +61,11 @@ class Drain:
     def finish(self) -> int:
         """The loop has ended, whatever ended it, and all that is left will be closed: how many were cut, in all."""
         for connection in self._reactor.dispatcher.connections():
-            if connection.state is not CLOSED and self._owes(connection):
+            if connection.state is CLOSED:
+                continue
+            # If input is unread, the close resets what the peer was still to have the time to read and to end.
+            refuses = connection.state is LINGERING and bool(unread_bytes(connection.socket))
+            if refuses or self._owes(connection):
                 self._cut(connection)
         return self.cut
 

@@ -221,7 +221,8 @@ class Server:
         """Take SIGINT, SIGTERM and SIGHUP to mean a drain, and SIGUSR1 to log the statistics, on the main thread.
 
         `run` does it if you did not. SIGHUP comes when the terminal goes away (P7); a process that was told to ignore
-        it, as by nohup(1), goes on ignoring it. A second signal ends the process, also when a callback never returns.
+        it, as by nohup(1), goes on ignoring it. A second signal ends the process, also when a callback never returns; a
+        SIGHUP never counts as the second, since one terminal may send two.
 
         Before `listen`: whoever reads that the server is listening may send a signal at once, and then must get
         a drain, not the signal's default.
@@ -255,6 +256,8 @@ class Server:
         report(logger, logging.INFO, "statistics: %s", json.dumps(self.statistics()))
 
     def _on_signal(self, name: str) -> None:
+        if name == "SIGHUP" and self._drain.begun:
+            return  # a terminal that goes away sends two, one by the shell and one by the kernel: nobody is in a hurry
         self._way_out.heard()
         if self._drain.begun:
             report(logger, logging.INFO, "%s again: stopping at once", name)

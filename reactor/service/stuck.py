@@ -30,6 +30,7 @@ from ..core.watchdog import callback
 
 logger = logging.getLogger("reactor.service")
 
+HANG_UP = getattr(signal, "SIGHUP", None)
 PATIENCE_SECONDS = 0.5  # a healthy loop hears of a signal within one of its iterations
 REPORT_SECONDS = 1.0  # a log handler that is itself what is stuck must not keep the process alive
 
@@ -51,6 +52,8 @@ class WayOut:
 
     def arrived(self, number: int, frame: FrameType | None) -> None:
         """Told by the signal handler, for each of them."""
+        if self._arrived and number == HANG_UP:
+            return  # one terminal that goes away may send two
         self._arrived += 1
         if self._arrived == 1:
             return

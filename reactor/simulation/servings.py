@@ -100,7 +100,8 @@ class Serving:
         over = self._world.waiter.asked_at >= self.ends_by
         if reason == "drain_timeout":
             require(over and self.owes(witness), 10, "{} is cut, and owes nothing or has time", witness.connection)
-        witness.cut = reason == "drain_timeout" or (reason == "shutdown" and self.owes(witness))
+        refuses = witness.state == "LINGERING" and bool(witness.endpoint.incoming)
+        witness.cut = reason == "drain_timeout" or (reason == "shutdown" and (refuses or self.owes(witness)))
         self._cut += witness.cut
 
     def is_over(self) -> bool:

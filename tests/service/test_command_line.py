@@ -311,6 +311,19 @@ def test_a_second_signal_ends_it_at_once(folder, number):
         assert f"{number.name} again: stopping at once" in server.stderr.text
 
 
+def test_a_terminal_that_tells_twice_that_it_goes_away_is_one_signal(folder):
+    # The shell sends SIGHUP to its jobs, and the kernel sends another one.
+    with serving("mine:BigReply", "--drain-seconds", "3600", cwd=folder) as server, connect(server.address) as client:
+        client.sendall(b"?")
+        assert receive(client, 1) == b"\0"
+        server.send_signal(signal.SIGHUP)
+        server.stderr.wait_for("SIGHUP: draining")
+        server.send_signal(signal.SIGHUP)
+        assert receive_all(client) == bytes(BIG_REPLY_BYTES - 1)
+        client.close()
+        assert server.wait() == 0
+
+
 def test_two_signals_at_once_end_it_too(folder):
     with serving("mine:BigReply", "--drain-seconds", "3600", cwd=folder) as server, connect(server.address) as client:
         client.sendall(b"?")

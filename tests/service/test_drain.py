@@ -345,6 +345,18 @@ def test_who_is_left_when_the_loop_ends_before_is_cut_if_something_is_owed(rig):
         receive_all(theirs)
 
 
+def test_a_peer_that_goes_on_sending_is_reset_by_the_end_of_the_loop_and_counts_as_cut(rig):
+    connection, _, peer = rig.connect(data_received=write(b"reply"))
+    rig.drain.begin()
+    rig.turn()
+    assert connection.state is State.LINGERING
+    peer.send(b"a request that nobody reads")
+    wait_until(lambda: unread_bytes(connection.socket), "the request")
+    assert rig.drain.finish() == 1
+    rig.reactor.close()
+    wait_until(lambda: peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "the reset")
+
+
 def test_a_connection_that_has_ended_is_not_cut(rig):
     connection, _, _ = rig.connect(connection_made=write(BIG))
     connection.abort()

@@ -80,6 +80,19 @@ def test_the_second_signal_ends_it_and_the_log_names_the_line(program, how, sign
     assert not os.path.exists(f"{path}/socket"), "its path is left behind"
 
 
+def test_a_second_hang_up_ends_nothing(program):
+    path = program("sys.stdin.readline()")
+    with serving("stuck:Stuck", cwd=path, stdin=subprocess.PIPE) as server:
+        with stuck(server):
+            for number in (signal.SIGHUP, signal.SIGHUP):
+                server.send_signal(number)
+                wait_until(lambda: not pending(server.pid), "it has arrived")
+            server.process.stdin.write("go on\n")
+            server.process.stdin.flush()
+        assert server.wait() == 0
+    assert "again" not in server.stderr.text
+
+
 def connect_unix(path):
     client = socket.socket(socket.AF_UNIX)
     client.connect(path)
