@@ -17,6 +17,7 @@
 ## make bench-instructions  user-space instructions per echo, counted by valgrind; ARGS=--profile: ours by function
 ## make bench-pictures  draw what the last bench saved, as SVG in scripts/benchmarks/pictures/
 ## make test           run the tests; ARGS= goes to pytest: make test ARGS="-k echo -x"
+## make coverage       which lines and branches the tests run, and which the simulation alone; SEEDS= as for sim
 ## make sim            run the reactor on a simulated network; needs Python alone, no .venv
 ##     SEEDS=10000         how many scenarios, each of them drawn from its number
 ##     SEED=               show what happens in this one, and nothing else
@@ -51,7 +52,7 @@ MINUTES  = 10
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test sim mutants rivals soak lint clean
+.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test coverage sim mutants rivals soak lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -123,6 +124,10 @@ bench-pictures:
 test:
 	@$(python) scripts/environment.py test
 	@exec .venv/bin/python scripts/run_tests.py $(ARGS)
+
+coverage:
+	@$(python) scripts/environment.py test coverage
+	@exec .venv/bin/python scripts/coverage_table.py --seeds $(call quote,$(SEEDS)) $(ARGS)
 
 sim:
 	@exec $(python) scripts/sim.py $(if $(SEED),--seed $(call quote,$(SEED)),--seeds $(call quote,$(SEEDS))) $(ARGS)

@@ -24,21 +24,23 @@ APART = ["tests/failures", "tests/scripts", "tests/simulation"]  # a part each, 
 PARTS = [["tests", *(f"--ignore={folder}" for folder in APART)], *([folder] for folder in APART)]
 
 
-def main(arguments: Sequence[str], parts: Sequence[Sequence[str]] = PARTS) -> int:
-    """Run one pytest with `arguments`, or one for each of `parts`; the status of the worst."""
+def main(
+    arguments: Sequence[str], parts: Sequence[Sequence[str]] = PARTS, command: Sequence[str] = PYTEST
+) -> int:
+    """Run one pytest with `arguments`, or one for each of `parts`, by `command`; the status of the worst."""
     if arguments:
-        return subprocess.run([*PYTEST, *arguments]).returncode
+        return subprocess.run([*command, *arguments]).returncode
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that `finally` ends the others
     first, *others = parts
     cache = ["-p", "no:cacheprovider"]  # several pytests would write one cache
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in others]
         running = [
-            subprocess.Popen([*PYTEST, *cache, *part], stdout=output)
+            subprocess.Popen([*command, *cache, *part], stdout=output)
             for part, output in zip(others, outputs, strict=True)
         ]
         try:
-            statuses = [subprocess.run([*PYTEST, *cache, *first]).returncode]
+            statuses = [subprocess.run([*command, *cache, *first]).returncode]
             statuses += [process.wait() for process in running]
         finally:
             for process in running:  # Ctrl-C ends them too; whoever is left would be nobody's

@@ -19,7 +19,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BENCH_TARGETS = ["bench", "bench-rivals", "bench-instructions", "bench-pictures"]
 TARGETS_THAT_NEED_PYTHON = [
-    *BENCH_TARGETS, "run-server", "run-clients", "ladder", "test", "sim", "rivals", "soak", "lint"
+    *BENCH_TARGETS, "run-server", "run-clients", "ladder", "test", "coverage", "sim", "rivals", "soak", "lint"
 ]
 DEADLINE_SECONDS = 30
 

@@ -1,0 +1,172 @@
+"""Which lines and branches of the floors below the programs are run: by the tests, and by the simulation alone.
+
+A line that nothing runs may say anything, and nobody would know. The two columns are two nets: the tests run servers
+on the kernel as it is, the simulation runs the loop on a kernel that fails on demand. What only one of them runs rests
+on that one. The table says where nobody looks, and no more: a line that is run is not a line that is right, and how
+much would be noticed is the mutants' question (`make sim ARGS=--mutants`).
+
+Tests start servers, and these make children. So coverage is begun in each Python process that is started under it, by
+the file `a1_coverage.pth` of the package `coverage`, and what each has seen is put together at the end
+(`[coverage:run]` in setup.cfg). A process that is killed tells nothing.
+
+The cost: two or three times that of `make test`, and a simulation several times slower.
+
+Exit status: 0; 1 if a test or a law failed under it, which the table does not show; 2 for options that cannot be used.
+
+Usage: make coverage [SEEDS=10000] [ARGS="--only simulation"]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tabulate import tabulate
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts import output, run_tests  # noqa: E402
+from scripts.command_line import Parser  # noqa: E402
+from scripts.sim import positive  # noqa: E402
+
+FOLDER = ROOT / "build" / "coverage"
+SETTINGS = ROOT / "setup.cfg"
+COVERAGE = [sys.executable, "-m", "coverage"]
+RUN = [*COVERAGE, "run", "--rcfile", str(SETTINGS)]
+TEST_SECONDS = 600  # for one test, several times slower than alone
+TESTS, SIMULATION = "tests", "simulation"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many statements and branches there are, and how many were run."""
+
+    statements: int = 0
+    run_statements: int = 0
+    branches: int = 0
+    run_branches: int = 0
+
+    def __add__(self, more: Counts) -> Counts:
+        return Counts(
+            self.statements + more.statements,
+            self.run_statements + more.run_statements,
+            self.branches + more.branches,
+            self.run_branches + more.run_branches,
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one file, and what was not: lines, and branches as pairs of lines (0: out of the function)."""
+
+    counts: Counts
+    lines: list[int]
+    branches: list[tuple[int, int]]
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    measured, status = {}, 0
+    for name in [arguments.only] if arguments.only else [TESTS, SIMULATION]:
+        failed = measure(name, arguments.seeds)
+        status = status or int(failed != 0)
+        measured[name] = seen(report(name))
+    output.show(table(measured))
+    for name in measured:
+        if name == TESTS or arguments.only:
+            output.show(f"\nnot run by the {name}:\n" + "\n".join(missing(measured[name])))
+    return status
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser(prog="coverage", description="What of core, net and service is run by tests and simulation.")
+    parser.add_argument("--seeds", type=positive, default=10_000, metavar="N", help="of the simulation (10000)")
+    parser.add_argument("--only", choices=[TESTS, SIMULATION], help="one of the two (both)")
+    return parser.parse_args()
+
+
+def measure(name: str, seeds: int) -> int:
+    """Run the tests or the simulation with coverage in all processes; their status."""
+    folder = FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    os.environ["COVERAGE_FILE"] = str(folder / "data")
+    output.tell(f"the {name}, with coverage")
+    try:
+        if name == TESTS:
+            return run_tests.main([], command=[*RUN, "-m", "pytest", "-o", f"timeout={TEST_SECONDS}"])
+        return subprocess.run([*RUN, "scripts/sim.py", "--seeds", str(seeds)], cwd=ROOT).returncode
+    finally:
+        subprocess.run([*COVERAGE, "combine", "--rcfile", str(SETTINGS), "-q"], cwd=ROOT, check=True)
+
+
+def report(name: str) -> Mapping[str, Any]:
+    """What coverage tells of each file, by its path."""
+    told = FOLDER / f"{name}.json"
+    command = [*COVERAGE, "json", "--rcfile", str(SETTINGS), "-q", "-o", str(told)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    files: Mapping[str, Any] = json.loads(told.read_text())["files"]
+    return files
+
+
+def seen(files: Mapping[str, Any]) -> dict[str, Seen]:
+    """The same in our words. Files without a statement are left out."""
+    found = {}
+    for path, file in sorted(files.items()):
+        summary = file["summary"]
+        statements, branches = summary["num_statements"], summary["num_branches"]
+        counts = Counts(statements, summary["covered_lines"], branches, summary["covered_branches"])
+        if statements:
+            lines = file["missing_lines"]
+            unrun = [(begin, max(0, end)) for begin, end in file["missing_branches"] if begin not in lines]
+            found[path] = Seen(counts, lines, unrun)
+    return found
+
+
+def table(measured: Mapping[str, Mapping[str, Seen]]) -> str:
+    """A row for each file and one for all; for each of the measurements, the lines and the branches that were run."""
+    rows = []
+    for path in next(iter(measured.values())):
+        rows.append([path, *cells(files[path].counts for files in measured.values())])
+    totals = (sum((file.counts for file in files.values()), Counts()) for files in measured.values())
+    rows.append(["all", *cells(totals)])
+    shares = [f"{name}: {of}" for name in measured for of in ("lines", "branches")]
+    headers = ["file", "lines", "branches", *shares]
+    return tabulate(rows, headers, tablefmt="github", colalign=["left"] + ["right"] * (len(headers) - 1))
+
+
+def cells(counts: Iterable[Counts]) -> list[str]:
+    """How many lines and branches there are, and the shares that each of the measurements has run."""
+    measurements = list(counts)
+    shares = []
+    for each in measurements:
+        shares += [share(each.run_statements, each.statements), share(each.run_branches, each.branches)]
+    return [str(measurements[0].statements), str(measurements[0].branches), *shares]
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage that is 100 only if nothing is left."""
+    return f"{int(1000 * part / whole) / 10:.1f} %" if whole else "-"
+
+
+def missing(files: Mapping[str, Seen]) -> list[str]:
+    """For each file with anything left: the lines, and the branches as `from->to` (`->0`: out of the function)."""
+    told = []
+    for path, file in files.items():
+        left = [str(line) for line in file.lines] + [f"{begin}->{end}" for begin, end in file.branches]
+        if left:
+            told.append(f"{path}: {', '.join(left)}")
+    return told or ["nothing is left"]
+
+
+if __name__ == "__main__":
+    sys.exit(output.run("coverage", main))

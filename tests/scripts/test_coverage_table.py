@@ -1,0 +1,64 @@
+"""The table of what is run: counts into shares, two measurements side by side, and what is left of each file."""
+
+import pytest
+
+from scripts import coverage_table
+from scripts.coverage_table import Counts, Seen, missing, seen, share, table
+from tests import support
+
+
+def file(statements, covered, branches, covered_branches, lines=(), unrun=()):
+    return {
+        "summary": {
+            "num_statements": statements,
+            "covered_lines": covered,
+            "num_branches": branches,
+            "covered_branches": covered_branches,
+        },
+        "missing_lines": list(lines),
+        "missing_branches": [list(branch) for branch in unrun],
+    }
+
+
+FILES = {
+    "reactor/core/b.py": file(10, 9, 4, 2, [7], [(7, 8), (3, 5), (9, -2)]),
+    "reactor/core/a.py": file(2, 2, 0, 0),
+    "reactor/core/__init__.py": file(0, 0, 0, 0),
+}
+
+
+def test_a_branch_of_a_line_that_is_not_run_is_not_told_again():
+    found = seen(FILES)
+    assert list(found) == ["reactor/core/a.py", "reactor/core/b.py"]
+    assert found["reactor/core/b.py"] == Seen(Counts(10, 9, 4, 2), [7], [(3, 5), (9, 0)])
+    assert missing(found) == ["reactor/core/b.py: 7, 3->5, 9->0"]
+    assert missing({}) == ["nothing is left"]
+
+
+def test_the_table_has_a_row_for_each_file_and_one_for_all():
+    tests, simulation = seen(FILES), seen({**FILES, "reactor/core/b.py": file(10, 5, 4, 4)})
+    lines = table({"tests": tests, "sim": simulation}).split("\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert rows[0] == ["file", "lines", "branches", "tests: lines", "tests: branches", "sim: lines", "sim: branches"]
+    assert rows[2:] == [
+        ["reactor/core/a.py", "2", "0", "100.0 %", "-", "100.0 %", "-"],
+        ["reactor/core/b.py", "10", "4", "90.0 %", "50.0 %", "50.0 %", "100.0 %"],
+        ["all", "12", "4", "91.6 %", "50.0 %", "58.3 %", "100.0 %"],
+    ]
+
+
+def test_only_all_is_all():
+    assert share(9999, 10_000) == "99.9 %"
+    assert share(10_000, 10_000) == "100.0 %"
+
+
+def test_it_measures_what_it_runs_in_every_process(tmp_path, monkeypatch, capfd):
+    pytest.importorskip("coverage")
+    monkeypatch.setattr(coverage_table, "FOLDER", tmp_path)
+    monkeypatch.setattr("sys.argv", ["coverage", "--only", "simulation", "--seeds", "3"])
+    monkeypatch.chdir(support.ROOT)
+    monkeypatch.setenv("COVERAGE_FILE", "")
+    monkeypatch.setenv("PYTHONPATH", str(support.ROOT))
+    assert coverage_table.main() == 0
+    told = capfd.readouterr().out
+    assert "every law held" in told and "| all " in told and "not run by the simulation:\nreactor/core/" in told
