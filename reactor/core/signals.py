@@ -140,10 +140,12 @@ class Signals:
             _process.claim(signal.SIGINT, self)
             yield
         finally:
-            deferring, self._deferring = self._deferring, False
-            if deferring and not self._claims(signal.SIGINT):  # else `close` was called, in a fork's child
-                _process.release(signal.SIGINT, self)
-            interrupted, self.interrupted = self.interrupted, False
+            try:
+                if self._deferring and signal.SIGINT not in self._calls:  # else `close` was called, in a fork's child
+                    _process.release(signal.SIGINT, self)  # one that comes before that is done is still noted
+            finally:
+                self._deferring = False
+                interrupted, self.interrupted = self.interrupted, False
         if interrupted:  # asked for only now that no other can be noted: none is lost
             raise KeyboardInterrupt
 

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from reactor import Reactor
+from reactor.core import signals as signals_module
 from reactor.core.poller import make_poller
 from reactor.core.signals import Signals
 from reactor.core.wakeup import Waker
@@ -286,6 +287,43 @@ def test_a_call_for_sigint_that_is_added_and_removed_under_the_deferral_leaves_i
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def come_while_given_back(monkeypatch, number):
+    """Have the signal come at the moment in which a loop begins to give it back."""
+    release = signals_module._process.release
+
+    def interrupted(*arguments):
+        signal.raise_signal(number)
+        release(*arguments)
+
+    monkeypatch.setattr(signals_module._process, "release", interrupted)
+
+
+def test_a_ctrl_c_that_comes_while_it_is_given_back_is_raised(signals, monkeypatch):
+    come_while_given_back(monkeypatch, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), signals.running():
+        pass
+    assert not signals.interrupted
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_comes_while_it_is_given_back_is_dropped_like_one_that_came_before(signals, monkeypatch):
+    came = []
+    signals.add(signal.SIGUSR1, came.append, "owed", at_once=lambda number, frame: came.append("at once"))
+    come_while_given_back(monkeypatch, signal.SIGUSR1)
+    assert signals.remove(signal.SIGUSR1)
+    assert signals.take() == [] and came == [] and not signals.interrupted
+
+
+def test_a_ctrl_c_before_it_can_be_deferred_leaves_nothing_behind(signals, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(signals_module._process, "claim", lambda *_: signal.raise_signal(signal.SIGINT))
+        with signals.running():
+            pytest.fail("it was interrupted before")
+    with pytest.raises(KeyboardInterrupt), signals.running():
+        signal.raise_signal(signal.SIGINT)
+        assert signals.interrupted
+
+
 # Several loops.
 
 
@@ -314,6 +352,31 @@ def test_the_latest_that_lives_gets_the_signal_whatever_the_order_of_going(two, 
     assert seen == [1, 1 - first]
     staying.close()
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL and wakeup_fd() == -1
+
+
+def test_to_be_given_back_a_signal_needs_the_main_thread(signals):
+    signals.add(signal.SIGUSR1, print, "one")
+    refused = in_thread(lambda: signals.remove(signal.SIGUSR1))
+    assert isinstance(refused, ValueError) and "on the main thread alone" in str(refused)
+    signal.raise_signal(signal.SIGUSR1)
+    assert owed(signals) == [("one",)]
+
+
+def test_a_signal_stays_with_the_first_loop_when_the_second_is_interrupted_as_it_asks_for_it(two, monkeypatch):
+    seen, (first, second) = [], two
+    original = signal.signal(signal.SIGUSR1, lambda *_: seen.append("neither"))
+    try:
+        first.add_signal_handler(signal.SIGUSR1, seen.append, "first")
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(signal, "signal", lambda *_: signal.raise_signal(signal.SIGINT))
+            second.add_signal_handler(signal.SIGUSR1, seen.append, "second")
+        signal.raise_signal(signal.SIGUSR1)
+        for reactor in two:
+            reactor.run_once(0)
+            reactor.close()
+        assert seen == ["first"]
+    finally:
+        signal.signal(signal.SIGUSR1, original)
 
 
 def test_each_of_two_signals_goes_to_its_own_loop(two):
@@ -414,6 +477,19 @@ def test_a_loop_that_is_closed_on_another_thread_gives_its_signals_back_when_the
             other.add_signal_handler(signal.SIGUSR2, print)
     finally:
         signal.signal(signal.SIGUSR1, original)
+
+
+def test_a_loop_that_no_signal_wakes_any_more_is_closed_at_once_on_another_thread(two):
+    seen, (older, younger) = [], two
+    older.add_signal_handler(signal.SIGUSR2, print)
+    younger.add_signal_handler(signal.SIGUSR1, seen.append, "younger")
+    sender = older._waker.fileno()
+    assert in_thread(older.close) is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(sender)
+    signal.raise_signal(signal.SIGUSR1)
+    younger.run_once(0)
+    assert seen == ["younger"]
 
 
 # What is inherited, and what is called at once.
