@@ -9,6 +9,9 @@ Tests start servers, and these make children. So coverage is begun in each Pytho
 the file `a1_coverage.pth` of the package `coverage`, and what each has seen is put together at the end
 (`[coverage:run]` in setup.cfg). A process that is killed tells nothing.
 
+On Python 3.11 coverage does not see the threads that `_thread` begins: the lines that run on these threads, in
+service/log.py and service/stuck.py, are tested, though the table says that they are not.
+
 The cost: two or three times that of `make test`, and a simulation several times slower.
 
 Exit status: 0; 1 if a test or a law failed under it, which the table does not show; 2 for options that cannot be used.

@@ -229,6 +229,17 @@ def serving(*arguments: str, bind: str = "127.0.0.1:0", **options: Any) -> Itera
         yield server
 
 
+def imported_without(modules: Sequence[str], *source: str) -> list[str]:
+    """The lines that a program of that source prints where these modules cannot be imported."""
+    missing = f"import sys; sys.modules.update(dict.fromkeys({list(modules)!r}))"  # None: an ImportError (sys.modules)
+    command = [sys.executable, "-c", "\n".join([missing, *source])]
+    result = subprocess.run(
+        command, env=package_environment(), capture_output=True, text=True, timeout=DEADLINE_SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
 def run_reactor(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `python -m reactor ARGUMENTS` to its end, on a screen of 80 columns; `options` as for subprocess.run."""
     environment = {**package_environment(), "COLUMNS": "80"}

@@ -61,6 +61,16 @@ def test_no_memory_for_a_newcomer_costs_no_place(stub, monkeypatch, caplog):
     assert "cannot serve peer" in caplog.text
 
 
+def test_no_memory_for_a_connection_that_we_made_closes_it_and_takes_nobodys_place(stub, monkeypatch):
+    monkeypatch.setattr("reactor.core.dispatcher.Connection", lambda *_: (_ for _ in ()).throw(MemoryError("none")))
+    sock = StubSocket()
+    stub.dispatcher.admission.enter("host", stub.limits)
+    stub.counters.connected += 1
+    assert stub.dispatcher.adopt(sock, "peer", object, stub.limits) is None
+    assert sock.closed and stub.counters.closed[CloseReason.MEMORY] == 1 and stub.counters.open == 0
+    assert stub.dispatcher.admission.inside == 1
+
+
 def test_an_accept_without_memory_rests(stub):
     listener = stub.acceptor.listen(StubSocket(accepts=[MemoryError()]), object, stub.limits)
     stub.acceptor.accept(listener, READABLE)

@@ -17,6 +17,7 @@ import pytest
 
 from reactor import Limits, Protocol, Reactor, Server, connect
 from reactor.core import fork
+from reactor.service import server as server_module
 from tests.rig import DEADLINE_SECONDS, Recorder, adopt, tcp_pair, turn_until, turn_until_idle
 from tests.support import receive_all
 
@@ -374,6 +375,36 @@ def test_a_child_that_leaves_by_system_exit_takes_nothing_with_it(tmp_path):
     child[0].let_go()
     assert child_said == ["left with 7"]
     assert not path.exists()
+
+
+def test_a_child_that_comes_out_of_run_takes_nothing_with_it(tmp_path, monkeypatch):
+    path, child, said, stopped = tmp_path / "socket", [], [], []
+
+    class Watchdog:
+        """Its thread is in the parent alone, and may have held a lock when the child was made."""
+
+        def __init__(self, reactor):
+            self.stop = lambda: stopped.append(os.getpid())
+
+    class Forker(Protocol):
+        def connection_lost(self, exc):  # in the last phase, behind which a loop that was stopped ends
+            server.reactor.stop()
+            child.append(Child())
+            if child[0].pid:
+                said.append(child[0].said())
+                said.append(path.exists())
+
+    monkeypatch.setattr(server_module, "Watchdog", Watchdog)
+    server = Server(Forker, bind=f"unix:{path}")
+    server.listen()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    cut = server.run()
+    if not child[0].pid:
+        child[0].live(lambda: f"{cut} cut, {len(stopped)} stopped")
+    child[0].let_go()
+    assert said == ["0 cut, 0 stopped", True]
+    assert cut == 0 and stopped == [os.getpid()] and not path.exists()
 
 
 def test_several_reactors_are_given_up(reactor):

@@ -7,7 +7,7 @@ import pytest
 from reactor.core import kernel_buffers
 from reactor.core.kernel_buffers import undelivered_bytes, unread_bytes
 from tests.rig import StubSocket, tcp_pair
-from tests.support import receive, receive_all, wait_until
+from tests.support import imported_without, receive, receive_all, wait_until
 
 
 @pytest.fixture(params=[tcp_pair, socket.socketpair])
@@ -71,3 +71,13 @@ def test_a_system_without_these_questions_cannot_tell(pair, monkeypatch):
     assert undelivered_bytes(pair[0]) is None
     monkeypatch.setattr(kernel_buffers, "fcntl", None)
     assert unread_bytes(pair[0]) is None
+
+
+def test_on_a_system_without_fcntl_nothing_can_be_told():
+    lines = imported_without(
+        ["fcntl", "termios"],
+        "import socket",
+        "from reactor.core.kernel_buffers import undelivered_bytes, unread_bytes",
+        "with socket.socket() as sock: print(undelivered_bytes(sock), unread_bytes(sock))",
+    )
+    assert lines == ["None None"]

@@ -121,6 +121,15 @@ def test_the_same_is_served_over_every_selector(make_selector, descriptors_come_
         assert protocol.names.count("pause_writing") == protocol.names.count("resume_writing") == 1
 
 
+@pytest.mark.parametrize("nonsense", [None, Recorder()], ids=["nothing", "a protocol"])
+def test_a_factory_that_cannot_be_called_is_refused_and_the_socket_stays_the_callers(reactor, nonsense):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        with pytest.raises(TypeError, match="^the factory of protocols must be callable, not of type "):
+            reactor.listen(sock, nonsense)
+        assert reactor.acceptor.listeners() == [] and sock.fileno() not in reactor.poller.handlers
+        assert sock.getsockname()[1]
+
+
 def test_a_place_that_comes_free_is_given_away_at_once(descriptors_come_back, clock):
     with Reactor(clock=clock, limits=Limits(max_connections=1)) as reactor:  # no timer will wake the listener
         listener = reactor.listen(socket.create_server(("127.0.0.1", 0)), Recorder)

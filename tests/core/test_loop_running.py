@@ -161,6 +161,13 @@ def test_an_exception_in_a_signals_callback_stops_nobody(reactor, caplog):
     assert reactor.counters.callback_errors == 1
 
 
+def test_a_signals_callback_that_cannot_be_called_is_refused_and_the_signal_left_alone(reactor):
+    with pytest.raises(TypeError, match="^a callback must be callable, not of type str$"):
+        reactor.add_signal_handler(signal.SIGUSR1, "stop")
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    assert not reactor.remove_signal_handler(signal.SIGUSR1)
+
+
 def test_closing_gives_the_signals_back(descriptors_come_back):
     with Reactor() as reactor:
         reactor.add_signal_handler(signal.SIGUSR1, int)

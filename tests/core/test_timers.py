@@ -285,6 +285,13 @@ def test_any_mixture_is_as_a_sorted_list_would_have_it(turn):
         assert turn.timers.next_when() == min(model, default=(math.inf,))[0]
 
 
+@pytest.mark.parametrize("nonsense", [None, "print", 7])
+def test_what_cannot_be_called_is_refused_when_it_is_armed(turn, nonsense):
+    with pytest.raises(TypeError, match=f"^a callback must be callable, not of type {type(nonsense).__name__}$"):
+        turn.timers.call_at(turn.clock.now, nonsense)
+    assert len(turn.timers) == 0 and turn.after(1) == []
+
+
 def test_a_handle_calls_once():
     called = []
     handle = Handle(called.append, (1,), 0.0, None)

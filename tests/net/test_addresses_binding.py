@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import types
 
 import pytest
 
@@ -32,6 +33,12 @@ def test_an_ipv4_address_is_bound_and_can_be_listened_on(bound):
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
     sock.listen()
     socket.create_connection((host, port)).close()
+
+
+def test_where_it_would_share_the_port_the_address_is_not_to_be_used_again(bound, monkeypatch):
+    monkeypatch.setattr(addresses, "os", types.SimpleNamespace(name="nt"))
+    (sock,) = bound("127.0.0.1:0")
+    assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
 
 
 @needs_ipv6
@@ -214,4 +221,12 @@ def test_a_datagram_socket_is_refused_and_left_open(refused):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as given:
         error = refused(f"fd://{given.fileno()}")
         assert error.errno == errno.EPROTOTYPE and "not a stream socket" in error.strerror
+        os.fstat(given.fileno())
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_NETLINK"), reason="this system has no sockets that are neither")
+def test_a_socket_of_another_family_is_refused_and_left_open(refused):
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as given:
+        error = refused(f"fd://{given.fileno()}")
+        assert error.errno == errno.EAFNOSUPPORT and "neither a TCP nor a UNIX socket" in error.strerror
         os.fstat(given.fileno())

@@ -201,6 +201,22 @@ def test_a_socket_factory_may_cancel(descriptors_come_back, outcome, unanswered,
     assert all(sock.fileno() == -1 for sock in made)
 
 
+def test_a_socket_factory_may_cancel_and_fail(descriptors_come_back, outcome, unanswered):
+    made = []
+
+    def factory(family, kind):
+        made.append(kind)
+        for cancel in list(reactor.at_close):
+            cancel()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with Reactor(socket_factory=factory) as reactor:
+        connector = connect(reactor, outcome.make, [unanswered, unanswered], outcome.errors.append)
+        turns(reactor, 3)
+        assert is_over(reactor, connector) and not outcome.any
+    assert len(made) == 1, "the second address has no turn"
+
+
 def test_a_child_forked_meanwhile_holds_none_of_the_sockets(timed, clock, outcome, unanswered, full):
     made, make = [], timed.socket_factory
 

@@ -219,6 +219,33 @@ def test_a_connection_can_come_back(serve):
     assert served.connection.is_reading() and served.connection.holds == 0
 
 
+def given_back(serve):
+    """A program of frames whose connection was handed over, and then given back before anything came."""
+    served = serve()
+    heir(served.connection)
+    served.connection.set_protocol(served.protocol)
+    served.turn()
+    return served
+
+
+def test_a_connection_that_came_back_ends_with_its_peer(serve):
+    served, told = given_back(serve), []
+    served.protocol.frames_ended = lambda: told.append("ended")
+    served.peer.shutdown(socket.SHUT_WR)
+    served.expect_end(CloseReason.PEER_CLOSED)
+    assert told == ["ended"]
+
+
+def test_a_connection_that_came_back_gets_no_frame_while_its_output_waits(serve):
+    served = given_back(serve)
+    served.connection.write(MUCH)
+    served.turn()
+    served.hear(b"one\n")
+    assert served.frames == [] and not served.connection.is_reading()
+    served.read(len(MUCH))
+    assert served.frames == [b"one"]
+
+
 @pytest.mark.parametrize("end", ["close", "abort"])
 @pytest.mark.parametrize("order", ["end first", "end last"])
 def test_after_the_end_the_other_hears_of_that_alone(serve, end, order):

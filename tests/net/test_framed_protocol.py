@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from reactor import CloseReason
+from reactor import CloseReason, State
 from reactor.net.framing import FrameTooLarge, PrefixedFrames
 from tests import rig
 from tests.net.framed import BUDGET, MUCH, Framed, Served, lines, pausing_after, stream
@@ -303,6 +303,39 @@ def test_frames_behind_the_budget_are_handed_over_though_both_sides_have_ended(s
     served.peer.shutdown(socket.SHUT_WR)
     served.expect_end(CloseReason.PEER_CLOSED)
     assert served.frames == lines(3 * BUDGET + 2) and told == ["ended"]
+
+
+@pytest.mark.parametrize("way", ["pause_frames", "abort"])
+def test_when_both_sides_have_ended_no_frame_comes_behind_a_pause_or_an_abort(serve, way):
+    at, told = 2 * BUDGET, []
+
+    def react(protocol, frame):
+        if frame == b"%d" % at:
+            (protocol.pause_frames if way == "pause_frames" else protocol.connection.abort)()
+
+    served = serve(Framed(react))
+    served.protocol.frames_ended = lambda: told.append("ended")
+    served.connection.write_eof()
+    served.turn()
+    served.peer.sendall(stream(lines(3 * BUDGET)))
+    served.peer.shutdown(socket.SHUT_WR)
+    served.turn()
+    assert served.frames == lines(at + 1) and told == []
+    assert served.connection.state is State.LOST and served.reactor.counters.buffered_bytes == 0
+
+
+def test_when_both_sides_have_ended_a_frame_that_is_too_large_is_told_of(serve):
+    served = serve(frame_bytes=100)
+    told, errors = [], []
+    served.protocol.frames_ended = lambda: told.append("ended")
+    served.protocol.frame_too_large = errors.append
+    served.connection.write_eof()
+    served.turn()
+    served.peer.sendall(stream(lines(2 * BUDGET)) + b"x" * 102 + b"\nno more\n")
+    served.peer.shutdown(socket.SHUT_WR)
+    served.expect_end(CloseReason.PEER_CLOSED)
+    assert served.frames == lines(2 * BUDGET) and told == []
+    assert [str(error) for error in errors] == ["a frame is longer than 100 bytes"]
 
 
 @pytest.mark.parametrize("held", [False, True])

@@ -1,14 +1,19 @@
 """What the command line says to mistakes: one line that names the mistake, before anything is served."""
 
+import colorsys
 import concurrent.futures
+import importlib
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+import types
 
 import pytest
 
+from reactor.service import command_line
+from reactor.service.command_line import load_program
 from tests.support import (
     DEADLINE_SECONDS,
     buffering_environment,
@@ -211,6 +216,50 @@ def test_a_program_whose_folder_was_removed_is_still_found_elsewhere(tmp_path):
         command, cwd=gone, env=package_environment(), capture_output=True, text=True, timeout=DEADLINE_SECONDS
     )
     assert_refused(result, "'nosuch'")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, new, from which modules can be imported here; all that is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    importlib.invalidate_caches()
+    return tmp_path
+
+
+def test_a_program_is_found_in_the_current_folder(folder):
+    (folder / "mine.py").write_text("Program = dict\n")
+    assert load_program("mine:Program") is dict
+    assert sys.path[0] == str(folder)
+    load_program("mine:Program")
+    assert sys.path.count(str(folder)) == 1
+
+
+def test_where_the_current_folder_was_removed_programs_are_found_elsewhere(folder, monkeypatch):
+    def removed():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(command_line, "os", types.SimpleNamespace(getcwd=removed))
+    assert load_program("colorsys:rgb_to_hls") is colorsys.rgb_to_hls
+    with pytest.raises(ValueError, match="there is no module 'nosuch'"):
+        load_program("nosuch:Program")
+
+
+INTERRUPTED = {
+    "imported": "raise KeyboardInterrupt",
+    "looked up": "def __getattr__(name): raise KeyboardInterrupt",
+    "told": "class Mute:\n    def __repr__(self): raise KeyboardInterrupt\nProgram = Mute()",
+    "told, as an error": "class Mute(Exception):\n    def __str__(self): raise KeyboardInterrupt\nraise Mute",
+}
+
+
+@pytest.mark.parametrize("source", INTERRUPTED.values(), ids=INTERRUPTED)
+def test_ctrl_c_while_a_program_is_loaded_is_no_mistake_of_the_program(source, folder):
+    (folder / "mine.py").write_text(source)
+    with pytest.raises(KeyboardInterrupt):
+        load_program("mine:Program")
 
 
 def test_a_mistake_that_cannot_be_told_is_a_mistake():

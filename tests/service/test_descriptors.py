@@ -4,6 +4,7 @@ import pytest
 
 from reactor.service import descriptors
 from reactor.service.descriptors import OTHER_DESCRIPTORS, make_room
+from tests.support import imported_without
 
 INFINITY = -1
 
@@ -68,3 +69,10 @@ def test_with_hardly_any_descriptors_no_negative_number_is_told(monkeypatch):
 def test_where_there_is_no_such_limit_there_is_nothing_to_say(monkeypatch):
     monkeypatch.setattr(descriptors, "resource", None)
     assert make_room(10**6) == ""
+
+
+def test_on_a_system_without_the_module_resource_there_is_nothing_to_say():
+    lines = imported_without(
+        ["resource"], "from reactor.service.descriptors import make_room", "print(repr(make_room(10**6)))"
+    )
+    assert lines == ["''"]

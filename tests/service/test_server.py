@@ -1,5 +1,6 @@
 """`Server`: what it takes, where it listens, and how it runs on this thread or on its own."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -245,6 +246,26 @@ def test_run_on_the_main_thread_drains_at_a_signal_and_gives_the_signal_back(num
     server.reactor.call_soon(os.kill, os.getpid(), number)
     assert server.run() == 0
     assert signal.getsignal(number) is before
+
+
+def test_on_a_system_without_sighup_and_sigusr1_the_others_are_handled(monkeypatch):
+    missing = [signal.SIGHUP, signal.SIGUSR1]
+    before = [signal.getsignal(number) for number in missing]
+    for number in missing:
+        monkeypatch.delattr(signal, number.name)
+    server, during = Server(Echo, bind=ANY_PORT), []
+    server.reactor.call_soon(lambda: during.extend(signal.getsignal(number) for number in missing))
+    server.reactor.call_soon(os.kill, os.getpid(), signal.SIGTERM)
+    assert server.run() == 0
+    assert during == before
+
+
+def test_it_can_be_run_inside_a_stack_that_closes_it():
+    with contextlib.ExitStack() as stack:
+        server = Server(Echo, bind=ANY_PORT)
+        stack.push(server)  # it has no thread, for which the end of a block waits
+        server.reactor.call_soon(server.close)
+        assert server.run() == 0
 
 
 def test_run_off_the_main_thread_leaves_the_signals_alone():

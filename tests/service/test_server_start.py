@@ -197,6 +197,21 @@ def test_whatever_fails_after_the_bind_leaves_no_descriptor(tmp_path, monkeypatc
         assert server.addresses == []
 
 
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_whatever_else_ends_the_listening_goes_on_as_it_is_and_leaves_no_descriptor(monkeypatch, exception):
+    def leave(*arguments):
+        raise exception("on purpose")
+
+    with Reactor() as reactor:
+        before = descriptors()
+        monkeypatch.setattr(reactor, "listen", leave)
+        server = Server(Echo, bind=":0", reactor=reactor)
+        with pytest.raises(exception, match="^on purpose$"):
+            server.listen()
+        assert descriptors() == before
+        assert server.addresses == []
+
+
 def test_what_was_handed_in_and_cannot_be_listened_on_stays_open(monkeypatch):
     def refuse(*arguments):
         raise OSError(28, "No space left on device")
