@@ -305,6 +305,12 @@ def paused(stub: StubReactor, *receives: Any, **reactions: Any) -> Connection:
     return connection
 
 
+def pass_time(reactor: Reactor, seconds: float) -> None:
+    """Push the clock by `seconds`, as if the loop had been in its wait meanwhile, and not held up."""
+    reactor.timers.clock.now += seconds
+    reactor.waiting = True
+
+
 def turns(reactor: Reactor, count: int) -> None:
     """Turn the loop so many times, without waiting."""
     for _ in range(count):

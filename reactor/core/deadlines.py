@@ -16,7 +16,7 @@ a quarter of what it takes in all). So connections whose deadlines fall into the
 timer, and a connection is looked at when its tick comes: what happened meanwhile has only moved times (`heard_at`,
 `progress_at`), at the cost of one store, so then it is put where it now belongs. Nothing is moved while data flows,
 except when a change brings a deadline forward. The cost: a deadline is kept up to a tenth of a second late, never
-early.
+early. And what falls due while the loop is held up, or the process is stopped, is put off once (`extended`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .states import CLOSED, CLOSING, FLUSHING, LINGERING, CloseReason
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .limits import Limits
     from .timers import Handle, Timers
 
 TICK_SECONDS = 0.1
@@ -36,6 +37,15 @@ TICK_SECONDS = 0.1
 LEAST_SECONDS = 1e-6  # a time later than now: the next tick
 
 NEVER = -math.inf  # the time of what has not happened
+
+LIMIT_OF = {
+    CloseReason.FIRST_BYTE_TIMEOUT: "first_byte_seconds",
+    CloseReason.IDLE_TIMEOUT: "idle_seconds",
+    CloseReason.FRAME_TIMEOUT: "frame_seconds",
+    CloseReason.WRITE_STALLED: "write_stall_seconds",
+    CloseReason.CLOSE_TIMEOUT: "close_seconds",
+    CloseReason.LINGER_TIMEOUT: "linger_seconds",
+}
 
 
 def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
@@ -58,6 +68,17 @@ def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
     if connection.has_output() and progress + limits.write_stall_seconds < when and progress != NEVER:
         when, reason = progress + limits.write_stall_seconds, CloseReason.WRITE_STALLED
     return when, reason
+
+
+def extended(when: float, reason: CloseReason, limits: Limits, left_at: float, back_at: float) -> float:
+    """The deadline `when` of a connection, if the loop was away from `left_at` to `back_at`.
+
+    What fell due meanwhile has as much time again as the loop was away, up to its whole limit. The peer may have done
+    all that was asked of it long ago, and it lies in the kernel; one `recv` or `send` does not show that (R7, P2).
+    """
+    if not left_at <= when <= back_at + TICK_SECONDS:
+        return when
+    return max(when, back_at + min(back_at - left_at, getattr(limits, LIMIT_OF[reason], math.inf)))
 
 
 def next_look(connection: Connection, now: float) -> float:

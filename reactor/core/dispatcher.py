@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
 from .connection import Connection
-from .deadlines import NEVER, Deadlines, next_deadline, next_look
+from .deadlines import NEVER, Deadlines, extended, next_deadline, next_look
 from .kernel_buffers import undelivered_output
 from .limits import Limits
 from .memory import MemoryBudget
@@ -117,6 +117,10 @@ class Dispatcher:
             sock.close()
             report(logger, logging.WARNING, "cannot serve %s: %s", peername, exc)
             return None
+        former = self.table[connection.fd]
+        if former is not None:  # its program has closed its socket behind our back, so the kernel gave the number away
+            former.end(CloseReason.HANDLER_ERROR, OSError(errno.EBADF, "the program has closed its socket"))
+            self.settle(former)
         self.table[connection.fd] = connection
         connection.attended = True
         try:
@@ -447,12 +451,17 @@ class Dispatcher:
             return
         if connection.state is LINGERING:
             self._look_at_delivery(connection)
+        timers = self.timers
         when, reason = next_deadline(connection)
-        if when <= self.timers.asked_at:
-            connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
-        else:
+        if when > timers.asked_at:
             connection.receive_little()  # its large messages may be over
-            self.deadlines.arm(connection, next_look(connection, self.timers.now))
+            self.deadlines.arm(connection, next_look(connection, timers.now))
+            return
+        later = extended(when, reason, connection.limits, timers.left_at, timers.back_at)
+        if later > timers.asked_at:
+            self.deadlines.arm(connection, later)
+        else:
+            connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
 
     def _look_at_delivery(self, connection: Connection) -> None:
         """Our FIN waits behind what the kernel still has to send. While that gets less, its time has not begun (E11).
@@ -490,7 +499,7 @@ class Dispatcher:
     def _retire(self, connection: Connection) -> None:
         """It is over. Off the kernel's list at once, so that nothing stale can reach it; the rest in `reap`."""
         self.table[connection.fd] = None
-        if connection.interest:
+        if connection.interest and connection.fd not in self.poller.handlers:  # else its number is another's by now
             self.poller.modify(connection.fd, connection.interest, 0)
         connection.fd, connection.interest = -1, 0
         self.deadlines.disarm(connection)

@@ -50,6 +50,7 @@ from .wakeup import Waker
 
 logger = logging.getLogger("reactor.core")
 
+AWAY_SECONDS = 0.1  # a loop that is longer away from its wait was held up; a tick of the deadlines is as long
 LONGEST_WAIT_SECONDS = 3600.0  # epoll takes milliseconds in an int; an hourly idle turn costs nothing
 
 
@@ -137,9 +138,9 @@ class Reactor:
 
     def _poll(self, timeout: float) -> list[tuple[int, int]]:
         timers, dispatcher = self.timers, self.dispatcher
-        self._asked_at = timers.clock()
+        self._asked_at = asked_at = timers.clock()
         if not self.waiting:
-            self._note_lag(self._asked_at - timers.now)
+            self._note_lag(asked_at - timers.now)
         if self._ready or dispatcher.attention or dispatcher.doomed or self._stopping or self._signals.interrupted:
             timeout = 0.0
         elif self.counters.buffered_bytes > self.limits.memory_bytes:
@@ -155,6 +156,8 @@ class Reactor:
             events = self.poller.poll(0.0)
         self.waiting = False
         timers.now = timers.clock()
+        if timers.now - asked_at > timeout + AWAY_SECONDS:  # longer than was asked for: the process was stopped
+            timers.left_at, timers.back_at = asked_at + timeout, timers.now
         self.counters.iterations += 1
         return events
 
@@ -178,6 +181,8 @@ class Reactor:
     def _note_lag(self, seconds: float) -> None:
         """Everyone who was ready has waited for this: how long the loop was away from the poll."""
         self.counters.lag[min(int(seconds * 1e6).bit_length(), LAG_BUCKETS - 1)] += 1
+        if seconds > AWAY_SECONDS:
+            self.timers.left_at, self.timers.back_at = self.timers.now, self._asked_at
         if seconds > self.limits.blocked_seconds:
             text = "an iteration took %.3f seconds, or the process was stopped: nobody else was served meanwhile"
             report(logger, logging.WARNING, text, seconds)

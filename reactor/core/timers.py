@@ -81,14 +81,15 @@ class Timers:
     """The deadlines of one reactor.
 
     `now` is the time of the current iteration, read once for all who need no better. Up to `asked_at` it is known what
-    has come: the kernel was asked then, and all that it told of was dealt with.
+    has come: the kernel was asked then, and all that it told of was dealt with. The last time that the loop was away
+    from its wait for long, held up or stopped, was from `left_at` to `back_at`.
     """
 
-    __slots__ = ("clock", "now", "asked_at", "errors", "_heap", "_due", "_sequence", "_cancelled")
+    __slots__ = ("clock", "now", "asked_at", "left_at", "back_at", "errors", "_heap", "_due", "_sequence", "_cancelled")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.now = self.asked_at = clock()
+        self.now = self.asked_at = self.left_at = self.back_at = clock()
         self.errors = 0  # calls that raised
         self._heap: list[tuple[float, int, Handle]] = []
         self._due: deque[tuple[float, int, Handle]] = deque()  # off the heap, and being called

@@ -23,6 +23,7 @@ from ..core.poller import EpollPoller, SelectorPoller
 from .network import ERR, HUP, IN, OUT
 from .sockets import FIRST_DESCRIPTOR, Descriptors
 
+AWAY_SECONDS = 0.1  # a loop that is longer away from its wait was held up
 WAIT_GRAIN_SECONDS = 0.001  # epoll_wait(2) rounds a timeout up to this; a wait is never shorter than asked
 FOREVER_SECONDS = 3600.0  # a wait of this is as good as one without end: all deadlines here are shorter
 STOP_SECONDS = 6.0  # how long a process is stopped, at most, beyond what it wanted to wait
@@ -39,6 +40,7 @@ class Waiter:
         self.watched: dict[int, int] = {}  # by descriptor, the bits that were asked for
         self.quiet = False  # nothing will ever happen
         self.asked_at = self.network.now  # when the last wait began: what had come by then was told
+        self.absences: list[tuple[float, float]] = []  # from when to when the loop was held up
         self._turn = 0
         self._told: dict[int, int] = {}  # by descriptor, in which turn it was told of, when not all were
         self.batch: dict[int, Any] = {}  # whom the last answer was about, and what it told of each
@@ -81,12 +83,14 @@ class Waiter:
         """
         network = self.network
         self.asked_at = network.now
+        until = network.now + (math.inf if timeout is None else timeout)
         network.run_due()
         found = self.ready()
         if not found and (timeout is None or timeout > 0):
             found = self._sleep(math.inf if timeout is None or timeout >= FOREVER_SECONDS else timeout)
         if found and self.table.strikes("stopped", self.table.faults.stopped):
             network.now += STOP_SECONDS * network.draw()
+        self.held_up(until, network.now)
         if len(found) > 1:
             found = [event for _, event in sorted((network.draw(), event) for event in found)]
         if len(found) > most:
@@ -95,6 +99,13 @@ class Waiter:
             self._told.update((fd, self._turn) for fd, _ in found)
         self.batch = {fd: [self.table.open.get(fd), bits, 0, 0] for fd, bits in found}
         return found
+
+    def held_up(self, left_at: float, back_at: float) -> None:
+        """The loop was to wait, or to go on, at `left_at`, and did so at `back_at`: note it if that is long."""
+        if back_at - left_at > AWAY_SECONDS:
+            if self.absences and self.absences[-1][1] == left_at:  # in the loop's second look after a wait
+                left_at = self.absences.pop()[0]
+            self.absences.append((left_at, back_at))
 
     def _sleep(self, timeout: float) -> list[tuple[int, int]]:
         network = self.network

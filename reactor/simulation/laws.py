@@ -169,7 +169,14 @@ def check_deadlines(witness: Witness, until: float, slack: float) -> None:
         # It is looked at then. If its peer has taken output since the look before, it has the whole time once more.
         began = max(witness.since, witness.endpoint.seen_less_at)
         found["linger_timeout"] = began + witness.world.limits.linger_seconds
-    for reason, when in found.items():
+    for reason, due in found.items():
+        limit = getattr(witness.world.limits, ALLOWED[reason], math.inf)
+        spared = [  # what falls due while the loop is away has as much time again
+            back_at + min(back_at - left_at, limit)
+            for left_at, back_at in witness.world.waiter.absences
+            if left_at - LATE_SECONDS <= due <= back_at + slack
+        ]
+        when = max([due, *spared])
         require(until <= when + slack, 6, "{} should end for {} at {:.3f} and the loop sleeps until {:.3f}",
                 witness.connection, reason, when, until)  # fmt: skip
 

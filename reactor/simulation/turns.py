@@ -67,6 +67,7 @@ class WatchedReactor(Reactor):
         self.world.turns.phase_begins("poll")
         self.world.polled_in = self.world.phase_number
         self.world.turns.notes_steps(settled=True)
+        self.world.waiter.held_up(self.world.loop_time, self.world.network.now)
         events = super()._poll(timeout)
         self.world.turns.notes_steps(settled=False)
         self.world.loop_time = self.world.network.now

@@ -1,6 +1,7 @@
 """The dispatcher with a kernel: real sockets, and a loop that is turned by hand."""
 
 import gc
+import os
 import socket
 import weakref
 
@@ -287,11 +288,33 @@ def test_lingering_does_not_begin_while_the_peer_still_takes_what_the_kernel_has
             while undelivered_bytes(ours) >= before:
                 received += theirs.recv(50_000)
             theirs.send(b"a heartbeat")
-            clock.now += limits.linger_seconds + 1
+            rig.pass_time(timed, limits.linger_seconds + 1)
             turn_until_idle(timed)
             rig.turns(timed, 2)
             assert connection.state is State.LINGERING, f"ended after {len(received)} bytes were read"
-        clock.now += limits.linger_seconds + 1
+        rig.pass_time(timed, limits.linger_seconds + 1)
         rig.turns(timed, 3)
         assert connection.close_reason is CloseReason.LINGER_TIMEOUT, "a peer that takes nothing is not waited for"
         assert received == reply[: len(received)]
+
+
+def test_a_program_that_closes_its_own_socket_disturbs_nobody_that_gets_the_number(timed):
+    ours, theirs = tcp_pair()
+    first = Recorder()
+    connection = adopt(timed, ours, first)
+    rig.turns(timed, 2)
+    number = ours.fileno()
+    ours.close()
+    theirs.close()
+    ours, theirs = tcp_pair()
+    with theirs:
+        if ours.fileno() != number:
+            os.dup2(ours.fileno(), number)
+            ours.close()
+            ours = socket.socket(fileno=number)
+        newcomer = adopt(timed, ours, Recorder())
+        rig.turns(timed, 2)
+        assert first.lost and connection.close_reason is CloseReason.HANDLER_ERROR
+        theirs.send(b"hello")
+        turn_until(timed, lambda: newcomer.protocol.received, "what the newcomer is told")
+        assert newcomer.protocol.received == b"hello" and newcomer.close_reason is None

@@ -1,5 +1,7 @@
 """A timer is judged by what has come: when the loop was away, the kernel is asked before anyone is ended (R7, P2)."""
 
+import contextlib
+import math
 import socket
 
 import pytest
@@ -8,7 +10,8 @@ from reactor import CloseReason, Limits, Reactor
 from reactor.core import loop as loop_module
 from reactor.core.poller import READABLE
 from tests import rig
-from tests.rig import FakeClock, Recorder, adopt, turn_until_idle
+from tests.net.framed import Framed
+from tests.rig import FakeClock, Recorder, adopt, tcp_pair, turn_until, turn_until_idle
 
 
 class Answers:
@@ -93,9 +96,70 @@ def test_a_connection_that_spoke_while_the_process_was_stopped_is_not_ended(desc
         rig.turns(reactor, 3)
         assert protocol.received == b"here I am"
         assert connection.close_reason is None
-        clock.now += 60
+        rig.pass_time(reactor, 60)
         rig.turns(reactor, 3)
         assert connection.close_reason is CloseReason.IDLE_TIMEOUT, "and a peer that says nothing still is"
+
+
+LIMITS = Limits(frame_seconds=10.0, close_seconds=10.0, first_byte_seconds=math.inf, idle_seconds=math.inf)
+HELD_UP_SECONDS = 12.0
+
+
+@pytest.fixture
+def held_up(descriptors_come_back):
+    """A reactor whose time is pushed, and both ends of a connection."""
+    ours, theirs = tcp_pair()
+    with Reactor(clock=FakeClock(), limits=LIMITS) as reactor, theirs:
+        theirs.settimeout(rig.DEADLINE_SECONDS)
+        yield reactor, ours, theirs
+
+
+def test_a_frame_whose_end_came_while_the_loop_was_held_up_is_read_however_many_receives_that_takes(held_up):
+    reactor, ours, theirs = held_up
+    whole, framed = bytes(50_000), Framed()
+    adopt(reactor, ours, framed, LIMITS)
+    theirs.sendall(whole[:10])
+    turn_until(reactor, framed.connection.buffered_bytes, "its beginning")
+    theirs.sendall(whole[10:] + b"\n")
+    reactor.timers.clock.now += HELD_UP_SECONDS
+    turn_until(reactor, lambda: framed.frames or framed.connection.close_reason, "the frame, or the end")
+    assert framed.frames == [whole]
+
+
+def test_a_reply_goes_on_though_the_loop_was_held_up_longer_than_a_close_may_take(held_up):
+    reactor, ours, theirs = held_up
+    connection = adopt(reactor, ours, Recorder(), LIMITS)
+    connection.write(bytes(20_000_000))
+    connection.close()
+    rig.turns(reactor, 3)
+    reactor.timers.clock.now += HELD_UP_SECONDS
+    received = []
+    theirs.setblocking(False)
+
+    def has_ended():
+        with contextlib.suppress(BlockingIOError):
+            received.append(len(theirs.recv(1 << 20)))
+        return received and received[-1] == 0
+
+    turn_until(reactor, has_ended, "the end")
+    assert sum(received) == 20_000_000
+
+
+def test_what_falls_due_while_the_loop_is_held_up_has_as_much_time_again_and_no_more(held_up):
+    reactor, ours, theirs = held_up
+    framed = Framed()
+    adopt(reactor, ours, framed, LIMITS)
+    theirs.sendall(b"x")
+    turn_until(reactor, framed.connection.buffered_bytes, "the byte")
+    reactor.timers.clock.now += HELD_UP_SECONDS
+    rig.turns(reactor, 3)
+    for seconds in (4.0, 5.8):
+        rig.pass_time(reactor, seconds)
+        rig.turns(reactor, 3)
+        assert framed.connection.close_reason is None
+    rig.pass_time(reactor, 0.5)
+    rig.turns(reactor, 3)
+    assert framed.connection.close_reason is CloseReason.FRAME_TIMEOUT, "its limit is ten seconds, not twelve"
 
 
 def rig_poller(poller, first_poll):
@@ -183,3 +247,27 @@ def test_a_wait_without_a_number_is_refused(reactor):
     with pytest.raises(ValueError, match="NaN"):
         reactor.run_once(float("nan"))
     reactor.run_once(0)
+
+
+def test_what_falls_due_while_the_process_is_stopped_in_a_wait_is_put_off_too(held_up):
+    reactor, ours, theirs = held_up
+    framed, clock = Framed(), reactor.timers.clock
+    adopt(reactor, ours, framed, LIMITS)
+    theirs.sendall(b"x")
+    turn_until(reactor, framed.connection.buffered_bytes, "the byte")
+    rig.turns(reactor, 2)
+    real = reactor.poller.poll
+
+    def stopped(timeout):
+        clock.now += timeout + HELD_UP_SECONDS
+        reactor.poller.poll = real
+        return real(0)
+
+    poller, reactor.poller = reactor.poller, rig_poller(reactor.poller, stopped)
+    reactor.run_once()
+    reactor.poller = poller
+    rig.turns(reactor, 3)
+    assert framed.connection.close_reason is None
+    rig.pass_time(reactor, LIMITS.frame_seconds + 1)
+    rig.turns(reactor, 3)
+    assert framed.connection.close_reason is CloseReason.FRAME_TIMEOUT

@@ -5,6 +5,31 @@ from __future__ import annotations
 from .hunting import Mutant
 
 MUTANTS = (
+    # Being held up.
+    Mutant("what falls due while the loop is held up is judged at the next look", "reactor/core/dispatcher.py",
+           "        if later > timers.asked_at:\n",
+           "        if False:\n",
+           "tests/core/test_loop_evidence.py::"
+           "test_a_frame_whose_end_came_while_the_loop_was_held_up_is_read_however_many_receives_that_takes"),
+    Mutant("a stop during the wait is not seen", "reactor/core/loop.py",
+           "            timers.left_at, timers.back_at = asked_at + timeout, timers.now\n",
+           "            pass\n",
+           "tests/core/test_loop_evidence.py::test_what_falls_due_while_the_process_is_stopped_in_a_wait_is_put_off_too"),
+    Mutant("a slow callback is not seen to hold others up", "reactor/core/loop.py",
+           "            self.timers.left_at, self.timers.back_at = self.timers.now, self._asked_at\n",
+           "            pass\n",
+           "tests/core/test_loop_evidence.py::"
+           "test_what_falls_due_while_the_loop_is_held_up_has_as_much_time_again_and_no_more"),
+    Mutant("a long stop gives as much time again, whatever the limit", "reactor/core/deadlines.py",
+           "back_at + min(back_at - left_at, getattr(limits, LIMIT_OF[reason], math.inf))",
+           "back_at + (back_at - left_at)",
+           "tests/core/test_loop_evidence.py::"
+           "test_what_falls_due_while_the_loop_is_held_up_has_as_much_time_again_and_no_more"),
+    Mutant("the number of a socket that its program closed stays with the old connection", "reactor/core/dispatcher.py",
+           "        if former is not None:  #",
+           "        if False:  #",
+           "tests/core/test_dispatcher_sockets.py::"
+           "test_a_program_that_closes_its_own_socket_disturbs_nobody_that_gets_the_number"),
     # Accepting.
     Mutant("a listener that the kernel refuses to watch is forgotten", "reactor/core/acceptor.py",
            "                self._rest(listener)\n                return\n            listener.interest",

@@ -18,7 +18,7 @@ def timed(descriptors_come_back):
         served = Served(reactor, (ours, theirs), pausing_after(b"pause"), frame_seconds=10.0)
 
         def pass_time(seconds):
-            reactor.timers.clock.now += seconds
+            rig.pass_time(reactor, seconds)
             reactor.run_once(0)
             reactor.run_once(0)
             served.turn()
