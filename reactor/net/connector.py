@@ -8,7 +8,8 @@ is like one that we accepted, and goes to the dispatcher.
 A name can stand for several addresses, and the first may be one that never answers: a broken IPv6, a machine that is
 off. To wait for it would take all the time that there is. So this is Happy Eyeballs (RFC 8305): the families take
 turns, the next address is tried a quarter of a second after the last one or as soon as one has failed, and the first
-connection that stands wins (C1). One deadline is for all of it, the look-up of the name included.
+connection that stands wins (C1). One deadline is for all of it, the look-up of the name included. Like every deadline
+it is judged by the evidence: not before the answers that wait were heard, and the kernel was asked after each attempt.
 
 An `Attempt` is one address and at most one socket; a `Connector` is all attempts of one call. The cost: a server that
 is slow to answer may see handshakes that are given up.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
 import socket
 from collections import deque
@@ -44,7 +46,7 @@ class Connector:
     """One connection in the making; `connect` makes it. `cancel` gives it up."""
 
     __slots__ = ("_reactor", "_factory", "_on_failure", "_limits", "_endpoints", "attempts", "_deadline", "_next",
-                 "_failure")  # fmt: skip
+                 "_failure", "_looking_up", "_begun_at", "_begun_in")  # fmt: skip
 
     def __init__(
         self,
@@ -61,6 +63,9 @@ class Connector:
         self.attempts: list[Attempt] = []  # those under way, the oldest first
         self._next: Handle | None = None  # when the next one is tried, or how the end is told
         self._failure: OSError | None = None  # how the last one failed
+        self._looking_up = True  # until there are endpoints, or the answer has had its turn
+        # When an attempt was begun last, and in which iteration: two times may be the same on a coarse clock.
+        self._begun_at, self._begun_in = -math.inf, -1
         # None when all is over: the connection is made, has failed or was given up.
         self._deadline: Handle | None = reactor.call_later(limits.connect_seconds, self._time_out)
         reactor.at_close.add(self.cancel)
@@ -78,6 +83,7 @@ class Connector:
 
     def start(self, endpoints: Sequence[Endpoint]) -> None:
         """Try `endpoints`; that of the other family comes second, whatever their order (RFC 8305, section 4)."""
+        self._looking_up = False
         if self._deadline is not None:
             self._endpoints.extend(interleaved(endpoints))
             self._try_next()
@@ -101,6 +107,10 @@ class Connector:
             self._next.cancel()
             self._next = None
 
+    def note_begin(self) -> None:
+        """An attempt begins: the kernel has to be asked for its answer before the deadline is judged."""
+        self._begun_at, self._begun_in = self._reactor.time(), self._reactor.counters.iterations
+
     def note(self, failure: OSError) -> None:
         """Remember what to tell if nothing better comes."""
         self._failure = failure
@@ -121,10 +131,25 @@ class Connector:
         self._reactor.dispatcher.adopt(sock, attempt.endpoint.sockaddr, self._factory, self._limits)
 
     def _time_out(self) -> None:
+        if self._is_open():
+            self._deadline = self._reactor.call_at(self._begun_at, self._time_out)  # in the past: in the next iteration
+            return
         text = f"no connection within {self._limits.connect_seconds:g} seconds"
         if self._failure is not None:
             text += f"; the last failure was: {self._failure.strerror}"
         self.fail(TimeoutError(errno.ETIMEDOUT, text))
+
+    def _is_open(self) -> bool:
+        """Whether this iteration may still decide it, when the loop was away and comes to the deadline late (P2).
+
+        The answer of the look-up may wait in the loop, as the next attempt does after a failure; and of an attempt that
+        was begun after the kernel was asked, nothing can be known yet. Each of them gets one iteration more.
+        """
+        looking_up, self._looking_up = self._looking_up, False
+        at_once = self._next is not None and self._next.when == -math.inf
+        reactor = self._reactor
+        unasked = self._begun_in == reactor.counters.iterations or self._begun_at > reactor.timers.asked_at
+        return looking_up or at_once or unasked
 
     def fail(self, exc: OSError) -> None:
         """Give up, and tell why. The caller is told from the loop, never from inside its own call."""
@@ -149,6 +174,7 @@ class Attempt:
     def begin(self) -> None:
         """Start the handshake, and tell the connector if that fails."""
         self._retry = None
+        self._connector.note_begin()
         poller, family = self._reactor.poller, self.endpoint.family
         sock: socket.socket | None = None
         try:

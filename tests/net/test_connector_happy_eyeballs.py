@@ -5,10 +5,12 @@ The clock stands still until it is pushed, so that each step shows what it was t
 
 import errno
 import socket
+import threading
 
 import pytest
 
 from reactor import Limits, Reactor, State, connect
+from reactor.net import lookups
 from reactor.net.addresses import Endpoint
 from reactor.net.connector import MOST_ATTEMPTS, NEXT_ATTEMPT_SECONDS, interleaved
 from tests import rig
@@ -159,6 +161,80 @@ def test_many_that_fail_at_once_do_not_hold_up_the_loop(descriptors_come_back, o
             reactor.run_once(0)
         turn_until(reactor, lambda: outcome.any, "an answer")
     assert outcome.error.errno == errno.EAFNOSUPPORT and len(made) == 1000
+
+
+# The deadline is judged by what is known (P2): the loop was away, and this is no reason to give up.
+
+
+LATE = 1.5  # longer than `SHORT` lets a connect take
+SHORT = Limits(connect_seconds=1)
+
+
+@pytest.mark.parametrize("failing", [[nobody], [nobody, lambda: NO_SUCH_PATH, nobody]])
+def test_after_a_slow_callback_the_address_behind_a_failure_is_tried(timed, clock, outcome, listening, failing):
+    timed.call_soon(setattr, clock, "now", clock.now + LATE)
+    endpoints = [*(make() for make in failing), endpoint(listening)]
+    connect(timed, outcome.make, endpoints, outcome.errors.append, SHORT)
+    turn_until(timed, lambda: outcome.any, "an answer")
+    assert outcome.protocol.connection.peername == listening.getsockname()
+
+
+def test_after_a_slow_callback_the_address_behind_a_silent_one_is_asked(timed, clock, outcome, unanswered, listening):
+    timed.call_soon(setattr, clock, "now", clock.now + LATE)
+    connect(timed, outcome.make, [unanswered, endpoint(listening)], outcome.errors.append, SHORT)
+    turn_until(timed, lambda: outcome.any, "an answer")
+    assert outcome.protocol.connection.peername == listening.getsockname()
+
+
+def test_after_a_slow_callback_a_unix_socket_that_has_room_again_is_asked(timed, clock, outcome, busy):
+    def block():
+        clock.now += LATE
+        busy.accept()[0].close()
+
+    timed.call_soon(block)
+    connect(timed, outcome.make, [endpoint(busy)], outcome.errors.append, SHORT)
+    turn_until(timed, lambda: outcome.any, "an answer")
+    assert outcome.protocol.connection.state is State.OPEN
+    busy.accept()[0].close()
+
+
+def test_after_a_slow_callback_the_answer_of_a_look_up_is_heard(timed, clock, outcome, listening, monkeypatch):
+    away, answered = threading.Event(), threading.Event()
+
+    def resolve(_address):
+        assert away.wait(rig.DEADLINE_SECONDS)
+        return [endpoint(listening)]
+
+    def block():
+        away.set()
+        clock.now += LATE
+        assert answered.wait(rig.DEADLINE_SECONDS)
+
+    give = timed.call_soon_threadsafe
+    monkeypatch.setattr(lookups, "resolve", resolve)
+    monkeypatch.setattr(timed, "call_soon_threadsafe", lambda *call: (give(*call), answered.set()))
+    timed.call_soon(block)
+    connect(timed, outcome.make, "some.name:80", outcome.errors.append, SHORT)
+    turn_until(timed, lambda: outcome.any, "an answer")
+    assert outcome.protocol.connection.peername == listening.getsockname()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_after_a_slow_callback_those_that_are_silent_get_one_turn_more(timed, clock, outcome, unanswered, count):
+    timed.call_soon(setattr, clock, "now", clock.now + LATE)
+    connect(timed, outcome.make, [unanswered] * count, outcome.errors.append, SHORT)
+    turns(timed, 4)
+    assert isinstance(outcome.error, TimeoutError) and not len(timed.timers)
+
+
+def test_a_look_up_that_is_silent_gets_one_turn_more(timed, clock, outcome, monkeypatch):
+    gone_on = threading.Event()
+    monkeypatch.setattr(lookups, "resolve", lambda _: gone_on.wait(rig.DEADLINE_SECONDS) and [nobody()])
+    timed.call_soon(setattr, clock, "now", clock.now + LATE)
+    connect(timed, outcome.make, "some.name:80", outcome.errors.append, SHORT)
+    turns(timed, 4)
+    gone_on.set()
+    assert isinstance(outcome.error, TimeoutError) and not len(timed.timers)
 
 
 # A cancel.
