@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from typing import Any
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -24,7 +25,7 @@ def _count(default: int, low: int, high: int, meaning: str, precedent: str) -> A
 
 
 def _seconds(default: float, meaning: str, precedent: str) -> Any:
-    """A deadline: any number of seconds from 0, or infinity for none."""
+    """A deadline: any number of seconds from 0 that a float can hold, or infinity for none."""
     return dataclasses.field(
         default=default, metadata={"low": 0.0, "high": math.inf, "meaning": meaning, "precedent": precedent}
     )
@@ -117,6 +118,8 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
     low, high = field.metadata["low"], field.metadata["high"]
     whole = field.type == "int"
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not fits or not low <= value <= high:  # of NaN, every comparison is false
+    if not fits or not low <= value <= high or sys.float_info.max < value < math.inf:  # of NaN, no comparison is true
         kind = f"a whole number from {low} to {high}" if whole else "a number of seconds from 0 to inf"
-        raise ValueError(f"{field.name} must be {kind}, not {value!r}")
+        huge = fits and sys.float_info.max < abs(value) < math.inf  # Python may refuse to write it, too
+        shown = "a number that no float can hold" if huge else repr(value)
+        raise ValueError(f"{field.name} must be {kind}, not {shown}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import pytest
 
@@ -60,6 +61,18 @@ def test_a_number_that_makes_no_sense_is_refused_with_the_field_and_its_range(fi
 @pytest.mark.parametrize("endless", [math.inf, 10**400], ids=["inf", "huge"])
 def test_a_queue_cannot_be_endless(field, endless):
     assert f"{field.name} must be a whole number" in refused(**{field.name: endless})
+
+
+@pytest.mark.parametrize("field", COUNTS + SECONDS, ids=name)
+@pytest.mark.parametrize("huge", [10**400, 10**5000, -(10**400)], ids=["huge", "beyond printing", "negative"])
+def test_a_number_that_no_float_holds_is_refused_in_a_short_line(field, huge):
+    words = refused(**{field.name: huge})
+    assert words.startswith(f"{field.name} must be a") and words.endswith(", not a number that no float can hold")
+
+
+@pytest.mark.parametrize("field", SECONDS, ids=name)
+def test_a_deadline_may_be_the_largest_float(field):
+    assert getattr(Limits(**{field.name: int(sys.float_info.max)}), field.name) == sys.float_info.max
 
 
 @pytest.mark.parametrize("field", COUNTS, ids=name)
