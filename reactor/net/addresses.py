@@ -174,7 +174,8 @@ def check_endpoint(endpoint: Any) -> None:
     if not isinstance(host, str) or not isinstance(port, int):
         raise TypeError(f"the address of an Endpoint must be (host, port), not {endpoint.sockaddr!r}")
     try:
-        socket.inet_pton(endpoint.family, host.partition("%")[0])
+        zoned = endpoint.family == socket.AF_INET6  # of IPv4 there are no zones, and `%` would make it a name
+        socket.inet_pton(endpoint.family, host.partition("%")[0] if zoned else host)
     except (OSError, ValueError):
         raise ValueError(f"the host of an Endpoint must be a numeric address, not {host!r}") from None
     if not 0 <= port <= 65535:
