@@ -59,7 +59,8 @@ def own_path(path: str) -> OwnPath | None:
         return None
     try:
         found = os.lstat(path)
-        return OwnPath(os.path.join(os.getcwd(), path), found.st_dev, found.st_ino)
+        absolute = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)  # which may be gone
+        return OwnPath(absolute, found.st_dev, found.st_ino)
     except OSError:
         return None
 

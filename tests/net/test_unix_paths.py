@@ -275,5 +275,17 @@ def test_a_path_is_removed_though_the_directory_has_changed(bound, path):
     assert not os.path.exists(os.path.join(folder, path))
 
 
+def test_an_absolute_path_is_removed_though_the_directory_is_gone(bound, path):
+    bound(f"unix:{path}")
+    absolute = os.path.abspath(path)
+    os.mkdir("start")
+    os.chdir("start")
+    os.rmdir("../start")
+    with pytest.raises(FileNotFoundError):
+        os.getcwd()
+    own_path(absolute).remove()
+    assert not os.path.exists(absolute)
+
+
 def test_a_path_that_is_gone_already_is_nobodys(path):
     assert own_path(path) is None
