@@ -11,28 +11,37 @@ merely slow is not asked for new lines of its own until it has read what waits f
 
 What one says is shown on the terminals of the others, and a terminal obeys what it is shown: an ESC can clear the
 screen, a carriage return in the middle of a line lets it begin again as if another had said it, and Unicode can turn
-the direction of writing. So what is no text becomes U+FFFD, the sign for what cannot be shown; text of every script
-passes as it is.
+the direction of writing, or hide words. So what is no text becomes U+FFFD, the sign for what cannot be shown; text of
+every script passes. The cost: a few signs that Unicode counts among the controls are lost, such as the soft hyphen,
+and a flag that is spelled with invisible letters, as Scotland's is, stays a black flag.
 
 Try it: `python -m reactor serve chat`, and `nc 127.0.0.1 65432` twice.
 """
 
 from __future__ import annotations
 
-import re
+import unicodedata
 
 from ..core.connection import Connection
 from ..net.framing import FramedProtocol, FrameTooLarge
 
-# The controls of ASCII and Unicode (C0, DEL, C1), Unicode's own two ends of a line, and what turns the direction of
-# writing up to a later sign (UAX #9: embeddings, overrides, isolates). Not the joiners: emoji and Persian need them.
-NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# By their Unicode categories (UAX #44): controls, the invisible signs of format (what turns the direction of writing,
+# tags, a byte order mark), surrogates, private use, and Unicode's own two ends of a line.
+NO_TEXT = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+# Signs of format that text needs: emoji and the scripts of India join by them, and Persian keeps letters apart.
+JOINERS = "\u200c\u200d"
 
 
 def shown(line: bytes) -> bytes:
     """`line` as any terminal may be given it. What is not UTF-8 is no text either."""
     text = line.decode("utf-8", "replace")
-    return (text if text.isprintable() else NO_TEXT.sub("\ufffd", text)).encode()
+    if not text.isprintable():
+        text = text.translate({ord(sign): "\ufffd" for sign in set(text) if not _is_text(sign)})
+    return text.encode()
+
+
+def _is_text(sign: str) -> bool:
+    return sign in JOINERS or unicodedata.category(sign) not in NO_TEXT
 
 
 class Room:

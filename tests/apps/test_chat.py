@@ -114,6 +114,9 @@ def test_text_of_every_script_is_said_as_it_is(text):
 
 def test_no_control_of_any_kind_is_said():
     controls = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    controls += [0x200E, 0x200F, 0x061C]  # marks of direction
+    controls += [0xFEFF, 0x180E, 0x200B, 0x2060, 0x00AD, *range(0xE0000 + 0x20, 0xE0080), 0xE0001]  # nothing is seen
+    controls += [0xE000, 0xF0000, 0x10FFFD]  # private use: a terminal may mean anything by it
     for control in controls:
         assert shown(f"a{chr(control)}b".encode()) == "a\ufffdb".encode(), hex(control)
 
