@@ -11,7 +11,10 @@ from scripts.output import show, tell
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` of few words, to which half a name is none. Give it a `prog`: it begins each line."""
+    """An `ArgumentParser` of few words, to which half a name is none.
+
+    Give it a `prog`: it begins each line, and is a target of make.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, allow_abbrev=False, **options)
@@ -28,4 +31,5 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, without the usage, and exit with status 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        target = self.prog.translate({ord("_"): "-", ord(" "): "-"}).removesuffix("-rounds")  # of the Makefile
+        self.exit(2, f"{self.prog}: {message} (see make {target} ARGS=--help)\n")

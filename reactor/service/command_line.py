@@ -156,7 +156,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, without the usage that argparse would print before it."""
-        _say(f"{self.prog}: {message} (see {self.prog} --help)")
+        _say(f"{self.prog}: {message} (see python -m reactor serve --help)")
         self.exit(2)
 
 

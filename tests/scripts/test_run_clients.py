@@ -333,6 +333,7 @@ def refusal(capsys):
 def test_a_value_that_makes_no_sense_is_refused_with_one_line(refusal, option, value):
     line = refusal(f"{option}={value}")
     assert re.match(rf"run_clients: argument {option}: '{value}' is not a .*number from \S+ to \S+", line)
+    assert line.endswith(" (see make run-clients ARGS=--help)\n")
 
 
 @pytest.mark.parametrize("option", ["--port=0", "--port=65536", "--connections=0", "--messages=0", "--timeout=0"])

@@ -38,7 +38,7 @@ MISTAKES = {
     "no command": ([], ["COMMAND"]),
     "unknown command": (["sevre"], ["sevre", "serve"]),
     "no program": (["serve"], ["APP"]),
-    "unknown option": (["serve", "echo", "--bnid", "x"], ["--bnid"]),
+    "unknown option": (["serve", "echo", "--bnid", "x"], ["--bnid", "(see python -m reactor serve --help)"]),
     "option without its value": (["serve", "echo", "--bind"], ["--bind"]),
     "unknown program": (["serve", "ehco"], ["'ehco'", "echo", "MODULE:NAME"]),
     "no module before the colon": (["serve", ":Echo"], ["':Echo'", "MODULE:NAME"]),
