@@ -12,12 +12,17 @@ if sys.version_info < (3, 11):  # noqa: UP036  # before anything that an older P
         sys.exit(2)
     raise ImportError(_message)
 
-from .core.connection import Connection
-from .core.limits import Limits
-from .core.loop import Reactor
-from .core.protocol import Protocol
-from .core.states import CloseReason, State
-from .net.connector import connect
-from .service.server import Server
+try:
+    from .core.connection import Connection
+    from .core.limits import Limits
+    from .core.loop import Reactor
+    from .core.protocol import Protocol
+    from .core.states import CloseReason, State
+    from .net.connector import connect
+    from .service.server import Server
+except KeyboardInterrupt:
+    if sys.argv[:1] == ["-m"]:  # Ctrl-C under `python -m reactor`, before `__main__` has begun
+        sys.exit(130)
+    raise
 
 __all__ = ["CloseReason", "Connection", "Limits", "Protocol", "Reactor", "Server", "State", "connect"]

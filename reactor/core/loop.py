@@ -308,12 +308,26 @@ class Reactor:
         the signal handler (see `signal.signal`): it may interrupt any code, and must touch nothing of the loop.
 
         ValueError off the main thread, where Python allows no signal handlers (signal.signal). RuntimeError when
-        the reactor is closed. TypeError when `callback` cannot be called.
+        the reactor is closed. TypeError when one of the two cannot be called, or the number is none.
         """
         self.check_open()
-        if not callable(callback):
-            raise TypeError(f"a callback must be callable, not of type {type(callback).__name__}")
+        for call in (callback, callback if at_once is None else at_once):
+            if not callable(call):
+                raise TypeError(f"a callback must be callable, not of type {type(call).__name__}")
+        if not isinstance(number, int):
+            raise TypeError(f"a signal is a whole number, not {number!r}")
         self._signals.add(number, callback, *args, at_once=at_once)
+
+    def handles_signal(self, number: int) -> bool:
+        """Whether `add_signal_handler` was called for it here, and it was not removed since."""
+        return self._signals.handles(number)
+
+    def untaken_wake_ups(self) -> bytes:
+        """What lies in the loop's pipe: a byte for each wake-up, a signal's number or 0. From any thread.
+
+        The loop empties it whenever it comes to its wait. So what stays there tells that it does not come.
+        """
+        return self._waker.peek()
 
     def remove_signal_handler(self, number: int) -> bool:
         """Give the signal back to who had it before; False if it was not handled here."""

@@ -21,7 +21,10 @@ _lost = 0
 
 
 def report(logger: logging.Logger, level: int, text: str, *args: object, exc: BaseException | None = None) -> None:
-    """Log `text % args` at `level`, with the traceback of `exc`. Never raises an `Exception`."""
+    """Log `text % args` at `level`, with the traceback of `exc`.
+
+    Never raises an `Exception`. What is none, as a SystemExit out of a signal handler in this moment, goes on (law 9).
+    """
     global _lost
     if not logger.isEnabledFor(level):
         return
@@ -30,7 +33,9 @@ def report(logger: logging.Logger, level: int, text: str, *args: object, exc: Ba
         return
     _writing.now = True
     try:
-        logger.log(level, text, *args, exc_info=exc)
+        # As a tuple: `logging` asks for the truth value of anything else, and an exception may have an odd one.
+        exc_info = None if exc is None else (type(exc), exc, exc.__traceback__)
+        logger.log(level, text, *args, exc_info=exc_info)
     except Exception:  # a handler's own mistake, or that of an object in `args`
         _lost += 1
     finally:

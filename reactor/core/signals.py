@@ -90,6 +90,10 @@ class Signals:
             _process.release(number, self)
         return True
 
+    def handles(self, number: int) -> bool:
+        """Whether `add` was called for signal `number`."""
+        return number in self._calls
+
     def _claims(self, number: int) -> bool:
         return number in self._calls or (number == signal.SIGINT and self._deferring)
 

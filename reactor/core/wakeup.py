@@ -22,6 +22,8 @@ import socket
 
 from .poller import READABLE, SelectorPoller
 
+PEEK_BYTES = 256
+
 
 class Waker:
     """One loop's socket pair."""
@@ -50,6 +52,13 @@ class Waker:
     def fileno(self) -> int:
         """The descriptor to write a byte to, for `signal.set_wakeup_fd`."""
         return self._sender.fileno()
+
+    def peek(self) -> bytes:
+        """The first bytes that the loop has not taken; they stay. From any thread."""
+        try:
+            return self.socket.recv(PEEK_BYTES, socket.MSG_PEEK)
+        except OSError:  # there are none; or it is closed
+            return b""
 
     def _drain(self, _events: int) -> None:
         try:

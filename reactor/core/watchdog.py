@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,14 @@ CORE = os.path.dirname(__file__)
 
 
 class Watchdog:
-    """Watches `reactor`, run by the calling thread, from a thread of its own; `stop` ends that."""
+    """Watches `reactor`, run by the calling thread, from a thread of its own; `stop` ends that.
 
-    def __init__(self, reactor: Reactor) -> None:
+    `also()` is called each time that it looks, on that thread.
+    """
+
+    def __init__(self, reactor: Reactor, also: Callable[[], object] = lambda: None) -> None:
         self._reactor = reactor
+        self._also = also
         self._seconds = reactor.limits.blocked_seconds
         self._watched = threading.get_ident()
         self._progress: tuple[int, ...] = ()  # how far the loop was when we looked last
@@ -54,6 +59,7 @@ class Watchdog:
         period = min(max(self._seconds / 4, SHORTEST_PERIOD_SECONDS), threading.TIMEOUT_MAX)
         while not self._stopped.wait(period):
             self._look()
+            self._also()
 
     def _look(self) -> None:
         """Report a callback that has not returned for too long; the same one only once."""

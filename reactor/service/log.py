@@ -67,6 +67,12 @@ class LineFormatter(logging.Formatter):
     def __init__(self, fmt: str = LOG_FORMAT) -> None:
         super().__init__(fmt)
 
+    def _trace(self, exc_info: Any) -> str:
+        try:
+            return self.formatException(exc_info)
+        except Exception:  # its truth value or its text is the program's own code, and raises
+            return f"{exc_info[0].__name__}, of which no more can be told"
+
     def format(self, record: logging.LogRecord) -> str:
         """The line, without a newline at its end. Raises what an object in the message raises."""
         record.message = record.getMessage()
@@ -76,7 +82,8 @@ class LineFormatter(logging.Formatter):
         head, rest = line, ""
         if isinstance(record.msg, str) and "\n" in record.msg:
             head, _, rest = line.partition("\n")
-        trace = self.formatException(record.exc_info) if record.exc_info and record.exc_info[1] else record.exc_text
+        exc_info = record.exc_info  # of an exception, whose truth value may be odd
+        trace = self._trace(exc_info) if exc_info and exc_info[1] is not None else record.exc_text
         long = "\n".join(filter(None, (rest, trace, record.stack_info)))
         return "\n".join([printable(head), *(f"    {printable(row.expandtabs())}" for row in long.split("\n") if row)])
 

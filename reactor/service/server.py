@@ -196,10 +196,13 @@ class Server:
         if self.limits.blocked_seconds == math.inf:
             return None
         try:
-            return Watchdog(self.reactor)
+            return Watchdog(self.reactor, also=self._look_for_a_way_out)
         except RuntimeError as exc:  # serving needs no thread, and does not end for want of one (P4)
             report(logger, logging.WARNING, "callbacks that block will not be reported: %s", exc)
             return None
+
+    def _look_for_a_way_out(self) -> None:
+        self._way_out.look(self.reactor.untaken_wake_ups())
 
     def _finish(self, watchdog: Watchdog | None) -> None:
         self._ended = True
@@ -221,8 +224,9 @@ class Server:
         """Take SIGINT, SIGTERM and SIGHUP to mean a drain, and SIGUSR1 to log the statistics, on the main thread.
 
         `run` does it if you did not. SIGHUP comes when the terminal goes away (P7); a process that was told to ignore
-        it, as by nohup(1), goes on ignoring it. A second signal ends the process, also when a callback never returns; a
-        SIGHUP never counts as the second, since one terminal may send two.
+        it, as by nohup(1), goes on ignoring it. A signal that you have added to the reactor before stays yours. A
+        second signal ends the process, also when a callback never returns; a SIGHUP never counts as the second, since
+        one terminal may send two.
 
         Before `listen`: whoever reads that the server is listening may send a signal at once, and then must get
         a drain, not the signal's default.
@@ -232,10 +236,11 @@ class Server:
             if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
                 numbers.append(signal.SIGHUP)
             for number in numbers:
-                self.reactor.add_signal_handler(
-                    number, self._on_signal, number.name, at_once=self._way_out.arrived
-                )
-            if hasattr(signal, "SIGUSR1"):
+                if not self.reactor.handles_signal(number):
+                    self.reactor.add_signal_handler(
+                        number, self._on_signal, number.name, at_once=self._way_out.arrived
+                    )
+            if hasattr(signal, "SIGUSR1") and not self.reactor.handles_signal(signal.SIGUSR1):
                 self.reactor.add_signal_handler(signal.SIGUSR1, self._log_statistics)
 
     def close(self) -> None:

@@ -9,14 +9,18 @@ waits (PEP 475). So the handler counts for itself what arrives, and the loop wha
 on, a thread looks half a second later whether the loop has heard it. If it has not, the thread logs the line in which
 the callback is, and ends the process with the status that a shell gives to that signal: 128 and its number.
 
-The cost: such an end tells no protocol and flushes no file. A callback in C that never lets another thread run cannot
-be interrupted by this either.
+Code in C may go on waiting when a signal comes (`os.system`), and then no handler in Python runs. But the handler in C
+has written the signal's number into the loop's pipe (signal.set_wakeup_fd). So the watchdog's thread looks there too.
+
+The cost: such an end tells no protocol and flushes no file. A callback in C that never lets another thread run (a
+regular expression) cannot be interrupted by this either; nor `os.system`, where `blocked_seconds` is infinite.
 """
 
 from __future__ import annotations
 
 import _thread
 import logging
+import math
 import os
 import signal
 import sys
@@ -45,6 +49,7 @@ class WayOut:
         self._give_back = give_back
         self._arrived = 0  # signals that ask for the end
         self._heard = 0  # those of them that the loop has taken
+        self._since = math.inf  # when the pipe was first seen to hold the second, in seconds of time.monotonic
 
     def heard(self) -> None:
         """Told by the loop, for each of them."""
@@ -62,6 +67,17 @@ class WayOut:
             _thread.start_new_thread(self._look, (number, self._arrived))
         except RuntimeError:  # no thread can be started, so nobody will look later
             self._end(number, frame)
+
+    def look(self, wake_ups: bytes) -> None:
+        """Told by another thread, some times a second, what lies in the loop's pipe."""
+        asking = [number for number in wake_ups if number in (signal.SIGINT, signal.SIGTERM)]
+        hung_up = HANG_UP is not None and HANG_UP in wake_ups and not self._heard
+        if not asking or self._heard + len(asking) + hung_up < 2:
+            self._since = math.inf
+        elif self._since == math.inf:
+            self._since = time.monotonic()
+        elif time.monotonic() - self._since >= PATIENCE_SECONDS:
+            self._end(asking[-1], sys._current_frames().get(threading.main_thread().ident or 0))
 
     def _look(self, number: int, awaited: int) -> None:
         time.sleep(PATIENCE_SECONDS)

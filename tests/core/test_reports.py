@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from reactor.core.reports import lost, report
+from reactor.service.log import LineFormatter
 
 logger = logging.getLogger("reactor.test_reports")
 
@@ -26,11 +27,13 @@ def handle():
         added.append(Handler(emit))
         logger.addHandler(added[-1])
 
-    logger.propagate, logger.level = False, logging.INFO
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
     yield add
     for handler in added:
         logger.removeHandler(handler)
-    logger.propagate, logger.level = True, logging.NOTSET
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 def test_a_line_is_logged_with_its_traceback(handle):
@@ -88,4 +91,28 @@ def test_what_is_no_exception_leaves(handle):
 
     handle(leave)
     with pytest.raises(SystemExit):
+        report(logger, logging.INFO, "a line")
+
+
+class OddlyFalse(Exception):
+    """Has an empty truth value."""
+
+    def __len__(self):
+        return 0
+
+
+def test_an_exception_of_an_odd_truth_value_is_logged_with_its_traceback(handle):
+    seen = []
+    handle(seen.append)
+    report(logger, logging.INFO, "a line", exc=OddlyFalse())
+    assert "OddlyFalse" in LineFormatter().format(seen[0])
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_in_the_middle_of_a_line_goes_on(handle, kind):
+    def interrupted(record):
+        raise kind
+
+    handle(interrupted)
+    with pytest.raises(kind):
         report(logger, logging.INFO, "a line")

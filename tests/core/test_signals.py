@@ -536,3 +536,11 @@ def test_a_signal_that_comes_again_and_again_while_it_is_taken_holds_nobody_up(s
     signals._arrived = Endless()
     assert len(signals.take()) == 3
     signals._arrived = original
+
+
+@pytest.mark.parametrize("number, at_once", [(10.5, None), ("10", None), (signal.SIGUSR1, "no function")])
+def test_what_cannot_be_used_is_refused_at_the_call(two, number, at_once):
+    before = signal.getsignal(signal.SIGUSR1)
+    with pytest.raises(TypeError):
+        two[0].add_signal_handler(number, print, at_once=at_once)
+    assert signal.getsignal(signal.SIGUSR1) == before

@@ -123,3 +123,17 @@ def test_to_wake_what_is_closed_does_nothing(poller):
     waker.close()
     waker.wake()
     assert poller.handlers == {}
+
+
+def test_what_lies_in_the_pipe_can_be_looked_at_and_stays(poller, waker):
+    assert waker.peek() == b""
+    put(waker, 3)
+    assert waker.peek() == waker.peek() == bytes(3)
+    assert woken(poller)
+    assert waker.peek() == b""
+
+
+def test_of_a_closed_waker_there_is_nothing_to_be_seen(poller):
+    waker = Waker(poller)
+    waker.close()
+    assert waker.peek() == b""

@@ -273,3 +273,18 @@ def test_run_off_the_main_thread_leaves_the_signals_alone():
     with Server(Echo, bind=ANY_PORT) as server, connect(address_of(server)) as client:
         assert exchange(client, b"hello") == b"hello"
         assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_that_the_program_has_added_to_its_reactor_stays_its_own(descriptors_come_back):
+    seen = []
+
+    def mine():
+        seen.append("mine")
+        signal.raise_signal(signal.SIGTERM)
+
+    with Reactor() as reactor:
+        reactor.add_signal_handler(signal.SIGHUP, mine)
+        server = Server(Echo, bind=ANY_PORT, reactor=reactor)
+        reactor.call_soon(signal.raise_signal, signal.SIGHUP)
+        assert server.run() == 0
+    assert seen == ["mine"]

@@ -80,6 +80,19 @@ def test_the_second_signal_ends_it_and_the_log_names_the_line(program, how, sign
     assert not os.path.exists(f"{path}/socket"), "its path is left behind"
 
 
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGHUP])
+def test_code_in_c_that_goes_on_waiting_when_a_signal_comes_is_left_too(program, second):
+    # system(3) waits for its child again, so no handler in Python runs. The child ends with its standard input.
+    with serving("stuck:Stuck", cwd=program("os.system('read line')"), stdin=subprocess.PIPE) as server:
+        with stuck(server):
+            server.send_signal(second)
+            wait_until(lambda: not pending(server.pid), "the first one has arrived")
+            server.send_signal(signal.SIGTERM)
+            assert server.wait() == 128 + signal.SIGTERM
+        server.process.stdin.close()
+    server.stderr.wait_for("SIGTERM again, and Stuck.data_received .*stuck.py:\\d+\\) does not return")
+
+
 def test_a_second_hang_up_ends_nothing(program):
     path = program("sys.stdin.readline()")
     with serving("stuck:Stuck", cwd=path, stdin=subprocess.PIPE) as server:
