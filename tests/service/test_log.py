@@ -405,9 +405,9 @@ def test_room_that_is_none_is_not_asked_for_without_a_pause(pipe, open_handler, 
 
     handler.sink._way = way._replace(write=write)
     handler.handle(record("hello"))
-    handler.finish(DEADLINE_SECONDS)
-    assert os.read(pipe[0], 4096) == b"hello\n"
+    assert os.read(pipe[0], 4096) == b"hello\n"  # waited for here: `finish` would try once more, and make no pause
     assert len(pauses) == 3  # not after the first, which was the caller's
+    handler.finish(DEADLINE_SECONDS)
 
 
 def test_of_what_is_closed_not_even_the_rest_of_a_line_is_written(scripted, lost):
