@@ -383,7 +383,7 @@ def test_a_child_that_comes_out_of_run_takes_nothing_with_it(tmp_path, monkeypat
     class Watchdog:
         """Its thread is in the parent alone, and may have held a lock when the child was made."""
 
-        def __init__(self, reactor):
+        def __init__(self, reactor, **_):
             self.stop = lambda: stopped.append(os.getpid())
 
     class Forker(Protocol):

@@ -95,7 +95,8 @@ def test_growth_tells_the_cost_at_each_number_of_connections(tools):
 @pytest.mark.parametrize("name", ["reactor", "asyncio Protocol"])
 def test_an_echo_is_one_receive_and_one_send(name, tools):
     calls = measured("calls", name, tools).details["by_name"]
-    assert (calls["recv"], calls["send"]) == (1, 1)
+    # The difference of two runs, in which the watchdog looks into the loop's pipe a few times more or less.
+    assert (round(calls["recv"]), round(calls["send"])) == (1, 1)
 
 
 def test_our_line_echo_sends_once_for_a_segment(tools):
