@@ -125,8 +125,9 @@ class CallCounter:
 
     def start(self):
         """Count from now on, which makes each call several times dearer."""
-        self.profile = self.profile or cProfile.Profile()
-        self.profile.enable()
+        if self.profile is None:
+            self.profile = cProfile.Profile()
+            self.profile.enable()  # once: since Python 3.12 a second time is refused
 
     def take(self):
         """How many since the last time; 0 before the start."""
