@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("reactor.core")
 
 SHORTEST_PERIOD_SECONDS = 0.05
+LONGEST_PERIOD_SECONDS = 0.5  # for what is done at each look besides
 CORE = os.path.dirname(__file__)
 
 
@@ -56,7 +57,7 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        period = min(max(self._seconds / 4, SHORTEST_PERIOD_SECONDS), threading.TIMEOUT_MAX)
+        period = min(max(self._seconds / 4, SHORTEST_PERIOD_SECONDS), LONGEST_PERIOD_SECONDS)
         while not self._stopped.wait(period):
             self._look()
             self._also()

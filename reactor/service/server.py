@@ -237,6 +237,7 @@ class Server:
                 numbers.append(signal.SIGHUP)
             for number in numbers:
                 if not self.reactor.handles_signal(number):
+                    self._way_out.numbers.add(number)
                     self.reactor.add_signal_handler(
                         number, self._on_signal, number.name, at_once=self._way_out.arrived
                     )

@@ -49,6 +49,7 @@ class WayOut:
         self._give_back = give_back
         self._arrived = 0  # signals that ask for the end
         self._heard = 0  # those of them that the loop has taken
+        self.numbers: set[int] = set()  # the signals that ask for the end: another one is the program's own
         self._since = math.inf  # when the pipe was first seen to hold the second, in seconds of time.monotonic
 
     def heard(self) -> None:
@@ -70,8 +71,9 @@ class WayOut:
 
     def look(self, wake_ups: bytes) -> None:
         """Told by another thread, some times a second, what lies in the loop's pipe."""
-        asking = [number for number in wake_ups if number in (signal.SIGINT, signal.SIGTERM)]
-        hung_up = HANG_UP is not None and HANG_UP in wake_ups and not self._heard
+        ours = [number for number in wake_ups if number in self.numbers]
+        asking = [number for number in ours if number != HANG_UP]
+        hung_up = HANG_UP in ours and not self._heard
         if not asking or self._heard + len(asking) + hung_up < 2:
             self._since = math.inf
         elif self._since == math.inf:

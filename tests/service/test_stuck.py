@@ -1,5 +1,6 @@
 """The second signal ends a server whose callback never returns, and the log names the line (P9). SIGHUP drains (P7)."""
 
+import math
 import os
 import signal
 import socket
@@ -8,6 +9,8 @@ import sys
 
 import pytest
 
+from reactor import Protocol, Reactor, Server
+from reactor.service.stuck import WayOut
 from tests.support import buffering_environment, connect, receive, run_reactor, running, serving, wait_until
 
 STUCK = """
@@ -91,6 +94,35 @@ def test_code_in_c_that_goes_on_waiting_when_a_signal_comes_is_left_too(program,
             assert server.wait() == 128 + signal.SIGTERM
         server.process.stdin.close()
     server.stderr.wait_for("SIGTERM again, and Stuck.data_received .*stuck.py:\\d+\\) does not return")
+
+
+def test_code_in_c_is_left_though_callbacks_may_block_for_an_hour(program):
+    path = program("os.system('read line')")
+    with serving("stuck:Stuck", "--blocked-seconds", "3600", cwd=path, stdin=subprocess.PIPE) as server:
+        with stuck(server):
+            for _ in range(2):
+                server.send_signal(signal.SIGTERM)
+                wait_until(lambda: not pending(server.pid), "it has arrived")
+            assert server.wait() == 128 + signal.SIGTERM
+        server.process.stdin.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_the_programs_own_is_no_way_out(number):
+    way_out = WayOut(lambda: pytest.fail("it ends the process"))
+    way_out.numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} - {number}
+    for _ in range(2):
+        way_out.look(bytes([number, number]))
+        assert way_out._since == math.inf, "it counts, so that it would end the process in a moment"
+
+
+def test_the_server_asks_for_a_way_out_by_the_signals_that_it_handles_itself():
+    with Reactor() as reactor:
+        reactor.add_signal_handler(signal.SIGTERM, print)
+        server = Server(Protocol, bind="127.0.0.1:0", reactor=reactor)
+        server.handle_signals()
+        server.handle_signals()
+        assert signal.SIGINT in server._way_out.numbers and signal.SIGTERM not in server._way_out.numbers
 
 
 def test_a_second_hang_up_ends_nothing(program):
