@@ -5,7 +5,9 @@ anything is bound. A traceback here would be a bug of ours, however the program'
 
 Exit status: 0 after a clean drain, 1 when the drain had to cut connections, 2 for a command that cannot be carried
 out, 130 for Ctrl-C before it serves, and 128 and the signal's number when a callback never returned (`stuck`). A log
-that nobody reads, or a full disk, changes nothing about that.
+that nobody reads, or a full disk, changes nothing about that. But a signal after the drain, in the second that is left
+for the rest of the log, does to the process what it does by default; and so does Ctrl-C before Python has come as far
+as `reactor/__init__.py`.
 """
 
 from __future__ import annotations

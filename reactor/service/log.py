@@ -19,6 +19,9 @@ none of these is possible (no /proc; a terminal that belongs to another user), a
 The text in a line may be a peer's. What is not printable is written as an escape like \\x1b, and the rows of a
 traceback are indented: each row that begins in the first column is the beginning of a line of ours.
 
+A program of your own that sets up no logging has none of this. Python then writes warnings and errors to `sys.stderr`
+(logging.lastResort), and waits there for a pipe that nobody reads. `LogHandler` has the line that mends it.
+
 The cost: one line more or less is lost when the process is killed, and `finish` has to be called at the end. A disk
 that hangs, hangs us. A program that opens another file as descriptor 2 later does not move the log there.
 """
@@ -33,6 +36,7 @@ import signal
 import socket
 import stat
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -71,7 +75,8 @@ class LineFormatter(logging.Formatter):
         try:
             return self.formatException(exc_info)
         except Exception:  # its truth value or its text is the program's own code, and raises
-            return f"{exc_info[0].__name__}, of which no more can be told"
+            rows = traceback.format_tb(exc_info[2])
+            return "".join([*rows, f"{exc_info[0].__name__}, of which no more can be told"])
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without a newline at its end. Raises what an object in the message raises."""
@@ -91,7 +96,8 @@ class LineFormatter(logging.Formatter):
 class LogHandler(logging.Handler):
     """Logs to descriptor `fd`, for a server of your own: `logging.basicConfig(handlers=[LogHandler()])`.
 
-    Never waits and never raises. `encoding`: of the text; a character that it does not have is written as an escape.
+    Never waits, and raises nothing but KeyboardInterrupt.
+    `encoding`: of the text; a character that it does not have is written as an escape.
     What was lost is in `core.reports.lost()`.
     """
 
@@ -109,7 +115,9 @@ class LogHandler(logging.Handler):
         try:
             try:
                 text = self.format(record)
-            except Exception as exc:
+            except KeyboardInterrupt:  # it may be a real Ctrl-C
+                raise
+            except BaseException as exc:
                 text = self._line("a line of the log cannot be told: %s in %r", type(exc).__name__, record.msg)
             self.sink.write(self._encoded(text))
         except Exception:  # no memory, for instance

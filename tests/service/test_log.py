@@ -3,6 +3,7 @@
 The writer is never made to wait: a test in which it was would hang, and pytest would show where.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import logging
@@ -27,7 +28,7 @@ MORE_THAN_THE_KERNEL_TAKES = 2000  # such lines: a pipe takes 64 KiB, a terminal
 
 
 def record(text, *args, exc=None):
-    exc_info = exc and (type(exc), exc, exc.__traceback__)
+    exc_info = None if exc is None else (type(exc), exc, exc.__traceback__)
     return logging.LogRecord("reactor.test", logging.INFO, "file.py", 7, text, args, exc_info)
 
 
@@ -185,6 +186,25 @@ def test_an_object_that_cannot_be_told_costs_no_line(pipe, open_handler, lost):
     open_handler(pipe[1]).handle(record("from %s", Mute()))
     assert os.read(pipe[0], 4096) == b"a line of the log cannot be told: LookupError in 'from %s'\n"
     assert lost() == 0
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, SystemExit])
+def test_an_object_whose_text_asks_for_an_end_is_no_way_out(pipe, open_handler, lost, kind):
+    class Leaving(Exception):
+        def __str__(self):
+            raise kind
+
+    open_handler(pipe[1]).handle(record("from %s", Leaving()))
+    assert os.read(pipe[0], 4096).decode() == f"a line of the log cannot be told: {kind.__name__} in 'from %s'\n"
+
+
+def test_an_exception_that_cannot_say_whether_it_is_true_is_told_with_its_place():
+    class Undecided(Exception):
+        def __bool__(self):
+            raise ValueError("on purpose")
+
+    line = LineFormatter().format(record("it raised", exc=raised(Undecided())))
+    assert re.search(r'\n {6}File ".*test_log.py", line \d+, in raised\n.*\n    Undecided, of which', line), line
 
 
 def test_not_even_its_format_can_be_told(pipe, open_handler, lost):
