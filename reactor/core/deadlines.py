@@ -38,7 +38,7 @@ LEAST_SECONDS = 1e-6  # a time later than now: the next tick
 
 NEVER = -math.inf  # the time of what has not happened
 
-LIMIT_OF = {
+LIMIT_OF = {  # the limit behind each reason that a deadline gives
     CloseReason.FIRST_BYTE_TIMEOUT: "first_byte_seconds",
     CloseReason.IDLE_TIMEOUT: "idle_seconds",
     CloseReason.FRAME_TIMEOUT: "frame_seconds",
@@ -78,7 +78,8 @@ def extended(when: float, reason: CloseReason, limits: Limits, left_at: float, b
     """
     if not left_at <= when <= back_at + TICK_SECONDS:
         return when
-    return max(when, back_at + min(back_at - left_at, getattr(limits, LIMIT_OF[reason], math.inf)))
+    limit: float = getattr(limits, LIMIT_OF[reason])
+    return max(when, back_at + min(back_at - left_at, limit))
 
 
 def next_look(connection: Connection, now: float) -> float:

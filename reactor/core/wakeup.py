@@ -12,6 +12,9 @@ Two things can go wrong with it, and both are dealt with here (L2):
 - Signal numbers sent through the pipe (`signal.set_wakeup_fd`) are lost when it is full, and a lost SIGTERM is a
   server that will not stop. Here the byte only wakes. Which signals came is noted elsewhere (see `signals`).
 
+The bytes tell one thing more. If the number of a signal stays in the pipe, the loop does not come to read it. Another
+thread can look at that (`peek`), even where code in C keeps every handler in Python from running.
+
 The cost: one registered descriptor, and one system call for each wake-up of a sleeping loop. Threads that
 call while a wake-up is already under way pay none.
 """

@@ -5,7 +5,8 @@ which one it was: the loop knows only that it is late. To see the culprit one ha
 loop's own thread is busy being blocked. So a second thread looks: some times a second it asks how far the loop has
 come, and if that is where it was before, for too long, it writes down the callback, the time so far, and the loop's
 stack at that moment (L6). A batch of many short callbacks makes progress and is not reported; how long it took as a
-whole is logged by the loop itself.
+whole is logged by the loop itself. What else is to be looked at from outside the loop is done on this
+thread too (`also`).
 
 The cost: a thread that sleeps, and some wake-ups a second. The loop pays one attribute store before and after a poll.
 """

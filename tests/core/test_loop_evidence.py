@@ -101,6 +101,13 @@ def test_a_connection_that_spoke_while_the_process_was_stopped_is_not_ended(desc
         assert connection.close_reason is CloseReason.IDLE_TIMEOUT, "and a peer that says nothing still is"
 
 
+def test_the_loop_does_not_wait_while_more_is_buffered_than_may_be(answering):
+    reactor, poller, clock = answering
+    reactor.counters.buffered_bytes = reactor.limits.memory_bytes + 1  # as SystemExit leaves it, before the flush
+    reactor.run_once(10)
+    assert poller.asked == [0.0]
+
+
 LIMITS = Limits(frame_seconds=10.0, close_seconds=10.0, first_byte_seconds=math.inf, idle_seconds=math.inf)
 HELD_UP_SECONDS = 12.0
 

@@ -6,6 +6,10 @@ from .hunting import Mutant
 
 MUTANTS = (
     # Being held up.
+    Mutant("the loop sleeps on more than may be buffered", "reactor/core/loop.py",
+           "        elif self.counters.buffered_bytes > self.limits.memory_bytes:\n",
+           "        elif False:\n",
+           "tests/core/test_loop_evidence.py::test_the_loop_does_not_wait_while_more_is_buffered_than_may_be"),
     Mutant("what falls due while the loop is held up is judged at the next look", "reactor/core/dispatcher.py",
            "        if later > timers.asked_at:\n",
            "        if False:\n",
@@ -21,7 +25,7 @@ MUTANTS = (
            "tests/core/test_loop_evidence.py::"
            "test_what_falls_due_while_the_loop_is_held_up_has_as_much_time_again_and_no_more"),
     Mutant("a long stop gives as much time again, whatever the limit", "reactor/core/deadlines.py",
-           "back_at + min(back_at - left_at, getattr(limits, LIMIT_OF[reason], math.inf))",
+           "back_at + min(back_at - left_at, limit)",
            "back_at + (back_at - left_at)",
            "tests/core/test_loop_evidence.py::"
            "test_what_falls_due_while_the_loop_is_held_up_has_as_much_time_again_and_no_more"),

@@ -5,6 +5,29 @@ from __future__ import annotations
 from .hunting import Mutant
 
 MUTANTS = (
+    # Being stuck.
+    Mutant("a signal that is the program's own ends a process that is slow", "reactor/service/stuck.py",
+           "number in self.numbers]",
+           "number in (signal.SIGINT, signal.SIGTERM)]",
+           "tests/service/test_stuck.py::test_a_signal_that_is_the_programs_own_is_no_way_out"),
+    Mutant("the server takes a signal from the program", "reactor/service/server.py",
+           "                if not self.reactor.handles_signal(number):\n",
+           "                if True:\n",
+           "tests/service/test_server.py::test_a_signal_that_the_program_has_added_to_its_reactor_stays_its_own"),
+    Mutant("the second SIGHUP of one terminal cuts the drain short", "reactor/service/server.py",
+           'if name == "SIGHUP" and self._drain.begun:',
+           "if False:",
+           "tests/service/test_command_line.py::test_a_terminal_that_tells_twice_that_it_goes_away_is_one_signal"),
+    Mutant("nobody looks into the pipe of a loop that is stuck", "reactor/service/server.py",
+           "        self._way_out.look(self.reactor.untaken_wake_ups())",
+           "        pass",
+           "tests/service/test_stuck.py::"
+           "test_code_in_c_is_left_though_callbacks_may_block_for_an_hour"),
+    Mutant("a peer that is reset by a second signal is no cut", "reactor/service/drain.py",
+           "            if refuses or self._owes(connection):\n",
+           "            if self._owes(connection):\n",
+           "tests/service/test_drain.py::"
+           "test_a_peer_that_goes_on_sending_is_reset_by_the_end_of_the_loop_and_counts_as_cut"),
     # Connecting.
     Mutant("those who lose the race stay open", "reactor/net/connector.py",
            "        self.cancel()\n        self._reactor.counters",

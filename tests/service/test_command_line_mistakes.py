@@ -5,6 +5,7 @@ import concurrent.futures
 import importlib
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -267,3 +268,26 @@ def test_a_mistake_that_cannot_be_told_is_a_mistake():
         streams = {"capture_output": False, "stdout": full, "stderr": full, "env": buffering_environment()}
         for arguments in (["serve", "ehco"], ["serve", "--bnid"], ["serve", "echo", "--bind", "192.0.2.1:0"]):
             assert run_reactor(*arguments, **streams).returncode == 2
+
+
+@pytest.mark.parametrize("command, status, words", [
+    (["-m", "reactor", "serve", "echo"], 130, ""),
+    (["-c", "import reactor"], -signal.SIGINT, "KeyboardInterrupt"),
+], ids=["from the shell", "by a program"])  # fmt: skip
+def test_ctrl_c_while_the_package_is_imported_is_a_traceback_in_a_program_alone(tmp_path, command, status, words):
+    # Python imports `sitecustomize` before anything else.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'reactor.core.limits':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    environment = package_environment()
+    environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"
+    result = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=DEADLINE_SECONDS
+    )
+    assert result.returncode == status
+    assert words in result.stderr and (words or not result.stderr)

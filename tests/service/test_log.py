@@ -638,16 +638,3 @@ def test_it_is_a_handler_like_others(pipe, open_handler):
     finally:
         logger.removeHandler(handler)
     assert os.read(pipe[0], 4096) == b"to all\n"
-
-
-def test_an_exception_that_cannot_be_formatted_is_named_at_least():
-    class NeitherTrueNorFalse(Exception):
-        def __bool__(self):
-            raise ValueError("no truth value")
-
-        __str__ = __bool__
-
-    error = NeitherTrueNorFalse()
-    record = logging.LogRecord("name", logging.ERROR, "file", 1, "a line", (), (type(error), error, None))
-    text = LineFormatter().format(record)
-    assert "a line" in text and "NeitherTrueNorFalse" in text

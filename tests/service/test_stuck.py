@@ -1,5 +1,6 @@
 """The second signal ends a server whose callback never returns, and the log names the line (P9). SIGHUP drains (P7)."""
 
+import contextlib
 import math
 import os
 import signal
@@ -83,28 +84,33 @@ def test_the_second_signal_ends_it_and_the_log_names_the_line(program, how, sign
     assert not os.path.exists(f"{path}/socket"), "its path is left behind"
 
 
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGHUP])
-def test_code_in_c_that_goes_on_waiting_when_a_signal_comes_is_left_too(program, second):
-    # system(3) waits for its child again, so no handler in Python runs. The child ends with its standard input.
-    with serving("stuck:Stuck", cwd=program("os.system('read line')"), stdin=subprocess.PIPE) as server:
-        with stuck(server):
-            server.send_signal(second)
-            wait_until(lambda: not pending(server.pid), "the first one has arrived")
-            server.send_signal(signal.SIGTERM)
-            assert server.wait() == 128 + signal.SIGTERM
-        server.process.stdin.close()
+@contextlib.contextmanager
+def in_system(program, *options):
+    """A server whose callback is in system(3), which waits for its child again, so that no handler in Python runs.
+
+    The child ends with its standard input. It is closed whatever comes, since the child holds the server's output open.
+    """
+    with serving("stuck:Stuck", *options, cwd=program("os.system('read line')"), stdin=subprocess.PIPE) as server:
+        with contextlib.closing(server.process.stdin), stuck(server):
+            yield server
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP])
+def test_code_in_c_that_goes_on_waiting_when_a_signal_comes_is_left_too(program, first):
+    with in_system(program) as server:
+        server.send_signal(first)
+        wait_until(lambda: not pending(server.pid), "the first one has arrived")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 128 + signal.SIGTERM
     server.stderr.wait_for("SIGTERM again, and Stuck.data_received .*stuck.py:\\d+\\) does not return")
 
 
 def test_code_in_c_is_left_though_callbacks_may_block_for_an_hour(program):
-    path = program("os.system('read line')")
-    with serving("stuck:Stuck", "--blocked-seconds", "3600", cwd=path, stdin=subprocess.PIPE) as server:
-        with stuck(server):
-            for _ in range(2):
-                server.send_signal(signal.SIGTERM)
-                wait_until(lambda: not pending(server.pid), "it has arrived")
-            assert server.wait() == 128 + signal.SIGTERM
-        server.process.stdin.close()
+    with in_system(program, "--blocked-seconds", "3600") as server:
+        for _ in range(2):
+            server.send_signal(signal.SIGTERM)
+            wait_until(lambda: not pending(server.pid), "it has arrived")
+        assert server.wait() == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
