@@ -28,6 +28,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,9 @@ RUN = [*COVERAGE, "run", "--rcfile", str(SETTINGS)]
 TEST_SECONDS = 600  # for one test, several times slower than alone
 # It counts the instructions of a server, and coverage makes most of them.
 COUNTS_INSTRUCTIONS = "tests/scripts/test_bench_servers.py::test_instructions_are_counted_by_the_difference_of_two_runs"
+WIDTH = 80
 TESTS, SIMULATION = "tests", "simulation"
+HEADERS = {TESTS: "tests", SIMULATION: "sim"}  # short, so that a row fits the screen
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def main() -> int:
         failed = measure(name, arguments.seeds)
         status = status or int(failed != 0)
         measured[name] = seen(report(name))
-    output.show(table(measured))
+    output.show("in per cent of all lines, and of all branches:\n" + table(measured))
     for name in measured:
         if name == TESTS or arguments.only:
             output.show(f"\nnot run by the {name}:\n" + "\n".join(missing(measured[name])))
@@ -139,29 +142,33 @@ def seen(files: Mapping[str, Any]) -> dict[str, Seen]:
 
 
 def table(measured: Mapping[str, Mapping[str, Seen]]) -> str:
-    """A row for each file and one for all; for each of the measurements, the lines and the branches that were run."""
+    """A row for each file and one for all: how many lines, and the shares of them that were run; the same of branches.
+
+    The shares are in per cent, one for each of the measurements.
+    """
     rows = []
     for path in next(iter(measured.values())):
-        rows.append([path, *cells(files[path].counts for files in measured.values())])
+        rows.append([path.removeprefix("reactor/"), *cells(files[path].counts for files in measured.values())])
     totals = (sum((file.counts for file in files.values()), Counts()) for files in measured.values())
     rows.append(["all", *cells(totals)])
-    shares = [f"{name}: {of}" for name in measured for of in ("lines", "branches")]
-    headers = ["file", "lines", "branches", *shares]
-    return tabulate(rows, headers, tablefmt="github", colalign=["left"] + ["right"] * (len(headers) - 1))
+    names = [HEADERS[name] for name in measured]
+    headers = ["file", "lines", *names, "branches", *names]
+    columns = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, tablefmt="simple", colalign=columns, disable_numparse=True)
 
 
 def cells(counts: Iterable[Counts]) -> list[str]:
-    """How many lines and branches there are, and the shares that each of the measurements has run."""
+    """How many lines there are, and the shares that each of the measurements has run; the same of branches."""
     measurements = list(counts)
-    shares = []
-    for each in measurements:
-        shares += [share(each.run_statements, each.statements), share(each.run_branches, each.branches)]
-    return [str(measurements[0].statements), str(measurements[0].branches), *shares]
+    first = measurements[0]
+    lines = [share(each.run_statements, each.statements) for each in measurements]
+    branches = [share(each.run_branches, each.branches) for each in measurements]
+    return [str(first.statements), *lines, str(first.branches), *branches]
 
 
 def share(part: int, whole: int) -> str:
     """A percentage that is 100 only if nothing is left."""
-    return f"{int(1000 * part / whole) / 10:.1f} %" if whole else "-"
+    return f"{int(1000 * part / whole) / 10:.1f}" if whole else "-"
 
 
 def missing(files: Mapping[str, Seen]) -> list[str]:
@@ -170,7 +177,7 @@ def missing(files: Mapping[str, Seen]) -> list[str]:
     for path, file in files.items():
         left = [str(line) for line in file.lines] + [f"{begin}->{end}" for begin, end in file.branches]
         if left:
-            told.append(f"{path}: {', '.join(left)}")
+            told += textwrap.wrap(f"{path}: {', '.join(left)}", WIDTH, subsequent_indent="    ")
     return told or ["nothing is left"]
 
 

@@ -21,8 +21,7 @@ MUTANTS = (
     Mutant("nobody looks into the pipe of a loop that is stuck", "reactor/service/server.py",
            "        self._way_out.look(self.reactor.untaken_wake_ups())",
            "        pass",
-           "tests/service/test_stuck.py::"
-           "test_code_in_c_is_left_though_callbacks_may_block_for_an_hour"),
+           "tests/service/test_server.py::test_the_way_out_is_shown_what_lies_in_the_loops_pipe"),
     Mutant("a peer that is reset by a second signal is no cut", "reactor/service/drain.py",
            "            if refuses or self._owes(connection):\n",
            "            if self._owes(connection):\n",

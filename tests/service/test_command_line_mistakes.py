@@ -284,7 +284,8 @@ def test_ctrl_c_while_the_package_is_imported_is_a_traceback_in_a_program_alone(
         "            raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
-    environment = package_environment()
+    # `make coverage` would import the package before Python does.
+    environment = {name: value for name, value in package_environment().items() if not name.startswith("COVERAGE_")}
     environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"
     result = subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=DEADLINE_SECONDS

@@ -10,6 +10,7 @@ import pytest
 
 from reactor import Reactor, Server
 from reactor.apps.echo import Echo
+from reactor.service import server as server_module
 from tests.support import connect, exchange, receive, receive_all, socket_address, wait_until
 
 ANY_PORT = "127.0.0.1:0"
@@ -288,3 +289,22 @@ def test_a_signal_that_the_program_has_added_to_its_reactor_stays_its_own(descri
         reactor.call_soon(signal.raise_signal, signal.SIGHUP)
         assert server.run() == 0
     assert seen == ["mine"]
+
+
+def test_a_reactor_that_another_server_is_about_to_run_on_a_thread_is_refused(monkeypatch, descriptors_come_back):
+    monkeypatch.setattr(server_module, "_start_thread", lambda thread: None)  # it has not come as far yet
+    with Reactor() as reactor:
+        Server(Echo, bind=ANY_PORT, reactor=reactor).__enter__()
+        with pytest.raises(RuntimeError, match="already running, for another server"):
+            Server(Echo, bind=ANY_PORT, reactor=reactor).run()
+
+
+def test_the_way_out_is_shown_what_lies_in_the_loops_pipe(monkeypatch, descriptors_come_back):
+    shown = []
+    with Reactor() as reactor:
+        server = Server(Echo, bind=ANY_PORT, reactor=reactor)
+        monkeypatch.setattr(server._way_out, "look", shown.append)
+        server._look_for_a_way_out()
+        reactor.call_soon_threadsafe(print)
+        server._look_for_a_way_out()
+    assert shown == [b"", b"\0"]
