@@ -75,8 +75,9 @@ def extended(when: float, reason: CloseReason, limits: Limits, left_at: float, b
 
     What fell due meanwhile has as much time again as the loop was away, up to its whole limit. The peer may have done
     all that was asked of it long ago, and it lies in the kernel; one `recv` or `send` does not show that (R7, P2).
+    Until then no other deadline of this connection is judged.
     """
-    if not left_at <= when <= back_at + TICK_SECONDS:
+    if not left_at - TICK_SECONDS <= when <= back_at + TICK_SECONDS:  # it is looked at up to a tick behind `when`
         return when
     limit: float = getattr(limits, LIMIT_OF[reason])
     return max(when, back_at + min(back_at - left_at, limit))

@@ -157,7 +157,7 @@ class Reactor:
         self.waiting = False
         timers.now = timers.clock()
         if timers.now - asked_at > timeout + AWAY_SECONDS:  # longer than was asked for: the process was stopped
-            timers.left_at, timers.back_at = asked_at + timeout, timers.now
+            timers.note_absence(asked_at + timeout, timers.now)
         self.counters.iterations += 1
         return events
 
@@ -182,7 +182,7 @@ class Reactor:
         """Everyone who was ready has waited for this: how long the loop was away from the poll."""
         self.counters.lag[min(int(seconds * 1e6).bit_length(), LAG_BUCKETS - 1)] += 1
         if seconds > AWAY_SECONDS:
-            self.timers.left_at, self.timers.back_at = self.timers.now, self._asked_at
+            self.timers.note_absence(self.timers.now, self._asked_at)
         if seconds > self.limits.blocked_seconds:
             text = "an iteration took %.3f seconds, or the process was stopped: nobody else was served meanwhile"
             report(logger, logging.WARNING, text, seconds)

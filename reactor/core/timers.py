@@ -113,6 +113,15 @@ class Timers:
         heapq.heappush(self._heap, (when, next(self._sequence), handle))
         return handle
 
+    def note_absence(self, left_at: float, back_at: float) -> None:
+        """The loop was to wait, or to go on, at `left_at`, and did so at `back_at`.
+
+        It goes on with the absence before if nothing was judged in between: what has come was not looked for yet.
+        """
+        if left_at > self.back_at or self.asked_at >= self.back_at:
+            self.left_at = left_at
+        self.back_at = back_at
+
     def count_cancelled(self) -> None:
         """Told by a handle that its entry is dead; rebuild once the dead are the most."""
         self._cancelled += 1

@@ -40,6 +40,7 @@ class Waiter:
         self.watched: dict[int, int] = {}  # by descriptor, the bits that were asked for
         self.quiet = False  # nothing will ever happen
         self.asked_at = self.network.now  # when the last wait began: what had come by then was told
+        self.judged_at = self.network.now  # up to when the loop knew what had come when it last judged deadlines
         self.absences: list[tuple[float, float]] = []  # from when to when the loop was held up
         self._turn = 0
         self._told: dict[int, int] = {}  # by descriptor, in which turn it was told of, when not all were
@@ -101,9 +102,12 @@ class Waiter:
         return found
 
     def held_up(self, left_at: float, back_at: float) -> None:
-        """The loop was to wait, or to go on, at `left_at`, and did so at `back_at`: note it if that is long."""
+        """The loop was to wait, or to go on, at `left_at`, and did so at `back_at`: note it if that is long.
+
+        It is one with the absence that ended at `left_at`, unless deadlines were judged in between.
+        """
         if back_at - left_at > AWAY_SECONDS:
-            if self.absences and self.absences[-1][1] == left_at:  # in the loop's second look after a wait
+            if self.absences and self.absences[-1][1] == left_at > self.judged_at:
                 left_at = self.absences.pop()[0]
             self.absences.append((left_at, back_at))
 

@@ -169,14 +169,16 @@ def check_deadlines(witness: Witness, until: float, slack: float) -> None:
         # It is looked at then. If its peer has taken output since the look before, it has the whole time once more.
         began = max(witness.since, witness.endpoint.seen_less_at)
         found["linger_timeout"] = began + witness.world.limits.linger_seconds
-    for reason, due in found.items():
+    put_off = -math.inf
+    for reason, due in sorted(found.items(), key=lambda item: item[1]):
         limit = getattr(witness.world.limits, ALLOWED[reason], math.inf)
         spared = [  # what falls due while the loop is away has as much time again
             back_at + min(back_at - left_at, limit)
             for left_at, back_at in witness.world.waiter.absences
-            if left_at - LATE_SECONDS <= due <= back_at + slack
+            if left_at - 2 * LATE_SECONDS <= due <= back_at + slack
         ]
-        when = max([due, *spared])
+        put_off = max([put_off, *spared])  # until then the loop does not look for those that come behind it
+        when = max(due, put_off)
         require(until <= when + slack, 6, "{} should end for {} at {:.3f} and the loop sleeps until {:.3f}",
                 witness.connection, reason, when, until)  # fmt: skip
 
@@ -206,6 +208,17 @@ def check_evidence(witness: Witness, reason: str) -> None:
     require(not taken, 6, "{} ends for {}, and there is room for its output", connection, reason)
 
 
+def check_spared(witness: Witness, reason: str, due: float | None, now: float) -> None:
+    """Law 6: what fell due while the loop was away has as much time again (P2)."""
+    if due is None or (reason == "linger_timeout" and witness.world.serving.begun_at < math.inf):
+        return  # a drain has a time of its own for that
+    for left_at, back_at in witness.world.waiter.absences[-1:]:
+        limit = getattr(witness.world.limits, ALLOWED[reason], math.inf)
+        spared = left_at <= due <= back_at and now < back_at + min(back_at - left_at, limit)
+        require(not spared, 6, "{} ends for {} at {:.3f}, due at {:.3f}, and the loop was away from {:.3f} to {:.3f}",
+                witness.connection, reason, now, due, left_at, back_at)  # fmt: skip
+
+
 def check_end(witness: Witness, now: float) -> None:
     """Laws 6 and 10: a connection ends, and the reason that it has is true."""
     connection = witness.connection
@@ -229,6 +242,7 @@ def check_end(witness: Witness, now: float) -> None:
             when,
         )
         check_evidence(witness, reason)
+        check_spared(witness, reason, when, now)
     limits, frames = witness.world.limits, witness.frames
     truth = {
         "closed": witness.asked_close and witness.life == "made",

@@ -67,7 +67,9 @@ class WatchedReactor(Reactor):
         self.world.turns.phase_begins("poll")
         self.world.polled_in = self.world.phase_number
         self.world.turns.notes_steps(settled=True)
-        self.world.waiter.held_up(self.world.loop_time, self.world.network.now)
+        self.world.waiter.judged_at = self.world.asked_at
+        if not self.waiting:  # else it did not run meanwhile, which is nobody's delay
+            self.world.waiter.held_up(self.world.loop_time, self.world.network.now)
         events = super()._poll(timeout)
         self.world.turns.notes_steps(settled=False)
         self.world.loop_time = self.world.network.now

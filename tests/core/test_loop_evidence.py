@@ -9,6 +9,7 @@ import pytest
 from reactor import CloseReason, Limits, Reactor
 from reactor.core import loop as loop_module
 from reactor.core.poller import READABLE
+from reactor.core.timers import Timers
 from tests import rig
 from tests.net.framed import Framed
 from tests.rig import FakeClock, Recorder, adopt, tcp_pair, turn_until, turn_until_idle
@@ -256,9 +257,11 @@ def test_a_wait_without_a_number_is_refused(reactor):
     reactor.run_once(0)
 
 
-def test_what_falls_due_while_the_process_is_stopped_in_a_wait_is_put_off_too(held_up):
+@pytest.mark.parametrize("fraction", [0.0, 0.03], ids=["at a tick", "before the tick at which it is looked at"])
+def test_what_falls_due_while_the_process_is_stopped_in_a_wait_is_put_off_too(held_up, fraction):
     reactor, ours, theirs = held_up
     framed, clock = Framed(), reactor.timers.clock
+    rig.pass_time(reactor, fraction)
     adopt(reactor, ours, framed, LIMITS)
     theirs.sendall(b"x")
     turn_until(reactor, framed.connection.buffered_bytes, "the byte")
@@ -278,3 +281,24 @@ def test_what_falls_due_while_the_process_is_stopped_in_a_wait_is_put_off_too(he
     rig.pass_time(reactor, LIMITS.frame_seconds + 1)
     rig.turns(reactor, 3)
     assert framed.connection.close_reason is CloseReason.FRAME_TIMEOUT
+
+
+def test_two_absences_without_a_look_in_between_are_one(timed_timers):
+    timers = timed_timers
+    timers.note_absence(1001.0, 1003.0)
+    timers.note_absence(1003.0, 1004.0)
+    assert (timers.left_at, timers.back_at) == (1001.0, 1004.0)
+    timers.asked_at = 1004.0  # what has come by then is known, and was judged
+    timers.note_absence(1004.0, 1005.0)
+    assert (timers.left_at, timers.back_at) == (1004.0, 1005.0), "a loop that is always late puts nothing off for ever"
+
+
+def test_an_absence_behind_a_wait_is_another_one(timed_timers):
+    timed_timers.note_absence(1001.0, 1003.0)
+    timed_timers.note_absence(1007.0, 1008.0)
+    assert (timed_timers.left_at, timed_timers.back_at) == (1007.0, 1008.0)
+
+
+@pytest.fixture
+def timed_timers():
+    return Timers(FakeClock())
