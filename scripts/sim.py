@@ -16,14 +16,13 @@ import argparse
 import sys
 import time
 
-from reactor.simulation.hunting import hunt
+from reactor.simulation.hunting import MOST_SEEDS, hunt
 from reactor.simulation.mutants import MUTANTS
 from reactor.simulation.summary import Summary, explain_seed, survey
 from scripts import output
 from scripts.command_line import Parser
 
 PROGRESS_SECONDS = 2.0
-MUTANT_SEEDS = 2000
 MOST_DIGITS = 15  # of a number on the command line
 INTERRUPTED = 130  # the shell's 128 + SIGINT
 
@@ -106,7 +105,7 @@ def show_mutants() -> int:
     missed = 0
     output.show(f"{'law':>3} {'seeds':>6}  mutant")
     for mutant in MUTANTS:
-        caught = hunt(mutant, range(MUTANT_SEEDS))
+        caught = hunt(mutant, range(MOST_SEEDS))
         missed += not caught.law
         output.show(
             f"{caught.law or '-':>3} {caught.seeds:>6}  {mutant.name}" + ("" if caught.law else "  NOT CAUGHT"),

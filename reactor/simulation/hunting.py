@@ -24,6 +24,7 @@ from types import CodeType, ModuleType
 from typing import NamedTuple
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
+MOST_SEEDS = 10_000  # that are tried for one mutant: as many as `make sim` goes through
 
 
 class Mutant(NamedTuple):

@@ -113,3 +113,13 @@ class Fickle(Program):
                 self.world.call_off(promise)
         if share == 1.0:
             self.promises.clear()
+
+
+class Sluggish(Program):
+    """Takes a little time for each answer, too little to count as held up; in a crowd the last ones wait for long."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.world.dawdle(self.draw() * 0.09)
+        self.connection.write(data)

@@ -23,18 +23,19 @@ from .chaos import Chaos
 from .logs import HABITS
 from .peers import PeerPlan, Step
 from .programs import PROGRAMS
-from .restless import Fickle, Stopper
+from .restless import Fickle, Sluggish, Stopper
 from .sockets import Faults
 from .threads import ERRANDS
 from .upstreams import ANSWERS, DialPlan
 
-ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Stopper, Fickle, Chaos)}
+ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Stopper, Fickle, Sluggish, Chaos)}
 # What is drawn, with those more often that have more to go wrong or a law of their own.
 DRAWN_PROGRAMS = (*ALL_PROGRAMS, "Lines", "Lines", "Lines", "Pauser", "Doorkeeper", "Source", "Timed")
 # The longest frame, for `Lines`: behind lengths, which in what peers send are 10 or 97 to 122; and of lines.
 FRAME_BYTES = ((9, 98, 101, 104, 107, 110, 113, 116, 119), (3, 5, 9, 20))
 SCALES = (4, 4, 20, 20, 100, 100, 600)
 FAMILIES = ("inet", "inet", "inet6")
+DEADLINES = (0.5, 1.0, 1.0, 2.0, 5.0)  # of those that are drawn; a peer that does nothing until just before is the edge
 
 
 class Scenario(NamedTuple):
@@ -97,18 +98,27 @@ def make(seed: int) -> Scenario:
     """The scenario of that number."""
     draw = Draw(seed)
     program = "Chaos" if draw.chance(0.3) else draw.one_of(DRAWN_PROGRAMS)
-    if program == "Doorkeeper":
+    crowded = program == "Sluggish"
+    if crowded:
+        draw.together = True
+    elif program == "Doorkeeper":
         draw.together = draw.chance(0.7)  # else nobody is at the door when it is shut
     signals: tuple[float, ...] = ()
     if draw.chance(0.15):
         signals = (draw.seconds(3.0),) if draw.chance(0.7) else (draw.seconds(2.0), draw.seconds(4.0))
         draw.slow, program = 0.6, draw.one_of((program, "BigReplier", "Source", "EarlyCloser", "LateReplier", "Lines"))
-    crowd = draw.together and draw.chance(0.1)
+    crowd = draw.together and draw.chance(0.6 if crowded else 0.1)
     peers = tuple(_peer(draw) for _ in range(draw.number(7, 10) if crowd else draw.one_of((1, 1, 2, 2, 3, 4))))
     doors = tuple((draw.one_of(FAMILIES), draw.chance(0.2)) for _ in range(draw.one_of((1, 1, 1, 2, 3))))
     if len(doors) > 1:
         peers = tuple(peer._replace(door=draw.number(0, len(doors) - 1)) for peer in peers)
     limits = _limits(draw, program)
+    if crowded:  # all of them say their first word at about the last moment
+        waits = [min(limits["first_byte_seconds"], 5.0) - draw.seconds(0.4) for _ in peers]
+        peers = tuple(
+            peer._replace(steps=(("wait", max(0.0, wait)), ("send", 1), *peer.steps))
+            for peer, wait in zip(peers, waits, strict=True)
+        )
     upstreams: tuple[DialPlan, ...] = ()
     if program in ("Relay", "Doorkeeper"):
         upstreams = tuple(_upstream(draw) for _ in peers)
@@ -122,7 +132,7 @@ def make(seed: int) -> Scenario:
         size=draw.scale,
         block=block,
         epoll=epoll,
-        batch=draw.one_of((1, 2, 3)) if epoll and draw.chance(0.25) else 1024,
+        batch=draw.one_of((1, 2, 3)) if epoll and draw.chance(0.8 if crowded else 0.25) else 1024,
         limits=tuple(limits.items()),
         doors=doors,
         peers=peers,
@@ -223,7 +233,7 @@ def _step(draw: Draw) -> Step:
     if kind < 0.47:
         return ("send", max(1, draw.size()))
     if kind < 0.59:
-        return ("wait", draw.seconds(3.0))
+        return ("wait", draw.seconds(3.0) if draw.chance(0.6) else draw.one_of(DEADLINES) - draw.seconds(0.1))
     if kind < 0.67:
         return ("expect", draw.size())
     if kind < 0.74:

@@ -4,10 +4,9 @@ import sys
 
 import pytest
 
-from reactor.simulation.hunting import Mutant, hunt, mutated
+from reactor.simulation.hunting import MOST_SEEDS, Mutant, hunt, mutated
 from reactor.simulation.mutants import MUTANTS
 
-MOST_SEEDS = 2000
 LEAST_MUTANTS = 25
 
 
