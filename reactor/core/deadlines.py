@@ -83,14 +83,13 @@ def extended(when: float, reason: CloseReason, limits: Limits, left_at: float, b
     return max(when, back_at + min(back_at - left_at, limit))
 
 
-def next_look(connection: Connection, now: float) -> float:
-    """When to look at `connection` next: at its deadline, or before, if input may bring a nearer one meanwhile.
+def next_look(connection: Connection, when: float, now: float) -> float:
+    """When to look at `connection` next: at its deadline `when`, or before, if input may bring a nearer one meanwhile.
 
     Input moves a deadline back, and then nobody need be told. But the first byte ends `first_byte_seconds`, and from
     it `idle_seconds` count, which may be the shorter. Not at `now` itself, even where they are 0: nothing can have
     come since, and the loop would turn for nothing.
     """
-    when = next_deadline(connection)[0]
     if connection.heard_at != NEVER:
         return when
     return min(when, now + max(connection.limits.idle_seconds, LEAST_SECONDS))

@@ -413,7 +413,7 @@ class Dispatcher:
         if connection.state is not connection.settled_state:
             connection.settled_state = connection.state
             connection.since = self.timers.now
-        self.deadlines.arm(connection, next_look(connection, self.timers.now))
+        self.deadlines.arm(connection, next_look(connection, next_deadline(connection)[0], self.timers.now))
         if connection.state is OPEN and wanted == READABLE | BROKEN and not connection.attended:
             connection.ordinary = READABLE
 
@@ -455,11 +455,11 @@ class Dispatcher:
         when, reason = next_deadline(connection)
         if when > timers.asked_at:
             connection.receive_little()  # its large messages may be over
-            self.deadlines.arm(connection, next_look(connection, timers.now))
+            self.deadlines.arm(connection, next_look(connection, when, timers.now))
             return
         later = extended(when, reason, connection.limits, timers.left_at, timers.back_at)
         if later > timers.asked_at:
-            self.deadlines.arm(connection, later)
+            self.deadlines.arm(connection, next_look(connection, later, timers.now))
         else:
             connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
 

@@ -333,7 +333,9 @@ class FramedProtocol(Protocol):
             self._held = True
             connection.pause_reading()
             if connection.frame_since != NEVER:
-                self._spent = connection.reactor.timers.now - connection.frame_since
+                timers = connection.reactor.timers
+                # After an absence it has its time again (P2).
+                self._spent = timers.now - max(connection.frame_since, timers.back_at)
             if not connection.is_closing():  # else its buffers are forgotten, and would be counted once more
                 connection.keep_input(self._frames.waiting(), NEVER)  # it is not the peer that keeps us waiting
         self._note_work()

@@ -85,10 +85,11 @@ class Drain:
                 connection.close()
 
     def _look_at_lingering(self, connection: Connection) -> None:
-        now, undelivered = self._reactor.time(), undelivered_output(connection)
+        undelivered = undelivered_output(connection)
         if undelivered:
-            connection.since = now  # our FIN waits behind this, so its time has not begun
-        elif undelivered is not None and now >= connection.since + DRAIN_LINGER_SECONDS:
+            connection.since = self._reactor.time()  # our FIN waits behind this, so its time has not begun
+        elif undelivered is not None and self._reactor.timers.asked_at >= connection.since + DRAIN_LINGER_SECONDS:
+            # By then the kernel was asked; if the loop was away, the peer's FIN may have come later than that (P2).
             connection.end(CloseReason.LINGER_TIMEOUT, None)
         # Where the kernel cannot tell, the peer may still be reading: it gets `linger_seconds`, as in service.
 

@@ -37,6 +37,7 @@ class Dial:
         self._answered_in: dict[FakeSocket, int] = {}  # in which phase
         self._sockets: list[FakeSocket] = []
         self._failed = 0  # how many of the tries came to nothing
+        self.began_at = 0.0  # when the first one began
         self._tried_at, self._failed_then = -math.inf, 0  # when the last one began, and how many had failed by then
 
     def tries(self, index: int, sock: FakeSocket) -> None:
@@ -51,7 +52,17 @@ class Dial:
         require(not early or self._troubled(), 8, "the next address is tried after {:.3f} seconds",
                 now - self._tried_at)  # fmt: skip
         self._tried_at, self._failed_then = now, self._failed
+        self.began_at = self.began_at or now
         self._sockets.append(sock)
+
+    def tries_again(self, sock: FakeSocket) -> None:
+        """The same address: its queue was full."""
+        now = self._world.network.now
+        require(not self.outcome, 3, "an address is tried though the connection is {}", self.outcome)
+        require(now > self._tried_at, 8, "a queue that was full is tried again at once")
+        self._tried_at = now
+        self._sockets.append(sock)
+        self._failed += 1  # the try before
 
     def _troubled(self) -> bool:
         """Whether the kernel lacked something, for some of the tries perhaps."""

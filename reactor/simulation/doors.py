@@ -11,15 +11,16 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from .laws import require
-from .network import Door, Endpoint
-from .peers import Peer
+from .network import Door
+from .peers import Peer, PeerPlan
 from .sockets import FakeSocket
+from .unix_endpoints import endpoint_class
 
 if TYPE_CHECKING:
     from ..core.listener import Listener
     from .world import World
 
-FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6, "unix": socket.AF_UNIX}
 RETRY_SECONDS = 0.1  # after which listening is tried again that the kernel has refused
 
 
@@ -51,6 +52,10 @@ class Doors:
         for peer in late:
             network.later(peer.plan.start, self._knock, peer)
 
+    def family_of(self, plan: PeerPlan) -> str:
+        """That of the door at which a peer of that plan knocks."""
+        return self._plans[plan.door % len(self._plans)][0]
+
     def _door_of(self, peer: Peer) -> Door:
         return self.doors[peer.plan.door % len(self.doors)]
 
@@ -72,9 +77,10 @@ class Doors:
     def _knock(self, peer: Peer) -> None:
         """`peer` wants to come in."""
         network, plan, door = self._world.network, peer.plan, self._door_of(peer)
-        family = self._plans[plan.door % len(self.doors)][0]
+        family = self.family_of(plan)
         peer.endpoint.address = address_of(family, plan.host, 40000 + peer.index)
-        server = Endpoint(network, f"server end {peer.index}", plan.rooms[2], plan.rooms[3], plan.latency)
+        make_endpoint = endpoint_class(family)
+        server = make_endpoint(network, f"server end {peer.index}", plan.rooms[2], plan.rooms[3], plan.latency)
         server.address = door.address
         network.later(plan.latency * network.draw(), door.knock, peer.endpoint, server, peer.started)
 
@@ -106,9 +112,12 @@ class Doors:
         return any(door.waiting for door in self._listeners)
 
 
-def address_of(family: str, host: int, port: int) -> tuple[Any, ...]:
+def address_of(family: str, host: int, port: int) -> tuple[Any, ...] | str:
     """The address of that host and port, as the `socket` module has it for that family.
 
-    An IPv6 host has a network, and each of its connections another address in it.
+    An IPv6 host has a network, and each of its connections another address in it. Over UNIX sockets only those have an
+    address that were bound, which clients seldom are.
     """
+    if family == "unix":
+        return f"/run/{port}" if port < 1024 or host == 3 else ""
     return (f"10.0.0.{host}", port) if family == "inet" else (f"2001:db8:0:{host}::{port:x}", port, 0, 0)

@@ -101,7 +101,8 @@ class Frames:
         witness, now = self.witness, self.witness.world.loop_time
         self.owed_since, before = NEVER, self.owed_since
         if before != NEVER:
-            self._spent = now - before
+            absences = witness.world.waiter.absences
+            self._spent = now - max([before, *(back_at for _, back_at in absences[-1:])])
         if self.held_back() or not (witness.state in DELIVERING or witness.state == "HALF_CLOSED_REMOTE"):
             return
         require(not self._next()[1], 6, "there is a frame for {} and the loop sleeps", witness.connection)

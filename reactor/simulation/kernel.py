@@ -14,21 +14,26 @@ It is Linux that is modelled; elsewhere the comparison may differ and does not r
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import select
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 from .network import ERR, HUP, IN, OUT, RDHUP, SYN_RETRY_SECONDS, Door, Endpoint, Network
 from .sockets import LINGER, Descriptors, FakeSocket, Faults, Watcher
+from .unix_endpoints import endpoint_class
 
 DEADLINE_SECONDS = 5.0
 ASKED = IN | OUT | RDHUP
 NAMES = {IN: "IN", OUT: "OUT", ERR: "ERR", HUP: "HUP", RDHUP: "RDHUP"}
 ROOM = 5000  # of a buffer of the model
 
+FAMILIES = ("inet", "unix")
 Script = tuple[tuple[Any, ...], ...]
 
 # A step is who does it ("door" is the listening socket), what, and with which number. Each script begins with the
@@ -107,23 +112,25 @@ SCRIPTS: dict[str, Script] = {
 class ModelFace:
     """The scripts' sockets, in the model."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: str) -> None:
         self.network = Network(1)
         self.table = Descriptors(self.network, Faults(), Watcher())
+        self._family = family
         self._door = Door(self.network, ("10.0.0.0", 80))
         door = FakeSocket(self.table, self._door)
         door.listen(5)
-        client = Endpoint(self.network, "client", ROOM, ROOM, 0.001)
-        self._door.knock(client, Endpoint(self.network, "server", ROOM, ROOM, 0.001), lambda error: None)
+        client = self._make_end("client")
+        self._door.knock(client, self._make_end("server"), lambda error: None)
         self.sockets: dict[str, Any] = {"door": door, "client": FakeSocket(self.table, client)}
+
+    def _make_end(self, name: str) -> Endpoint:
+        return endpoint_class(self._family)(self.network, name, ROOM, ROOM, 0.001)
 
     def knock(self, count: int) -> int:
         """That many more clients; how many are connected at once."""
         answers: list[int] = []
         for index in range(count):
-            client = Endpoint(self.network, f"client {index}", ROOM, ROOM, 0.001)
-            server = Endpoint(self.network, f"server {index}", ROOM, ROOM, 0.001)
-            self._door.knock(client, server, answers.append)
+            self._door.knock(self._make_end(f"client {index}"), self._make_end(f"server {index}"), answers.append)
         return len(answers)
 
     def close_door(self) -> None:
@@ -150,21 +157,31 @@ class ModelFace:
 class RealFace:
     """The scripts' sockets, in the kernel."""
 
-    def __init__(self) -> None:
-        door = socket.create_server(("127.0.0.1", 0))
-        client = socket.create_connection(door.getsockname(), timeout=DEADLINE_SECONDS)
+    def __init__(self, family: str) -> None:
+        self._folder = contextlib.ExitStack()
+        if family == "inet":
+            door = socket.create_server(("127.0.0.1", 0))
+        else:
+            path = os.path.join(self._folder.enter_context(tempfile.TemporaryDirectory()), "door")
+            door = socket.socket(socket.AF_UNIX)
+            door.bind(path)
+            door.listen()
+        client = socket.socket(door.family)
+        client.settimeout(DEADLINE_SECONDS)
+        client.connect(door.getsockname())
         for sock in (door, client):
             sock.setblocking(False)
         self.sockets: dict[str, Any] = {"door": door, "client": client}
 
     def knock(self, count: int) -> int:
         """That many more clients; how many are connected before any of them tries again."""
-        newcomers = [socket.socket() for _ in range(count)]
+        newcomers = [socket.socket(self.sockets["door"].family) for _ in range(count)]
         for index, sock in enumerate(newcomers):
             self.sockets[f"client {index}"] = sock
             sock.setblocking(False)
             sock.connect_ex(self.sockets["door"].getsockname())
-        return sum(bool(select.select((), (sock,), (), 0.05)[1]) for sock in newcomers)
+            select.select((), (sock,), (), 0.05)
+        return sum(_is_connected(sock) for sock in newcomers)
 
     def close_door(self) -> None:
         """Close the listening socket."""
@@ -183,6 +200,15 @@ class RealFace:
         """Give all sockets back."""
         for sock in self.sockets.values():
             sock.close()
+        self._folder.close()
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 Face = ModelFace | RealFace
@@ -258,16 +284,16 @@ ACTIONS: dict[str, Callable[[Any, Any, int], Any]] = {
     "reset": _reset,
     "listen": lambda face, sock, number: sock.listen(number),
     "knock": lambda face, _, number: face.knock(number),
-    "peer": lambda face, sock, _: sock.getpeername() and "known",
+    "peer": lambda face, sock, _: "known" if sock.getpeername() is not None else "",
     "fill": _fill,
     "drain": _drain,
 }
 LOOKING = {"events", "writable", "recv", "peek", "accept"}  # may be repeated until it answers as expected
 
 
-def compare(script: Script) -> list[tuple[tuple[Any, ...], Any, Any]]:
-    """Run `script` on both; for each step what the model and what the kernel answered."""
-    model, real = ModelFace(), RealFace()
+def compare(script: Script, family: str = "inet") -> list[tuple[tuple[Any, ...], Any, Any]]:
+    """Run `script` on both, over sockets of `family`; for each step what the model and what the kernel answered."""
+    model, real = ModelFace(family), RealFace(family)
     answers = []
     try:
         for step in script:

@@ -29,7 +29,7 @@ class Lines(FramedProtocol):
     def connection_made(self, connection: Connection) -> None:
         super().connection_made(connection)
         self.frames = connection.protocol.wants_frames(self.prefixed)  # type: ignore[attr-defined]
-        self.draw = random.Random(self.world.scenario.seed * 1009 + connection.peername[1]).random
+        self.draw = random.Random(self.world.scenario.seed * 1009 + connection.protocol.number).random
         if self.draw() < 0.05:
             self.rest()
         elif self.draw() < 0.3:
@@ -86,11 +86,19 @@ class Lines(FramedProtocol):
             self.connection.release()
 
     def hand_over(self) -> None:
-        """From the next byte on, somebody else is told: of bytes, or of frames."""
+        """From the next byte on somebody else is told, of bytes or of frames; perhaps later, or with output waiting."""
+        connection = self.connection
+        if self.draw() < 0.3 and connection.state.writes:
+            connection.write(bytes(connection.get_write_buffer_limits()[1] + 1))
         program = self.world.successor() if self.draw() < 0.7 else Lines(self.world)
-        self.connection.set_protocol(program)
-        program.connection_made(self.connection)
+        connection.set_protocol(program)
+        program.connection_made(connection)
         program.draw = self.draw
+        if isinstance(program, Lines):
+            return
+        if self.draw() < 0.4:
+            connection.pause_reading()
+            self.world.later(self.draw(), connection.resume_reading)
 
     def frames_ended(self) -> bool:
         """Perhaps it has more to say, later."""

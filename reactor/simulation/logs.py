@@ -33,7 +33,9 @@ class Log(logging.Handler):
         self._errors = 0  # lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look at the line, and then do whatever the scenario wants of it."""
+        """Look at the line, and then do whatever the scenario wants of it. What another loop logs is not looked at."""
+        if self._world.elsewhere:
+            return
         if record.levelno >= logging.ERROR:
             self._errors += 1
             exc = record.exc_info[1] if record.exc_info else None

@@ -100,12 +100,14 @@ class Endpoint:
         "changed", "taken", "seen_left", "seen_less_at", "was_reset", "address", "no_delay",
     )  # fmt: skip
 
+    ends_plainly = False  # whatever its end was, a reset if need be
+
     def __init__(self, network: Network, name: str, send_room: int, receive_room: int, latency: float) -> None:
         self.network = network
         self.name = name
         self.peer: Endpoint = self
         self.owner: Any = None  # who keeps account of it
-        self.address: tuple[Any, ...] = ("", 0)
+        self.address: tuple[Any, ...] | str = ("", 0)
         self.no_delay = False  # TCP_NODELAY
         self.outgoing = bytearray()  # the send buffer: taken, not delivered
         self.incoming = bytearray()  # the receive buffer: delivered, not read
@@ -242,7 +244,7 @@ class Endpoint:
         self.error = errno.EPIPE if half_closed and error == errno.ECONNRESET else error
         self.dead = self.was_reset = True
         self.outgoing.clear()
-        self._tell()
+        self.tell()
 
     def _pump(self) -> None:
         self.pumping = False
@@ -250,7 +252,7 @@ class Endpoint:
             return
         self._deliver()
         self.pump_soon()
-        self._tell()
+        self.tell()
 
     def _deliver(self) -> None:
         peer = self.peer
@@ -271,7 +273,7 @@ class Endpoint:
             self.fin_delivered = True
             peer.fin_received = peer.fin_received or not peer.dead
         if fin or count > 0:
-            peer._tell()
+            peer.tell()
 
     def _delay(self) -> float:
         return self.latency * self.network.draw()
@@ -281,20 +283,26 @@ class Endpoint:
             error = self.take_error()
             raise OSError(error, errno.errorcode[error])
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """There is news for the program at this end."""
         if self.changed is not None:
             self.changed()
+
+    def joined(self) -> None:
+        """It has a peer from now on."""
 
 
 def link(one: Endpoint, other: Endpoint) -> None:
     """Make them the two ends of one connection."""
     one.peer, other.peer = other, one
+    one.joined()
+    other.joined()
 
 
 class Door:
     """A listening socket as the kernel keeps it: the queue of those that are connected and not accepted yet."""
 
-    def __init__(self, network: Network, address: tuple[Any, ...]) -> None:
+    def __init__(self, network: Network, address: tuple[Any, ...] | str) -> None:
         self.network = network
         self.address = address
         self.backlog = 0
@@ -314,8 +322,8 @@ class Door:
         elif len(self.waiting) > self.backlog:  # so the queue holds one more than its length, as on Linux
             self.network.later(SYN_RETRY_SECONDS, self.knock, client, server, answer)
         else:
-            link(client, server)
             server.no_delay = self.no_delay
+            link(client, server)
             self.waiting.append(server)
             answer(0)
 
@@ -324,5 +332,5 @@ class Door:
         self.open = False
         while self.waiting:
             server = self.waiting.popleft()
-            server.closed = True
             server.break_off()
+            server.closed = True

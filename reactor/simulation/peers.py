@@ -11,6 +11,8 @@ Data can be drawn by a seed, printed when something fails, and cut down to what 
     cut               the network breaks the connection off  vanish           never to be heard of again
     dead ERRNO        the server's kernel gives up on it     drop             the server's side alone is reset
 
+Over a UNIX socket there is no network: `cut`, `dead` and `drop` are a `close` there.
+
 A script that ends without one of the last ones ends with `fin`, `end`, `close`: the polite way.
 
 What a peer sends is a slice of one long pattern, beginning at a place of its own: a byte that is lost, doubled or
@@ -27,6 +29,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from .network import Endpoint, Network
+from .unix_endpoints import UnixEndpoint
 
 Step = tuple[Any, ...]
 
@@ -59,12 +62,19 @@ class PeerPlan(NamedTuple):
 class Peer:
     """One that acts out its plan."""
 
-    def __init__(self, network: Network, index: int, plan: PeerPlan, check: Callable[[Peer, bytes], None]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        index: int,
+        plan: PeerPlan,
+        check: Callable[[Peer, bytes], None],
+        make_endpoint: Callable[..., Endpoint] = Endpoint,
+    ) -> None:
         self.network = network
         self.index = index
         self.plan = plan
         self._check = check  # told what was received; of nothing, at the end
-        self.endpoint = Endpoint(network, f"peer {index}", plan.rooms[0], plan.rooms[1], plan.latency)
+        self.endpoint = make_endpoint(network, f"peer {index}", plan.rooms[0], plan.rooms[1], plan.latency)
         self.endpoint.owner = self
         self._begin = index * 997 + network.seed * 31  # where in the pattern it begins
         self.sent = bytearray()  # what its kernel has taken
@@ -206,12 +216,18 @@ class Peer:
         self._reset()
 
     def _drop(self) -> None:
-        self.endpoint.peer.reset_arrives(errno.ECONNRESET)
+        self._break(errno.ECONNRESET)
 
     def _dead(self, error: int) -> None:
         self.done = True
         self.endpoint.changed = None
-        self.endpoint.peer.reset_arrives(error)
+        self._break(error)
+
+    def _break(self, error: int) -> None:
+        if isinstance(self.endpoint, UnixEndpoint):
+            self._close()
+        else:
+            self.endpoint.peer.reset_arrives(error)
 
     def _vanish(self) -> None:
         self.done = True

@@ -46,7 +46,7 @@ class Program(Protocol):
         """Keep it, and find the source of chance that goes with the peer."""
         self.connection = connection
         self.witness: Any = connection.protocol
-        self.draw = random.Random(self.world.scenario.seed * 1009 + connection.peername[1]).random
+        self.draw = random.Random(self.world.scenario.seed * 1009 + connection.protocol.number).random
 
     def pick(self, low: int, high: int) -> int:
         """A whole number from `low` to `high`, both included."""
@@ -54,7 +54,7 @@ class Program(Protocol):
 
     def data(self, size: int) -> bytes:
         """`size` bytes to write, which go on where the last ones ended."""
-        return bytes(pattern(len(self.witness.accepted) * 13 + self.connection.peername[1], size))
+        return bytes(pattern(len(self.witness.accepted) * 13 + self.witness.number, size))
 
     def others(self) -> list[Connection]:
         """The connections of everyone else."""

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from .chaos import Chaos
 from .logs import HABITS
+from .neighbours import NeighbourPlan
 from .peers import PeerPlan, Step
 from .programs import PROGRAMS
 from .restless import Fickle, Sluggish, Stopper
@@ -55,6 +56,7 @@ class Scenario(NamedTuple):
     signals: tuple[float, ...]  # when it is told to stop; nothing: it is no server, but a bare reactor
     log: str  # what its handler does with every line; nothing: it keeps the errors
     faults: Faults
+    neighbours: tuple[NeighbourPlan, ...]  # other reactors in this process
     close_at: float  # when the reactor is closed, in seconds from the beginning; 0: when nothing happens any more
 
 
@@ -109,7 +111,8 @@ def make(seed: int) -> Scenario:
         draw.slow, program = 0.6, draw.one_of((program, "BigReplier", "Source", "EarlyCloser", "LateReplier", "Lines"))
     crowd = draw.together and draw.chance(0.6 if crowded else 0.1)
     peers = tuple(_peer(draw) for _ in range(draw.number(7, 10) if crowd else draw.one_of((1, 1, 2, 2, 3, 4))))
-    doors = tuple((draw.one_of(FAMILIES), draw.chance(0.2)) for _ in range(draw.one_of((1, 1, 1, 2, 3))))
+    families = ("unix",) if draw.chance(0.1) else (*FAMILIES, "unix") if draw.chance(0.2) else FAMILIES
+    doors = tuple((draw.one_of(families), draw.chance(0.2)) for _ in range(draw.one_of((1, 1, 1, 2, 3))))
     if len(doors) > 1:
         peers = tuple(peer._replace(door=draw.number(0, len(doors) - 1)) for peer in peers)
     limits = _limits(draw, program)
@@ -142,6 +145,7 @@ def make(seed: int) -> Scenario:
         log=draw.one_of(HABITS) if draw.chance(0.15) else "",
         faults=_faults(draw),
         close_at=draw.seconds(4.0) if draw.chance(0.15) else 0.0,
+        neighbours=tuple(_neighbour(draw) for _ in range(draw.one_of((1, 2)))) if draw.chance(0.08) else (),
     )
 
 
@@ -219,12 +223,20 @@ def _peer(draw: Draw) -> PeerPlan:
     )
 
 
+def _neighbour(draw: Draw) -> NeighbourPlan:
+    close_at = draw.seconds(4.0) if draw.chance(0.3) else 0.0
+    peers = tuple(_peer(draw) for _ in range(draw.number(1, 3)))
+    return NeighbourPlan(draw.seconds(0.5), close_at, draw.chance(0.5), peers)
+
+
 def _upstream(draw: Draw) -> DialPlan:
     tries = tuple(
         (draw.one_of(FAMILIES), draw.one_of(ANSWERS), 0.0 if draw.together else draw.one_of((0.001, 0.2, 0.4)))
         for _ in range(draw.one_of((1, 1, 2, 5)))
     )
     look_up = draw.one_of((0.001, 0.3, 2.0, -0.1)) if draw.chance(0.3) else 0.0
+    if draw.chance(0.15):
+        tries, look_up = (("unix", draw.one_of(ANSWERS), draw.one_of((0.0, 0.0, 0.3, 1.0))),), 0.0
     return DialPlan(tries, look_up, draw.seconds(1.0) if draw.chance(0.1) else 0.0, _peer(draw))
 
 

@@ -59,6 +59,8 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
             yield _with_peer(scenario, index, plan._replace(start=math.inf, steps=()))
     if scenario.faults != Faults():
         yield scenario._replace(faults=Faults())
+    if scenario.neighbours:
+        yield scenario._replace(neighbours=scenario.neighbours[:-1])
     for index in range(len(scenario.threads)):
         yield scenario._replace(threads=scenario.threads[:index] + scenario.threads[index + 1 :])
     if scenario.signals:

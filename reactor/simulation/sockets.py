@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import heapq
+import itertools
 import math
 import os
 import socket
@@ -63,6 +64,9 @@ class Watcher:
     def sent(self, sock: FakeSocket, offered: int, count: int) -> None:
         """`send` has taken `count` of the bytes that were offered; 0 for EAGAIN."""
 
+    def never_told(self, count: int) -> None:
+        """`send` has taken `count` bytes, and its caller did not get to know it."""
+
     def refused(self, sock: FakeSocket) -> None:
         """A call was refused without need."""
 
@@ -93,26 +97,36 @@ class Descriptors:
         self.between: Callable[[], None] = _nothing  # what other threads do between two instructions of the loop
         self.foreign: Callable[[FakeSocket | None, bool], None] = _no_strike  # what its own does there
         self._free: list[int] = []
-        self._next = FIRST_DESCRIPTOR
+        self._fresh = itertools.count(FIRST_DESCRIPTOR)
+        self._given = 0  # how many are open that were given out here
         self.full_until = -math.inf  # the kernel has no room to watch anything more
         self.injected: dict[str, int] = {}  # how many faults of each kind there were
 
+    def beside(self) -> Descriptors:
+        """The table as another loop of the same process sees it: the same numbers, no faults, and nobody watches."""
+        table = Descriptors(self.network, Faults(), Watcher())
+        table.open, table.pairs, table._free, table._fresh = self.open, self.pairs, self._free, self._fresh
+        return table
+
+    def own(self) -> dict[int, Any]:
+        """What is open of those who use the table from here, by its number."""
+        return {number: sock for number, sock in self.open.items() if sock.table is self}
+
     def give(self, owner: FakeSocket) -> int:
         """The lowest free number, from now on that of `owner`. OSError (EMFILE) when there is none."""
-        if len(self.open) - len(self.pairs) >= self.faults.descriptors:
+        if self._given >= self.faults.descriptors:
             self.count("EMFILE")
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        if self._free:
-            number = heapq.heappop(self._free)
-        else:
-            number, self._next = self._next, self._next + 1
+        number = heapq.heappop(self._free) if self._free else next(self._fresh)
         self.open[number] = owner
+        self._given += 1
         return number
 
     def take_back(self, number: int) -> None:
         """It is free again."""
         del self.open[number]
         heapq.heappush(self._free, number)
+        self._given -= 1
 
     def interrupt(self, sock: FakeSocket | None, sending: bool = False) -> None:
         """A call is under way: have foreign code run now and then."""
@@ -286,7 +300,11 @@ class FakeSocket:
             watcher.failed(self, exc.errno or 0)
             raise
         watcher.sent(self, offered, count)
-        self.table.interrupt(self, sending=True)
+        try:
+            self.table.interrupt(self, sending=True)
+        except BaseException:  # SystemExit of foreign code: nobody is told how much it was
+            watcher.never_told(count)
+            raise
         return count
 
     def shutdown(self, how: int) -> None:
@@ -355,21 +373,23 @@ class FakeSocket:
         if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
             on, seconds = LINGER.unpack(value)
             self.endpoint.linger_zero = bool(on) and not seconds
+        elif level == socket.IPPROTO_TCP and self.family == socket.AF_UNIX:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         elif self.table.strikes("setsockopt", self.table.faults.option):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         elif (level, option) == (socket.IPPROTO_TCP, socket.TCP_NODELAY):
             self.endpoint.no_delay = bool(value)
 
-    def getsockname(self) -> tuple[Any, ...]:
+    def getsockname(self) -> tuple[Any, ...] | str:
         """The address of this end."""
-        address: tuple[Any, ...] = self.endpoint.address
+        address: tuple[Any, ...] | str = self.endpoint.address
         return address
 
-    def getpeername(self) -> tuple[Any, ...]:
+    def getpeername(self) -> tuple[Any, ...] | str:
         """The address of the other end. OSError (ENOTCONN) when there is none yet, or none any more."""
         if self.connecting or self.endpoint.is_over():
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-        address: tuple[Any, ...] = self.endpoint.peer.address
+        address: tuple[Any, ...] | str = self.endpoint.peer.address
         return address
 
     def _refuse_sometimes(self) -> None:

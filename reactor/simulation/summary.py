@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pprint import pformat
 
 from .laws import STEP_COUNT, STEPS
+from .peers import PeerPlan
 from .scenarios import Scenario, make
 from .shrink import absent, shrink
 from .world import Outcome, World, simulate
@@ -128,21 +129,31 @@ def _report(scenario: Scenario, outcome: Outcome) -> Iterator[str]:
     yield f"faults  {faults}" + (f"; the log {log}" if log else "") + (f"; closed at {close_at}" if close_at else "")
     for index, plan in enumerate(scenario.peers):
         if not absent(plan):
-            where = f"from host {plan.host}, latency {plan.latency}, rooms {plan.rooms}"
-            yield f"peer {index}  at {plan.start} {where}, reads " + (
-                f"{plan.pace_bytes} each {plan.pace_seconds} s" if plan.pace_seconds else "all") + ":"  # fmt: skip
-            yield "        " + ", ".join(" ".join(map(str, step)) for step in plan.steps)
+            yield from _peer(f"peer {index}", plan)
     for dial in scenario.upstreams:
         tries = ", ".join(f"{family} {answer} after {seconds}" for family, answer, seconds in dial.tries)
         named = f"; found after {dial.look_up}" if dial.look_up else ""
         yield f"upstream  {tries}{named}" + (f"; given up after {dial.cancel}" if dial.cancel else "") + ":"
         yield "        " + ", ".join(" ".join(map(str, step)) for step in dial.peer.steps)
+    for neighbour in scenario.neighbours:
+        kind = "epoll" if neighbour.epoll else "selector"
+        over = f", closed at {neighbour.close_at}" if neighbour.close_at else ""
+        yield f"another reactor  at {neighbour.start}, over {kind}{over}, and there:"
+        for plan in neighbour.peers:
+            yield from _peer("    peer", plan)
     if scenario.signals:
         yield "signals  at " + ", ".join(map(str, scenario.signals))
     if scenario.threads:
         yield "threads  " + ", ".join(f"{errand} at {when}" for when, errand in scenario.threads)
     yield from outcome.trace
     yield outcome.text or "every law held"
+
+
+def _peer(name: str, plan: PeerPlan) -> Iterator[str]:
+    paced = f"{plan.pace_bytes} each {plan.pace_seconds} s" if plan.pace_seconds else "all"
+    where = f"from host {plan.host}, latency {plan.latency}, rooms {plan.rooms}"
+    yield f"{name}  at {plan.start} {where}, reads {paced}:"
+    yield "        " + ", ".join(" ".join(map(str, step)) for step in plan.steps)
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.loop import Reactor
 from .demultiplexers import FOREVER_SECONDS, WAIT_GRAIN_SECONDS
 from .laws import check_deadlines, check_not_forgotten, check_settled, require
-from .network import Door
+from .network import Door, Endpoint
 from .sockets import FIRST_DESCRIPTOR
 from .upstreams import FIRST_INDEX
 
@@ -37,8 +37,14 @@ REST_SECONDS = 0.1  # how long a listener may rest, and so the longest that it m
 
 
 @functools.lru_cache(maxsize=4096)
-def _peer(host: str, ipv6_prefix_bits: int) -> str:
-    """Who is one peer: an IPv4 address, or a network of IPv6 addresses. The word of the standard library on it."""
+def _peer(sockaddr: tuple[Any, ...] | str, ipv6_prefix_bits: int) -> str:
+    """Who is one peer: an IPv4 address, or a network of IPv6 addresses. The word of the standard library on it.
+
+    Empty for all that come by a UNIX socket, of whom each may be another one.
+    """
+    if isinstance(sockaddr, str):
+        return ""
+    host = sockaddr[0]
     address = ipaddress.ip_address(host)
     return str(ipaddress.ip_network((host, 32 if address.version == 4 else ipv6_prefix_bits), strict=False))
 
@@ -170,7 +176,7 @@ class Turns:
         if not self._full:
             self._full_since = world.waiter.asked_at
         self._full += 1
-        if self._full > 2 * (len(world.table.open) // world.scenario.batch + 2):
+        if self._full > 2 * (len(world.table.own()) // world.scenario.batch + 2):
             world.asked_at, self._full = self._full_since, 0
 
     def phase_ends(self) -> None:
@@ -241,11 +247,22 @@ class Turns:
                 "{} are inside, {} are counted, {} may be", len(inside), admission.inside,
                 limits.max_connections)  # fmt: skip
         bits = limits.ipv6_peer_prefix_bits
-        peers = Counter(_peer(witness.endpoint.peer.address[0], bits) for witness in inside)
+        peers = Counter(_peer(witness.endpoint.peer.address, bits) for witness in inside)
         counted = sorted(admission.by_host.values())
         require(sorted(peers.values()) == counted, 6, "inside are {}, and counted {}", peers, admission.by_host)
-        most = max(peers.values(), default=0)
+        most = max((count for peer, count in peers.items() if peer), default=0)
         require(most <= limits.max_connections_per_peer, 6, "{} are inside from one peer", most)
+
+    def check_refused(self, endpoint: Endpoint) -> None:
+        """Law 10: a newcomer is closed and no program is told, so there is no place for it, or the kernel has none."""
+        world, limits = self._world, self._world.limits
+        inside = [witness for witness in world.live if witness.endpoint.peer.owner.index < FIRST_INDEX]
+        peer = _peer(endpoint.peer.address, limits.ipv6_peer_prefix_bits)
+        same = [other for other in inside if _peer(other.endpoint.peer.address, limits.ipv6_peer_prefix_bits) == peer]
+        full = len(inside) >= limits.max_connections or (peer and len(same) >= limits.max_connections_per_peer)
+        require(full or world.mishaps or "epoll_ctl" in world.table.injected or world.phase == "close", 10,
+                "somebody is refused, and {} of {} are inside, {} of them from there", len(inside),
+                limits.max_connections, len(same))  # fmt: skip
 
     def loop_sleeps(self, until: float) -> None:
         """Nothing may be left that could be done now, and nothing that is due before the sleep is over."""
@@ -300,7 +317,7 @@ class Turns:
         if not all(dial.outcome for dial in world.upstreams.dials):
             return True
         return any(number >= FIRST_DESCRIPTOR and not isinstance(sock.endpoint, Door)
-                   for number, sock in world.table.open.items())  # fmt: skip
+                   for number, sock in world.table.own().items())  # fmt: skip
 
     def still_sleeps(self) -> None:
         """Law 6: whatever has happened while the loop sleeps, nobody has called it."""

@@ -25,6 +25,7 @@ from .laws import require
 from .network import Endpoint, link
 from .peers import Peer, PeerPlan
 from .sockets import FakeSocket
+from .unix_endpoints import UnixEndpoint
 
 if TYPE_CHECKING:
     from .world import World
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 FIRST_INDEX = 100  # upstreams are counted from here, so that no client has the same number
 FIRST_PORT = 50000
 MOST_LOOK_UPS = 2  # at once, in place of 64
-FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6, "unix": socket.AF_UNIX}
 
 ANSWERS = ("accept", "accept", "accept", "at once", "refuse", "silent", "unreachable", "itself")
 
@@ -84,6 +85,9 @@ class Upstreams:
         """What the name of that dial stands for."""
         port, found = FIRST_PORT + number, []
         for index, (family, _, _) in enumerate(self._plans[number % len(self._plans)].tries):
+            if family == "unix":
+                found.append(Address(socket.AF_UNIX, f"/run/{port}"))
+                continue
             host = f"10.1.0.{index}" if family == "inet" else f"2001:db8:1::{index}"
             found.append(Address(FAMILIES[family], (host, port) if family == "inet" else (host, port, 0, 0)))
         return found
@@ -131,6 +135,8 @@ class Upstreams:
         return sock
 
     def _connect(self, sock: FakeSocket, address: Any) -> int:
+        if isinstance(address, str):
+            return self._connect_here(sock, int(address.rpartition("/")[2]) - FIRST_PORT)
         number, index = address[1] - FIRST_PORT, int(address[0].rpartition("." if len(address) == 2 else ":")[2])
         dial, plan = self.dials[number], self._plans[number % len(self._plans)]
         _, answer, seconds = plan.tries[index]
@@ -149,6 +155,22 @@ class Upstreams:
             network.later(seconds, self._answer, sock, answer, dial, plan.peer)
         return errno.EINPROGRESS
 
+    def _connect_here(self, sock: FakeSocket, number: int) -> int:
+        """Over a UNIX socket it is decided at once; a full queue is EAGAIN, and has to be tried again (connect(2))."""
+        dial, plan = self.dials[number], self._plans[number % len(self._plans)]
+        _, answer, seconds = plan.tries[0]
+        dial.tries_again(sock) if dial.began_at else dial.tries(0, sock)
+        if answer == "silent" or self._world.network.now < dial.began_at + seconds:
+            return errno.EAGAIN
+        if answer in ("refuse", "unreachable"):
+            dial.try_failed()
+            return errno.ECONNREFUSED if answer == "refuse" else errno.ENOENT
+        rooms = plan.peer.rooms
+        sock.endpoint = UnixEndpoint(self._world.network, f"dialled end {number}", rooms[2], rooms[3], 0.0)
+        sock.endpoint.address = ""
+        self._answer(sock, "accept", dial, plan.peer)
+        return 0
+
     def _answer(self, sock: FakeSocket, answer: str, dial: Dial, plan: PeerPlan) -> None:
         if sock.number < 0:
             return  # given up meanwhile
@@ -158,8 +180,10 @@ class Upstreams:
             dial.try_failed()
             return
         self._connected += 1
-        peer = Peer(self._world.network, FIRST_INDEX + self._connected, plan, self._world.books.peer_reads)
-        peer.endpoint.address = (f"10.0.0.{plan.host}", 40000 + peer.index)
+        books, make_endpoint = self._world.books, type(sock.endpoint)
+        peer = Peer(self._world.network, FIRST_INDEX + self._connected, plan, books.peer_reads, make_endpoint)
+        here = make_endpoint is UnixEndpoint
+        peer.endpoint.address = f"/run/{peer.index}" if here else (f"10.0.0.{plan.host}", 40000 + peer.index)
         self._world.peers.append(peer)
         link(peer.endpoint, sock.endpoint)
         if answer == "itself":  # the kernel has picked the very port that we dial

@@ -75,6 +75,11 @@ class Witness(Protocol):
         self.refused_in = 0  # in which iteration the kernel has refused what it had told of
         self.wrote_in = self.ended_in = self.asked_in = 0  # in which phase it began to wait, ended, made room for all
 
+    @property
+    def number(self) -> int:
+        """That of its peer, for a source of chance of its own."""
+        return 40_000 + int(self.endpoint.peer.owner.index)
+
     def successor(self, program: Program) -> Witness:
         """Who watches the connection from the moment on at which it is handed over to `program`."""
         new = Witness(self.world, program)

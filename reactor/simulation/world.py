@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from ..core import buffers, dispatcher, loop, poller
+from ..core.connection import Connection
 from ..core.limits import Limits
 from ..core.protocol import Protocol
 from . import hang
@@ -31,6 +32,7 @@ from .foreign import Foreign
 from .laws import LawBroken, require
 from .logs import Log, own_log
 from .memory import Memory
+from .neighbours import Neighbour
 from .network import Network
 from .peers import Peer
 from .programs import Interruption, Mishap, Pauser
@@ -40,6 +42,7 @@ from .servings import Serving
 from .sockets import Descriptors, own_pairs
 from .threads import Threads
 from .turns import Turns, WatchedReactor
+from .unix_endpoints import endpoint_class
 from .upstreams import Upstreams
 from .watched import WatchedConnection
 from .witness import Witness
@@ -92,11 +95,12 @@ class World:
         self.steps: set[tuple[str, str]] = set()
         self.dropped = 0  # writes to what has ended
         self.mishaps = self.loop_mishaps = 0  # what programs raised; and of that, what the loop was told
-        self.peers = [
-            Peer(self.network, index, plan, self.books.peer_reads) for index, plan in enumerate(scenario.peers)
-        ]
         self.memory = Memory(self)
         self.doors = Doors(self)
+        self.peers = [
+            Peer(self.network, index, plan, self.books.peer_reads, endpoint_class(self.doors.family_of(plan)))
+            for index, plan in enumerate(scenario.peers)
+        ]
         self._draw = random.Random(scenario.seed + 1).random
         self.upstreams = Upstreams(self)
         self.threads = Threads(self)
@@ -104,6 +108,8 @@ class World:
         self.log = Log(self)
         self.foreign = Foreign(self)
         self.table.foreign = self.foreign.strike
+        self.neighbours = [Neighbour(self, plan, number) for number, plan in enumerate(scenario.neighbours)]
+        self.elsewhere = False  # another loop runs, on its thread
         self.ending = self.stop_asked = False
         with own_pairs(self.table):
             self.reactor = WatchedReactor(
@@ -172,6 +178,11 @@ class World:
             self.mishaps += 1
             raise Mishap("the factory")
         return self.witness_of(ALL_PROGRAMS[self.scenario.program](self))
+
+    def make_connection(self, sock: Any, peername: Any, limits: Limits, reactor: Any, attention: Any) -> Any:
+        """What a dispatcher makes: that of this world a watched one."""
+        connection_class = WatchedConnection if reactor is self.reactor else Connection
+        return connection_class(sock, peername, limits, reactor, attention)
 
     def successor(self) -> Any:
         """A program that takes over from another one."""
@@ -243,7 +254,7 @@ def _own_interrupts() -> Iterator[None]:
 def _watched_core(world: World) -> Iterator[None]:
     """Have the dispatcher make watched connections, and what the scenario says in place of the core's own numbers."""
     replaced: list[tuple[Any, str, Any]] = [
-        (dispatcher, "Connection", WatchedConnection),
+        (dispatcher, "Connection", world.make_connection),
         (buffers, "BLOCK_BYTES", world.scenario.block),
         (poller, "EVENTS_PER_POLL", world.scenario.batch),
         (loop, "EVENTS_PER_POLL", world.scenario.batch),

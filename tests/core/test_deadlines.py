@@ -50,7 +50,7 @@ def test_before_the_first_byte_it_is_looked_at_once_that_can_have_brought_a_near
     clock = FakeClock()
     timers = Timers(clock)
     connection = since(1000, limits=Limits(first_byte_seconds=60, idle_seconds=idle))
-    Deadlines(timers, lambda connection: None).arm(connection, next_look(connection, 1000.0))
+    Deadlines(timers, lambda connection: None).arm(connection, next_look(connection, 1060.0, 1000.0))
     assert timers.next_when() == pytest.approx(look) and timers.next_when() > 1000.0  # else the loop would spin
 
 

@@ -170,6 +170,21 @@ def test_what_falls_due_while_the_loop_is_held_up_has_as_much_time_again_and_no_
     assert framed.connection.close_reason is CloseReason.FRAME_TIMEOUT, "its limit is ten seconds, not twelve"
 
 
+def test_what_was_put_off_gives_way_to_the_shorter_time_that_the_first_byte_brings(held_up):
+    reactor, ours, theirs = held_up
+    limits = Limits(first_byte_seconds=10.0, idle_seconds=1.0)
+    connection = adopt(reactor, ours, Recorder(), limits)
+    reactor.run_once(0)
+    reactor.timers.clock.now += HELD_UP_SECONDS
+    rig.turns(reactor, 3)
+    theirs.sendall(b"x")
+    turn_until(reactor, lambda: connection.heard_at > 0, "the byte")
+    assert connection.close_reason is None
+    rig.pass_time(reactor, 1.2)
+    rig.turns(reactor, 3)
+    assert connection.close_reason is CloseReason.IDLE_TIMEOUT
+
+
 def rig_poller(poller, first_poll):
     """`poller`, of which the next answer is that of `first_poll`."""
 

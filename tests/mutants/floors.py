@@ -5,6 +5,17 @@ from __future__ import annotations
 from .hunting import Mutant
 
 MUTANTS = (
+    # Frames.
+    Mutant("a frame that is held behind an absence is charged with it", "reactor/net/framing.py",
+           "timers.now - max(connection.frame_since, timers.back_at)",
+           "timers.now - connection.frame_since",
+           "tests/net/test_framed_time.py::test_a_frame_that_is_held_behind_an_absence_has_its_whole_time_again"),
+    # Drains.
+    Mutant("a drain ends who lingers by the clock, not by what came", "reactor/service/drain.py",
+           "self._reactor.timers.asked_at >= connection.since",
+           "self._reactor.time() >= connection.since",
+           "tests/service/test_drain.py::"
+           "test_a_drain_that_begins_when_the_process_was_stopped_has_the_kernel_asked_first"),
     # Being stuck.
     Mutant("a signal that is the program's own ends a process that is slow", "reactor/service/stuck.py",
            "number in self.numbers]",

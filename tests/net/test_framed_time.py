@@ -102,6 +102,21 @@ def test_a_pause_does_not_give_a_frame_its_whole_time_again(timed):
     timed.expect_end(CloseReason.FRAME_TIMEOUT)
 
 
+def test_a_frame_that_is_held_behind_an_absence_has_its_whole_time_again(timed):
+    timed.hear(b"y")
+    timed.pass_time(4)
+    timed.reactor.timers.clock.now += 5  # the loop is held up
+    timed.turn()
+    timed.connection.write(MUCH)
+    timed.turn()
+    assert timed.connection.writing_paused
+    timed.read(len(MUCH))
+    timed.pass_time(9)
+    assert timed.connection.state is State.OPEN
+    timed.pass_time(1)
+    timed.expect_end(CloseReason.FRAME_TIMEOUT)
+
+
 def test_after_system_exit_from_a_slow_frame_the_next_one_has_all_its_time(timed):
     def leave(_protocol, _frame):
         raise SystemExit

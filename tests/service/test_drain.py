@@ -167,6 +167,18 @@ def test_a_connection_lingers_for_its_time_from_its_own_fin(rig):
     assert rig.drain.finish() == 0
 
 
+def test_a_drain_that_begins_when_the_process_was_stopped_has_the_kernel_asked_first(rig):
+    connection, _, theirs = rig.connect()
+    connection.close()
+    rig.turn()
+    assert connection.state is State.LINGERING
+    theirs.close()
+    rig.clock.now += DRAIN_LINGER_SECONDS + 1
+    rig.reactor.call_soon(rig.drain.begin)
+    rig.turn()
+    assert connection.close_reason is CloseReason.CLOSED
+
+
 @pytest.mark.parametrize("pair", [narrow_pair, socket.socketpair])
 def test_while_the_kernel_has_something_to_deliver_the_time_has_not_begun(rig, pair):
     connection, recorder, theirs = lingering(rig, pair)

@@ -9,9 +9,10 @@ from reactor.simulation import kernel, network
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is Linux that is modelled")
 
 
+@pytest.mark.parametrize("family", kernel.FAMILIES)
 @pytest.mark.parametrize("script", kernel.SCRIPTS.values(), ids=kernel.SCRIPTS)
-def test_the_model_answers_as_the_kernel_does_when(script, descriptors_come_back):
-    for number, (step, model, real) in enumerate(kernel.compare(script), 1):
+def test_the_model_answers_as_the_kernel_does_when(script, family, descriptors_come_back):
+    for number, (step, model, real) in enumerate(kernel.compare(script, family), 1):
         assert model == real, f"step {number}, {step}: the model answers {model!r}, the kernel {real!r}"
 
 

@@ -1,0 +1,34 @@
+"""Mistakes with what is not TCP, and with what is not alone: UNIX sockets, and several loops in one process."""
+
+from __future__ import annotations
+
+from .hunting import Mutant
+
+MUTANTS = (
+    # UNIX sockets.
+    Mutant("a UNIX peer that has closed is watched for ever", "core/dispatcher.py",
+           "        if events & BROKEN and not (connection.state.delivers or connection.state.discards):\n",
+           "        if False:\n"),
+    Mutant("all who come by a UNIX socket are one peer", "core/admission.py",
+           "(host and from_host >= limits.max_connections_per_peer)",
+           "from_host >= limits.max_connections_per_peer"),
+    Mutant("the queue of a UNIX socket is full, and that is the end", "net/connector.py",
+           "        if failure.errno == errno.EAGAIN and ",
+           "        if False and "),
+    Mutant("a full queue is tried again at once", "net/connector.py",
+           "self._reactor.call_later(self._pause_seconds, self.begin)",
+           "self._reactor.call_soon(self.begin)"),
+    # Several loops.
+    Mutant("all loops have one table of connections", "core/dispatcher.py",
+           "        self.table: list[Connection | None] = []\n",
+           "        self.table = globals().setdefault('_table', [])\n"),
+    Mutant("what waits for attention waits for any loop", "core/dispatcher.py",
+           "        self.attention: deque[Connection] = deque()",
+           "        self.attention = globals().setdefault('_attention', deque())"),
+    Mutant("all loops have one heap of timers", "core/timers.py",
+           "        self._heap: list[tuple[float, int, Handle]] = []\n",
+           "        self._heap = globals().setdefault('_heap', [])\n"),
+    Mutant("all loops count together", "core/loop.py",
+           "        self.counters = Counters()\n",
+           "        self.counters = globals().setdefault('_counters', Counters())\n"),
+)  # fmt: skip
