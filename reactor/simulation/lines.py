@@ -8,13 +8,15 @@ wants no frames, and each that it was handed.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.connection import Connection
 from ..net.framing import DelimitedFrames, FramedProtocol, FrameTooLarge, PrefixedFrames, Splitter
 
 if TYPE_CHECKING:
     from .world import World
+
+MUCH_BYTES = 2000  # more would take too many turns
 
 
 class Lines(FramedProtocol):
@@ -28,8 +30,9 @@ class Lines(FramedProtocol):
 
     def connection_made(self, connection: Connection) -> None:
         super().connection_made(connection)
-        self.frames = connection.protocol.wants_frames(self.prefixed)  # type: ignore[attr-defined]
-        self.draw = random.Random(self.world.scenario.seed * 1009 + connection.protocol.number).random
+        witness: Any = connection.protocol
+        self.frames = witness.wants_frames(self.prefixed)
+        self.draw = random.Random(self.world.scenario.seed * 1009 + witness.number).random
         if self.draw() < 0.05:
             self.rest()
         elif self.draw() < 0.3:
@@ -88,8 +91,9 @@ class Lines(FramedProtocol):
     def hand_over(self) -> None:
         """From the next byte on somebody else is told, of bytes or of frames; perhaps later, or with output waiting."""
         connection = self.connection
-        if self.draw() < 0.3 and connection.state.writes:
-            connection.write(bytes(connection.get_write_buffer_limits()[1] + 1))
+        high = connection.get_write_buffer_limits()[1]
+        if self.draw() < 0.3 and high <= MUCH_BYTES and connection.state.writes:
+            connection.write(bytes(high + 1))
         program = self.world.successor() if self.draw() < 0.7 else Lines(self.world)
         connection.set_protocol(program)
         program.connection_made(connection)

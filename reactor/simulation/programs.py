@@ -45,8 +45,9 @@ class Program(Protocol):
     def connection_made(self, connection: Connection) -> None:
         """Keep it, and find the source of chance that goes with the peer."""
         self.connection = connection
-        self.witness: Any = connection.protocol
-        self.draw = random.Random(self.world.scenario.seed * 1009 + connection.protocol.number).random
+        witness: Any = connection.protocol
+        self.witness = witness
+        self.draw = random.Random(self.world.scenario.seed * 1009 + witness.number).random
 
     def pick(self, low: int, high: int) -> int:
         """A whole number from `low` to `high`, both included."""

@@ -160,7 +160,7 @@ MUTANTS = (
            "tests/net/test_framed_protocol.py::test_an_exception_ends_its_connection_however_late_in_a_segment"),
     # Draining.
     Mutant("lingering counts from SIGTERM, not from our FIN", "reactor/service/drain.py",
-           "            connection.since = now  #",
+           "            connection.since = self._reactor.time()  #",
            "            pass  #",
            "tests/service/test_drain.py::test_while_the_kernel_has_something_to_deliver_the_time_has_not_begun"),
     Mutant("our own FIN counts as a byte that the peer lacks", "reactor/core/kernel_buffers.py",
