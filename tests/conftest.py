@@ -10,7 +10,7 @@ import pytest
 from reactor import Reactor
 from tests import rig
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 def pytest_configure():

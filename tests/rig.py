@@ -24,7 +24,7 @@ from reactor.core.poller import READABLE, SelectorPoller
 from reactor.core.states import NEXT, set_state
 from reactor.core.timers import Timers
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
 
 

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-DEADLINE_SECONDS = float(os.environ.get("REACTOR_TEST_DEADLINE_SECONDS", "20"))
+DEADLINE_SECONDS = float(os.environ.get("REACTOR_TEST_DEADLINE_SECONDS", "60"))
 # A server with nothing to do may wake up now and then, to look whether that is still so: ours, with its watchdog, some
 # ten times a second. One that rests for a millisecond each time round does so 150 times in `IDLE_SECONDS`.
 IDLE_SECONDS, IDLE_LOOKS, IDLE_WAKE_UPS = 0.15, 5, 15

@@ -125,7 +125,7 @@ print(json.dumps([before, world()]))
 
 def test_to_import_all_of_it_changes_nothing_else():
     command = [sys.executable, "-W", "error", "-c", LOOK_ROUND, *sorted(MODULES)]
-    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     before, after = json.loads(done.stdout)
     assert before == after

@@ -21,7 +21,7 @@ BENCH_TARGETS = ["bench", "bench-rivals", "bench-instructions", "bench-pictures"
 TARGETS_THAT_NEED_PYTHON = [
     *BENCH_TARGETS, "run-server", "run-clients", "ladder", "test", "coverage", "sim", "rivals", "soak", "lint"
 ]
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 120
 
 
 def make(*arguments, cwd=ROOT, program="make", **variables):

@@ -79,7 +79,7 @@ def test_a_program_in_the_readme_runs_to_its_end(block: str) -> None:
 def test_make_knows_every_command_of_the_readme(command: str) -> None:
     words = command.split()[1:]
     result = subprocess.run(
-        make("-n", *words), cwd=support.ROOT, env=environment(), capture_output=True, text=True, timeout=20
+        make("-n", *words), cwd=support.ROOT, env=environment(), capture_output=True, text=True, timeout=120
     )
     assert result.returncode == 0, result.stderr
 
@@ -96,7 +96,7 @@ def test_the_two_commands_of_the_readme_work_together() -> None:
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=240,
         )
         os.kill(child_of(server.pid), 15)
         assert server.wait() == 0

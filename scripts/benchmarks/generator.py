@@ -22,7 +22,7 @@ from .processes import LOAD_CORE, MeasurementError, pin
 
 HERE = pathlib.Path(__file__).resolve().parent
 EXIT_SECONDS = 10.0
-ORDER_SECONDS = 30.0  # for what takes one or two: a server that starves its clients would never be done
+ORDER_SECONDS = 120.0  # for what takes one or two: a server that starves its clients would never be done
 
 
 class Tools:

@@ -17,7 +17,7 @@ from scripts import environment
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "environment.py"
 SETTINGS = "[options.extras_require]\ntest =\n    {test}\nlint =\n    {lint}\n"
-DEADLINE_SECONDS = 50
+DEADLINE_SECONDS = 240
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ REPORT = {
 STAND_IN = """
 import json, pathlib, socket, sys
 host, port = (sys.argv[sys.argv.index(option) + 1] for option in ("--host", "--port"))
-with socket.create_connection((host, int(port)), timeout=10) as client:
+with socket.create_connection((host, int(port)), timeout=60) as client:
     client.sendall(b"hello")
     assert client.recv(5) == b"hello"
 pathlib.Path({arguments!r}).write_text(" ".join(sys.argv[1:]))

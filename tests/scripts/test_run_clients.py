@@ -21,7 +21,7 @@ from tests.scripts.bad_servers import BAD_SERVERS, MESSAGES, BadServer, changing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BLOCKING_SERVER = ROOT / "scripts" / "ladder" / "1_blocking.py"
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 120
 ERRORS = ["refused", "reset", "closed_early", "timed_out", "mismatched"]
 KEYS = [
     "connections", "connected", "served", "never_answered", "messages", "bytes", "seconds", "messages_per_second",

@@ -17,7 +17,7 @@ def run(tmp_path, first, second, *arguments):
         files[-1].write_text(text)
     command = [sys.executable, "-c", RUN, *files, *arguments]
     return subprocess.run(
-        command, cwd=support.ROOT, env=support.package_environment(), capture_output=True, text=True, timeout=50
+        command, cwd=support.ROOT, env=support.package_environment(), capture_output=True, text=True, timeout=240
     )
 
 

@@ -14,7 +14,7 @@ from scripts import soak, soak_verdict
 from scripts.soak_verdict import MIB, Findings, Pause, Sample
 from tests import support
 
-DEADLINE_SECONDS = 50
+DEADLINE_SECONDS = 240
 CLOSED = {"peer_closed": 0, "reset": 0, "idle_timeout": 0, "write_stalled": 0}
 
 

@@ -66,7 +66,7 @@ def test_a_seed_is_the_same_scenario_in_any_process():
     runs = [
         subprocess.run(
             [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": number, "PYTHONPATH": package_path()},
-            capture_output=True, text=True, check=True, timeout=50,
+            capture_output=True, text=True, check=True, timeout=240,
         ).stdout
         for number in ("1", "2")
     ]  # fmt: skip
