@@ -13,11 +13,11 @@ if sys.version_info < (3, 11):  # noqa: UP036  # before anything that an older P
     raise ImportError(_message)
 
 try:
-    from .core.connection import Connection
-    from .core.limits import Limits
-    from .core.loop import Reactor
-    from .core.protocol import Protocol
-    from .core.states import CloseReason, State
+    from .connections.connection import Connection
+    from .connections.limits import Limits
+    from .connections.protocol import Protocol
+    from .connections.reactor import Reactor
+    from .connections.states import CloseReason, State
     from .net.connector import connect
     from .service.server import Server
 except KeyboardInterrupt:

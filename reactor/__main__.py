@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from .service.command_line import main
+        from .command_line import main
 
         status = main()
     except KeyboardInterrupt:  # Ctrl-C while this package itself is imported

@@ -96,7 +96,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = Parser(prog="coverage", description="What of core, net and service is run by tests and simulation.")
+    parser = Parser(prog="coverage", description="What of the package is run by tests and by the simulation.")
     parser.add_argument("--seeds", type=positive, default=10_000, metavar="N", help="of the simulation (10000)")
     parser.add_argument("--only", choices=[TESTS, SIMULATION], help="one of the two (both)")
     return parser.parse_args()
@@ -152,7 +152,7 @@ def table(measured: Mapping[str, Mapping[str, Seen]]) -> str:
     totals = (sum((file.counts for file in files.values()), Counts()) for files in measured.values())
     rows.append(["all", *cells(totals)])
     names = [HEADERS[name] for name in measured]
-    headers = ["file", "lines", *names, "branches", *names]
+    headers = ["file", "lines", *names, "branch", *names]
     columns = ["left"] + ["right"] * (len(headers) - 1)
     return tabulate(rows, headers, tablefmt="simple", colalign=columns, disable_numparse=True)
 

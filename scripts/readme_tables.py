@@ -16,8 +16,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reactor.core.limits import Limits  # noqa: E402  # the repository is importable only from here on
-from reactor.core.states import NEXT, State  # noqa: E402
+from reactor.connections.limits import Limits  # noqa: E402  # the repository is importable only from here on
+from reactor.connections.states import NEXT, State  # noqa: E402
 from tests.transcripts.scripts import DIFFERENCES, SCRIPTS  # noqa: E402
 
 

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from typing import Any
 
 from reactor import CloseReason, Connection, Limits, Protocol, Reactor, State
-from reactor.core.acceptor import Acceptor
-from reactor.core.counters import Counters
-from reactor.core.dispatcher import Dispatcher
-from reactor.core.poller import READABLE, SelectorPoller
-from reactor.core.states import NEXT, set_state
-from reactor.core.timers import Timers
+from reactor.connections.acceptor import Acceptor
+from reactor.connections.counters import Counters
+from reactor.connections.dispatcher import Dispatcher
+from reactor.connections.states import NEXT, set_state
+from reactor.loop.poller import READABLE, SelectorPoller
+from reactor.loop.timers import Timers
 
 DEADLINE_SECONDS = 60.0
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
@@ -207,7 +207,7 @@ class StubReactor:
         self.poller = StubPoller()
         self.timers = Timers(FakeClock())
         self.counters = Counters()
-        self.dispatcher = Dispatcher(self)
+        self.dispatcher = Dispatcher(self, self.counters, self.limits)
         self.acceptor = Acceptor(self.dispatcher)
         self.acceptor.ready = 1_000_000  # a batch in which everyone has a turn: the budget alone counts
 

@@ -15,7 +15,7 @@ import sys
 
 import pytest
 
-from reactor.core import protocol
+from reactor.connections import protocol
 from scripts.readme_tables import with_tables
 from tests import support
 
@@ -130,13 +130,13 @@ def test_every_invariant_names_tests_that_exist() -> None:
 
 
 def test_every_file_that_the_tour_names_is_there() -> None:
-    named = re.findall(r"`((?:core|net|service|apps)/\w+\.py)`", README)
+    named = re.findall(r"`((?:loop|connections|net|service|apps)/\w+\.py)`", README)
     missing = [name for name in named if not (support.ROOT / "reactor" / name).exists()]
     assert named and not missing
 
 
 def test_the_tour_leaves_no_file_out() -> None:
-    floors = ("core", "net", "service", "apps")
+    floors = ("loop", "connections", "net", "service", "apps")
     files = {
         f"{floor}/{path.name}"
         for floor in floors
@@ -144,4 +144,4 @@ def test_the_tour_leaves_no_file_out() -> None:
         if path.name != "__init__.py"
     }
     tour = README[README.index("## A tour") : README.index("## The life")]
-    assert files <= set(re.findall(r"`((?:core|net|service|apps)/\w+\.py)`", tour))
+    assert files <= set(re.findall(r"`((?:loop|connections|net|service|apps)/\w+\.py)`", tour))

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from ..core.connection import Connection
+from ..connections.connection import Connection
 from ..net.framing import FramedProtocol, FrameTooLarge
 
 # By their Unicode categories (UAX #44): controls, the invisible signs of format (what turns the direction of writing,

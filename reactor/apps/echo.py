@@ -8,8 +8,8 @@ can make this server keep more than its marks, one receive and the kernel's own 
 
 from __future__ import annotations
 
-from ..core.connection import Connection
-from ..core.protocol import Protocol
+from ..connections.connection import Connection
+from ..connections.protocol import Protocol
 
 
 class Echo(Protocol):

@@ -25,12 +25,12 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from ..core.limits import Limits
-from ..core.loop import Reactor
-from ..core.options import send_at_once
-from ..core.poller import WRITABLE
-from ..core.protocol import Protocol
-from ..core.timers import Handle
+from ..connections.limits import Limits
+from ..connections.protocol import Protocol
+from ..connections.reactor import Reactor
+from ..connections.socket_options import send_at_once
+from ..loop.poller import WRITABLE
+from ..loop.timers import Handle
 from .addresses import Address, Endpoint, check_endpoint, parse, resolve_now
 from .lookups import look_up
 

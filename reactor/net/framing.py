@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from typing import Protocol as Interface
 
-from ..core.connection import Connection
-from ..core.deadlines import NEVER
-from ..core.protocol import Protocol
-from ..core.states import FLUSHING, CloseReason
-from ..core.timers import Handle
+from ..connections.connection import Connection
+from ..connections.protocol import Protocol
+from ..connections.states import FLUSHING, NEVER, CloseReason
+from ..loop.timers import Handle
 
 
 class FrameTooLarge(ValueError):

@@ -19,8 +19,8 @@ import errno
 import threading
 from collections.abc import Callable
 
-from ..core import fork
-from ..core.loop import Reactor
+from ..connections.reactor import Reactor
+from ..loop import fork
 from .addresses import Address, Endpoint, resolve
 
 MOST_LOOK_UPS = 64  # threads that may wait for the resolver at once

@@ -25,11 +25,10 @@ from __future__ import annotations
 
 import math
 
-from ..core.connection import Connection
-from ..core.kernel_buffers import undelivered_output, unread_bytes
-from ..core.loop import Reactor
-from ..core.options import reset_on_close
-from ..core.states import CLOSED, LINGERING, CloseReason
+from ..connections.connection import Connection
+from ..connections.reactor import Reactor
+from ..connections.socket_options import reset_on_close, undelivered_output, unread_bytes
+from ..connections.states import CLOSED, LINGERING, CloseReason
 
 DRAIN_TICK_SECONDS = 0.05  # how often a drain looks whether it is done
 # How long a peer may take to answer our FIN once it has everything: a client that reads does it in a round trip.

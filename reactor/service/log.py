@@ -42,7 +42,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from ..core import reports
+from ..loop import reports
 
 BACKLOG_BYTES = 1 << 20  # 16 times a pipe's buffer (pipe(7)): a burst is kept, a reader who never comes back is not
 LINE_CHARACTERS = 1 << 15  # a longer line is cut: the text of an exception can be all that a peer has sent
@@ -98,7 +98,7 @@ class LogHandler(logging.Handler):
 
     Never waits, and raises nothing but KeyboardInterrupt.
     `encoding`: of the text; a character that it does not have is written as an escape.
-    What was lost is in `core.reports.lost()`.
+    What was lost is in `loop.reports.lost()`.
     """
 
     before = ""  # what goes before each line

@@ -22,12 +22,12 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-from ..core.limits import Limits
-from ..core.listener import Listener
-from ..core.loop import Reactor
-from ..core.protocol import Protocol
-from ..core.reports import lost, report
-from ..core.watchdog import Watchdog
+from ..connections.acceptor import Listener
+from ..connections.limits import Limits
+from ..connections.protocol import Protocol
+from ..connections.reactor import Reactor
+from ..loop.reports import lost, report
+from ..loop.watchdog import Watchdog
 from ..net.addresses import Address, bind, describe, parse
 from ..net.unix_paths import OwnPath, own_path
 from .descriptors import make_room
@@ -167,7 +167,7 @@ class Server:
             raise RuntimeError("this server is running already")
         self.reactor.check_idle()
         if self.reactor in _served:  # on a thread that may not have come as far as to run it
-            raise RuntimeError("this reactor is already running, for another server")
+            raise RuntimeError("this loop is already running, for another server")
         _served.add(self.reactor)
         self._started = True
 
@@ -254,7 +254,7 @@ class Server:
     def statistics(self) -> dict[str, Any]:
         """What happened so far, by name: the reactor's counters, and `listening`. From any thread.
 
-        `lost_log_lines` are those of the whole process that could not be logged (`core.reports.lost`).
+        `lost_log_lines` are those of the whole process that could not be logged (`loop.reports.lost`).
         """
         return {"listening": list(self.addresses), "lost_log_lines": lost(), **self.reactor.counters.snapshot()}
 

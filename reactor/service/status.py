@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from ..core.loop import Reactor
+from ..connections.reactor import Reactor
 from .log import LogHandler
 
 PERIOD_SECONDS = 1.0

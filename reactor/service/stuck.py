@@ -29,8 +29,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from ..core.reports import report
-from ..core.watchdog import callback
+from ..loop.reports import report
+from ..loop.watchdog import callback
 
 logger = logging.getLogger("reactor.service")
 

@@ -7,7 +7,7 @@ the pause that a write has caused, a write by a timer between the peer's end and
 
 from __future__ import annotations
 
-from ..core.connection import Connection
+from ..connections.connection import Connection
 from .programs import Program
 
 

@@ -1,6 +1,6 @@
 """A selector and an epoll that answer from the simulated network, and wait by moving its clock.
 
-The reactor speaks to the kernel in two ways (`core.poller`): by the methods that every selector has, and directly to
+The reactor speaks to the kernel in two ways (`loop.poller`): by the methods that every selector has, and directly to
 epoll where there is one, which can say more (a peer's FIN, a hang-up) and also says more than it was asked: errors and
 hang-ups are reported whether one wants them or not. Both must be tried, so there is a face for each.
 
@@ -19,7 +19,7 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..core.poller import EpollPoller, SelectorPoller
+from ..loop.poller import EpollPoller, SelectorPoller
 from .network import ERR, HUP, IN, OUT
 from .sockets import FIRST_DESCRIPTOR, Descriptors
 
@@ -161,7 +161,7 @@ class Waiter:
 
 
 class FakeSelector(selectors.BaseSelector):
-    """For `core.poller.SelectorPoller`: a selector like select, poll or kqueue."""
+    """For `loop.poller.SelectorPoller`: a selector like select, poll or kqueue."""
 
     def __init__(self, table: Descriptors) -> None:
         self.waiter = Waiter(table, 0)
@@ -200,7 +200,7 @@ class FakeSelector(selectors.BaseSelector):
 
 
 class FakeEpoll:
-    """What `select.epoll` has, for `core.poller.EpollPoller`."""
+    """What `select.epoll` has, for `loop.poller.EpollPoller`."""
 
     def __init__(self, table: Descriptors) -> None:
         self.waiter = Waiter(table, ALWAYS)

@@ -17,7 +17,7 @@ from .sockets import FakeSocket
 from .unix_endpoints import endpoint_class
 
 if TYPE_CHECKING:
-    from ..core.listener import Listener
+    from ..connections.acceptor import Listener
     from .world import World
 
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6, "unix": socket.AF_UNIX}

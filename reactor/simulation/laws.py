@@ -34,7 +34,7 @@ LAWS = {
     10: "every end has a reason",
 }
 
-# Law 2. The life of a connection, written down a second time: a change of `core.states` that is meant has to be
+# Law 2. The life of a connection, written down a second time: a change of `connections.states` that is meant has to be
 # made here too.
 STEPS = {
     "NEW": {"OPEN", "CLOSED"},

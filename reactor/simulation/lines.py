@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from ..core.connection import Connection
+from ..connections.connection import Connection
 from ..net.framing import DelimitedFrames, FramedProtocol, FrameTooLarge, PrefixedFrames, Splitter
 
 if TYPE_CHECKING:

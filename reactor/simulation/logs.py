@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..core import reports
+from ..loop import reports
 from .laws import require
 from .programs import Mishap
 

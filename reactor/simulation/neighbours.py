@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.connection import Connection
-from ..core.limits import Limits
-from ..core.loop import Reactor
-from ..core.protocol import Protocol
+from ..connections.connection import Connection
+from ..connections.limits import Limits
+from ..connections.protocol import Protocol
+from ..connections.reactor import Reactor
+from ..loop.states import CLOSED
 from .demultiplexers import make_poller
 from .laws import CLEAN, require
 from .network import Door, Endpoint
@@ -114,7 +115,7 @@ class Neighbour:
         """Laws 5 to 7: it has served its own, and all of it was given back."""
         if self._reactor is None:
             return  # the loop under test was closed before it began
-        require(self._reactor._closed, 6, "another reactor does not come to an end")
+        require(self._reactor.state is CLOSED, 6, "another reactor does not come to an end")
         left = self._table.own()
         require(not left, 7, "descriptors of another reactor are left open: {}", left)
         counters = self._reactor.counters

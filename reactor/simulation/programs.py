@@ -15,8 +15,8 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..core.connection import Connection
-from ..core.protocol import Protocol
+from ..connections.connection import Connection
+from ..connections.protocol import Protocol
 from .lines import Lines
 from .peers import PATTERN
 

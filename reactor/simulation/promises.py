@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .laws import require
 
 if TYPE_CHECKING:
-    from ..core.timers import Handle
+    from ..loop.timers import Handle
     from .world import World
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.connection import Connection
+from ..connections.connection import Connection
 from .programs import Program
 
 MANY_TIMERS = 70  # more than it takes for the heap to be rebuilt when they are called off

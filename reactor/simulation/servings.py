@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..core import kernel_buffers
+from ..connections import socket_options
 from ..service import server as server_module
 from ..service.server import Server
 from .laws import DELIVERING, ENDED, WRITING, require
@@ -146,7 +146,7 @@ class Serving:
     def replacements(self) -> list[tuple[Any, str, Any]]:
         """What is to stand in the server's way to the process, and in the drain's to the kernel."""
         nobody = types.SimpleNamespace(current_thread=lambda: "simulated", main_thread=lambda: "not this one")
-        return [(server_module, "threading", nobody), (kernel_buffers, "_ask", ask)]
+        return [(server_module, "threading", nobody), (socket_options, "_ask", ask)]
 
 
 def ask(sock: Any, question: str) -> int | None:

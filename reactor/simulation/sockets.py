@@ -25,7 +25,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ..core import wakeup
+from ..loop import wakeup
 from .network import IN, Door, Endpoint, Network
 
 FIRST_DESCRIPTOR = 1_000  # above what a process that simulates has of real ones

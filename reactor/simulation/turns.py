@@ -17,7 +17,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..core.loop import Reactor
+from ..connections.reactor import Reactor
+from ..loop.states import RUNS
 from .demultiplexers import FOREVER_SECONDS, WAIT_GRAIN_SECONDS
 from .laws import check_deadlines, check_not_forgotten, check_settled, require
 from .network import Door, Endpoint
@@ -54,9 +55,9 @@ class WatchedReactor(Reactor):
 
     world: World
 
-    def run_once(self, timeout: float = float("inf")) -> None:
+    def _iterate(self, timeout: float = float("inf")) -> None:
         """One iteration, looked at."""
-        super().run_once(timeout)
+        super()._iterate(timeout)
         self.world.turns.iteration_ends()
 
     def _run_timers(self) -> None:
@@ -93,12 +94,14 @@ class WatchedReactor(Reactor):
         super().stop()
 
     def close(self) -> None:
-        """Close, of which the last phase is one of its own. In a callback it is a stop."""
-        if self._running:
+        """Note it: in a callback it is a stop."""
+        if self.state in RUNS:
             self.world.stop_asked = True
-        else:
-            self.world.turns.phase_begins("close")
         super().close()
+
+    def _give_back_all(self) -> None:
+        self.world.turns.phase_begins("close")
+        super()._give_back_all()
 
 
 class Turns:

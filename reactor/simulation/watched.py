@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..core.connection import Connection
-from ..core.states import State
+from ..connections.connection import Connection
+from ..connections.states import State
 from .laws import ENDED, STEPS, WRITING, check_end, deadlines, require
 from .witness import Witness
 
@@ -35,7 +35,7 @@ class WatchedConnection(Connection):
     state = property(_state_slot.__get__, _set_state)
 
     def _step(self, before: State, after: State) -> None:
-        world: World = self.reactor.world  # type: ignore[attr-defined]
+        world: World = self.reactor.world
         world.network.happened += 1
         world.network.stir()
         if world.network.note is not None:
@@ -59,11 +59,11 @@ class WatchedConnection(Connection):
         """Count what is accepted."""
         witness = self.protocol
         if not isinstance(witness, Witness) or witness.state not in WRITING:
-            self.reactor.world.dropped += 1  # type: ignore[attr-defined]
+            self.reactor.world.dropped += 1
             try:
                 super().write(data)
             except RuntimeError:  # after `write_eof`: refused, not dropped
-                self.reactor.world.dropped -= 1  # type: ignore[attr-defined]
+                self.reactor.world.dropped -= 1
                 raise
             return
         require(not witness.asked_close and not witness.asked_eof, 3, "{} takes output after its end", self)
@@ -82,11 +82,11 @@ class WatchedConnection(Connection):
             return
         witness.alone = not witness.waiting()
         if witness.alone:
-            witness.waits_since = self.reactor.world.loop_time  # type: ignore[attr-defined]
+            witness.waits_since = self.reactor.world.loop_time
             witness.wrote_in = witness.world.phase_number
         witness.accepted += data
-        if self.reactor.world.network.note is not None:  # type: ignore[attr-defined]
-            self.reactor.world.network.note(f"descriptor {self.fd}", "writes", len(data))  # type: ignore[attr-defined]
+        if self.reactor.world.network.note is not None:
+            self.reactor.world.network.note(f"descriptor {self.fd}", "writes", len(data))
         super().write(data)
         witness.check_paused()
 
@@ -141,7 +141,7 @@ class WatchedConnection(Connection):
 
     def resume_reading(self) -> None:
         """Note it."""
-        self._note(reading_paused=False, reading_since=self.reactor.world.iteration)  # type: ignore[attr-defined]
+        self._note(reading_paused=False, reading_since=self.reactor.world.iteration)
         super().resume_reading()
 
     def hold(self) -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..core.connection import Connection
-from ..core.protocol import Protocol
+from ..connections.connection import Connection
+from ..connections.protocol import Protocol
 from .frames import Frames
 from .laws import DELIVERING, ENDED, NEVER, WRITING, check_lost, require
 from .network import Endpoint

@@ -1,6 +1,6 @@
 """One scenario, lived through: the real reactor, on a network that is not there, under the eyes of the laws.
 
-The reactor, its dispatcher and its connections are those of `core`, unmodified. `WatchedReactor` adds one thing:
+The reactor, its dispatcher and its connections are the real ones, unmodified. `WatchedReactor` adds one thing:
 after every phase of an iteration it lets `turns` look. What may not be at that moment is said in `laws`; what has
 happened so far is known to the witnesses.
 
@@ -20,10 +20,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
-from ..core import buffers, dispatcher, loop, poller
-from ..core.connection import Connection
-from ..core.limits import Limits
-from ..core.protocol import Protocol
+from ..connections import buffers, dispatcher
+from ..connections.connection import Connection
+from ..connections.limits import Limits
+from ..connections.protocol import Protocol
+from ..loop import loop, poller
+from ..loop.states import CLOSED
 from . import hang
 from .books import Books
 from .demultiplexers import make_poller
@@ -137,7 +139,7 @@ class World:
         except Exception as exc:
             law, text = 9, f"law 9, an exception has left the loop: {exc!r}"
         finally:
-            self.reactor._closed = True
+            self.reactor.state = CLOSED
         counters = self.reactor.counters
         return Outcome(
             law, text, self.iteration, len(self.witnesses), counters.bytes_received, counters.bytes_sent,
@@ -159,7 +161,7 @@ class World:
         if self.serving.drains:
             with contextlib.suppress(SystemExit, Interruption):
                 self.serving.run()
-        while not self.ending and not self.reactor._closed:
+        while not self.ending and self.reactor.state is not CLOSED:
             try:
                 self.reactor.run()
             except (SystemExit, Interruption):

@@ -7,7 +7,7 @@ import pytest
 from reactor import CloseReason, Limits, State
 from reactor.apps import echo
 from reactor.apps.echo import Echo
-from reactor.core.poller import READABLE, WRITABLE
+from reactor.loop.poller import READABLE, WRITABLE
 from tests.rig import StubReactor, StubSocket, adopt, receive_all, turn_until, turn_until_idle
 
 LIMITS = Limits(output_high_bytes=100_000, output_low_bytes=10_000)

@@ -12,14 +12,7 @@ import time
 
 import pytest
 
-from tests.failures.clients import (
-    allow_descriptors,
-    frozen,
-    heard_just_now,
-    is_cut_off,
-    those_without,
-    within_turns,
-)
+from tests.failures.clients import allow_descriptors, frozen, heard_just_now, is_cut_off, those_without, within_turns
 from tests.failures.injection import POLLS, RECEIVES, SENDS, injected, one_byte_library
 from tests.failures.standstill import before_answers, calls_from_standstill, read_bytes, written_bytes
 from tests.support import (

@@ -28,7 +28,7 @@ MUTANTS = (
     Mutant("the second SIGHUP of one terminal cuts the drain short", "reactor/service/server.py",
            'if name == "SIGHUP" and self._drain.begun:',
            "if False:",
-           "tests/service/test_command_line.py::test_a_terminal_that_tells_twice_that_it_goes_away_is_one_signal"),
+           "tests/test_command_line.py::test_a_terminal_that_tells_twice_that_it_goes_away_is_one_signal"),
     Mutant("nobody looks into the pipe of a loop that is stuck", "reactor/service/server.py",
            "        self._way_out.look(self.reactor.untaken_wake_ups())",
            "        pass",
@@ -163,7 +163,7 @@ MUTANTS = (
            "            connection.since = self._reactor.time()  #",
            "            pass  #",
            "tests/service/test_drain.py::test_while_the_kernel_has_something_to_deliver_the_time_has_not_begun"),
-    Mutant("our own FIN counts as a byte that the peer lacks", "reactor/core/kernel_buffers.py",
+    Mutant("our own FIN counts as a byte that the peer lacks", "reactor/connections/socket_options.py",
            "max(0, count - connection.fin_sent)",
            "count",
            "tests/service/test_drain.py::test_a_connection_lingers_for_its_time_from_its_own_fin"),
@@ -244,7 +244,7 @@ MUTANTS = (
     Mutant("the loop's own descriptors can be listened on", "reactor/service/server.py",
            "        if address.fd in self.reactor.poller.handlers:",
            "        if False:",
-           "tests/service/test_command_line_mistakes.py::test_a_descriptor_given_twice_is_one_clear_line"),
+           "tests/test_command_line_mistakes.py::test_a_descriptor_given_twice_is_one_clear_line"),
     Mutant("a signal that is to be ignored is not", "reactor/service/server.py",
            'if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:',
            'if hasattr(signal, "SIGHUP"):',
@@ -262,20 +262,20 @@ MUTANTS = (
            "        self._stop_listening()",
            "tests/service/test_server_drain.py::test_a_second_signal_cuts_what_the_first_was_waiting_for"),
     # The command line.
-    Mutant("a full disk turns the exit status 0 into 120", "reactor/service/command_line.py",
+    Mutant("a full disk turns the exit status 0 into 120", "reactor/command_line.py",
            "    atexit.register(_let_go_of_standard_streams)\n",
            "",
-           "tests/service/test_command_line.py::test_what_a_program_prints_in_vain_does_not_decide_the_status"),
-    Mutant("a program that cannot be told is a traceback", "reactor/service/command_line.py",
+           "tests/test_command_line.py::test_what_a_program_prints_in_vain_does_not_decide_the_status"),
+    Mutant("a program that cannot be told is a traceback", "reactor/command_line.py",
            "    try:\n        return how(thing)\n    except KeyboardInterrupt:\n        raise\n",
            "    try:\n        return how(thing)\n    except KeyboardInterrupt:\n        raise\n"
            "    except Exception:\n        raise\n",
-           "tests/service/test_command_line_mistakes.py::"
+           "tests/test_command_line_mistakes.py::"
            "test_a_program_that_cannot_be_imported_is_one_line_that_says_where"),
-    Mutant("without standard streams the first socket is standard error", "reactor/service/command_line.py",
+    Mutant("without standard streams the first socket is standard error", "reactor/command_line.py",
            "    _open_standard_streams()\n    atexit",
            "    atexit",
-           "tests/service/test_command_line.py::"
+           "tests/test_command_line.py::"
            "test_it_serves_with_standard_streams_closed_and_no_socket_takes_their_place"),
     # Programs and scripts.
     Mutant("the chat relays what moves a terminal's cursor", "reactor/apps/chat.py",

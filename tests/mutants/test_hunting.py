@@ -66,14 +66,14 @@ def test_a_test_that_is_red_anyway_is_an_error(tmp_path):
 
 
 def test_a_change_that_is_none_is_not_caught(folder):
-    mutant = Mutant("a comment", "reactor/core/reports.py", "  # a handler's own mistake", "  # its own mistake",
-                    "tests/core/test_reports.py::test_a_report_out_of_a_report_is_dropped")  # fmt: skip
+    mutant = Mutant("a comment", "reactor/loop/reports.py", "  # a handler's own mistake", "  # its own mistake",
+                    "tests/loop/test_reports.py::test_a_report_out_of_a_report_is_dropped")  # fmt: skip
     assert not is_caught(mutant, folder)
 
 
 def test_a_mutant_that_cannot_be_tried_is_an_error_and_not_caught(folder):
-    with pytest.raises(ValueError, match="its text is 0 times in reactor/core/reports.py, and must be there once"):
-        mutated(Mutant("none", "reactor/core/reports.py", "no such text", "", "tests/core/test_reports.py"))
-    mutant = Mutant("no test", "reactor/core/reports.py", "_lost = 0\n", "", "tests/core/test_reports.py::test_none")
-    with pytest.raises(Broken, match="pytest cannot run tests/core/test_reports.py::test_none"):
+    with pytest.raises(ValueError, match="its text is 0 times in reactor/loop/reports.py, and must be there once"):
+        mutated(Mutant("none", "reactor/loop/reports.py", "no such text", "", "tests/loop/test_reports.py"))
+    mutant = Mutant("no test", "reactor/loop/reports.py", "_lost = 0\n", "", "tests/loop/test_reports.py::test_none")
+    with pytest.raises(Broken, match="pytest cannot run tests/loop/test_reports.py::test_none"):
         is_caught(mutant, folder)

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from reactor import CloseReason, Limits, Reactor, State, connect
-from reactor.core.poller import WRITABLE, SelectorPoller
+from reactor.loop.poller import WRITABLE, SelectorPoller
 from reactor.net.addresses import Endpoint
 from tests import rig
 from tests.net.connecting import Outcome, endpoint, nobody, text

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from reactor.core.acceptor import Acceptor
-from reactor.core.connection import Connection
+from reactor.connections.acceptor import Acceptor
+from reactor.connections.connection import Connection
 from scripts import sim
 
 

@@ -5,9 +5,10 @@ import socket
 import pytest
 
 from reactor import CloseReason, Reactor, State
-from reactor.core import kernel_buffers
-from reactor.core.kernel_buffers import undelivered_bytes, unread_bytes
-from reactor.core.limits import Limits
+from reactor.connections import socket_options
+from reactor.connections.limits import Limits
+from reactor.connections.socket_options import undelivered_bytes, unread_bytes
+from reactor.loop.states import LAST, STOPPED
 from reactor.service.drain import DRAIN_LINGER_SECONDS, Drain
 from tests.rig import FakeClock, Recorder, adopt, call, tcp_pair, turn_until, turn_until_idle, write
 from tests.support import receive_all, wait_until
@@ -51,7 +52,7 @@ class Rig:
     @property
     def stopped(self):
         """Whether the drain has stopped the loop."""
-        return self.reactor._stopping
+        return self.reactor.state in LAST or self.reactor.state is STOPPED
 
     def close(self):
         """Give everything back."""
@@ -216,7 +217,7 @@ def test_what_the_kernel_could_not_deliver_by_the_deadline_is_cut_and_seen(rig):
 
 def test_a_fin_that_nobody_acknowledges_is_owed_to_nobody(rig, monkeypatch):
     connection, recorder, _ = rig.connect()
-    monkeypatch.setattr(kernel_buffers, "undelivered_bytes", lambda sock: int(connection.fin_sent))
+    monkeypatch.setattr(socket_options, "undelivered_bytes", lambda sock: int(connection.fin_sent))
     rig.drain.begin()
     rig.pass_time(DRAIN_LINGER_SECONDS + 0.2)
     assert connection.close_reason is CloseReason.LINGER_TIMEOUT
@@ -224,7 +225,7 @@ def test_a_fin_that_nobody_acknowledges_is_owed_to_nobody(rig, monkeypatch):
 
 
 def test_where_the_kernel_cannot_tell_it_lingers_as_long_as_in_service(monkeypatch):
-    monkeypatch.setattr(kernel_buffers, "undelivered_bytes", lambda sock: None)
+    monkeypatch.setattr(socket_options, "undelivered_bytes", lambda sock: None)
     rig = Rig(Limits(linger_seconds=7.0))
     connection, recorder, _ = rig.connect()
     rig.drain.begin()

@@ -18,7 +18,7 @@ import warnings
 
 import pytest
 
-from reactor.core import reports
+from reactor.loop import reports
 from reactor.service import log
 from reactor.service.log import BACKLOG_BYTES, LINE_CHARACTERS, LineFormatter, LogHandler, printable
 from tests.support import DEADLINE_SECONDS, wait_until

@@ -138,9 +138,9 @@ def test_a_second_block_is_refused_and_so_is_all_else_after_the_end():
 def test_a_reactor_that_others_run_is_left_to_them():
     with Server(Echo, bind=ANY_PORT) as running:
         other = Server(Echo, bind=ANY_PORT, reactor=running.reactor)
-        with pytest.raises(RuntimeError, match="this reactor is already running"), other:
+        with pytest.raises(RuntimeError, match="this loop is already running"), other:
             pytest.fail("it cannot be run by two")
-        with pytest.raises(RuntimeError, match="this reactor is already running"):
+        with pytest.raises(RuntimeError, match="this loop is already running"):
             other.run()
         with connect(socket_address(running.addresses[0])) as client:
             assert exchange(client, b"hello") == b"hello"
@@ -152,7 +152,7 @@ def test_on_a_closed_reactor_nothing_is_bound():
     before = descriptors()
     server = Server(Echo, bind=ANY_PORT, reactor=reactor)
     for start in (server.listen, server.run, server.__enter__):
-        with pytest.raises(RuntimeError, match="this reactor is closed"):
+        with pytest.raises(RuntimeError, match="this loop is closed"):
             start()
     assert descriptors() == before
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from reactor.core.acceptor import Acceptor
+from reactor.connections.acceptor import Acceptor
 from reactor.simulation import hang
 from reactor.simulation.scenarios import make
 from reactor.simulation.sockets import Faults

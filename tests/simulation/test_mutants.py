@@ -38,15 +38,15 @@ def test_there_are_enough_of_them_and_no_two_are_the_same():
 
 
 def test_a_mutant_that_does_not_fit_its_file_is_refused():
-    with pytest.raises(ValueError, match="its text is 0 times in core/loop.py, and must be there once"):
-        mutated(Mutant("none", "core/loop.py", "no such text", ""))
+    with pytest.raises(ValueError, match="its text is 0 times in connections/reactor.py, and must be there once"):
+        mutated(Mutant("none", "connections/reactor.py", "no such text", ""))
     with pytest.raises(ValueError, match="must be there once"):
-        hunt(Mutant("many", "core/loop.py", "self", ""), range(1))
+        hunt(Mutant("many", "connections/reactor.py", "self", ""), range(1))
 
 
 def test_a_change_that_is_none_breaks_no_law_and_leaves_nothing_behind():
     modules = set(sys.modules)
-    harmless = Mutant("a comment", "core/loop.py", "    # The iteration.\n", "    # One turn.\n")
+    harmless = Mutant("a comment", "connections/reactor.py", "    # The iteration.\n", "    # One turn.\n")
     caught = hunt(harmless, range(40))
     assert (caught.law, caught.seeds) == (0, 40)
     assert set(sys.modules) == modules

@@ -39,7 +39,7 @@ def test_a_small_scenario_can_be_lived_through():
 
 
 def test_what_is_left_of_a_broken_law_still_breaks_it(monkeypatch):
-    monkeypatch.setattr("reactor.core.connection.Connection.check_high_mark", lambda connection: None)
+    monkeypatch.setattr("reactor.connections.connection.Connection.check_high_mark", lambda connection: None)
     # Not of `Chaos`, in which whatever is left out changes all that is drawn behind it.
     seeds = (seed for seed in range(500) if make(seed).program != "Chaos")
     seed = next(seed for seed in seeds if World(make(seed)).run().law == 4)

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from reactor.core import buffers, dispatcher
-from reactor.core.connection import Connection
-from reactor.core.states import CloseReason
+from reactor.connections import buffers, dispatcher
+from reactor.connections.connection import Connection
+from reactor.connections.states import CloseReason
 from reactor.simulation.laws import STEP_COUNT, STEPS
 from reactor.simulation.scenarios import ALL_PROGRAMS, make
 from reactor.simulation.sockets import Faults

@@ -10,7 +10,7 @@ sys.path.insert(0, folder)
 
 import attribution  # noqa: E402  # built a moment ago, in that folder
 
-from reactor.service import command_line  # noqa: E402
+from reactor import command_line  # noqa: E402
 
 attribution.watch(qualname, int(skip), int(count))
 sys.exit(command_line.main(arguments))

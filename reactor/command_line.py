@@ -1,0 +1,280 @@
+"""`reactor serve APP`: a server from the shell, with errors that a person can act on.
+
+Whatever is wrong with the command is said in one line that names it and says what would be right, before
+anything is bound. A traceback here would be a bug of ours, however the program's import fails.
+
+Exit status: 0 after a clean drain, 1 when the drain had to cut connections, 2 for a command that cannot be carried
+out, 130 for Ctrl-C before it serves, and 128 and the signal's number when a callback never returned (`stuck`). A log
+that nobody reads, or a full disk, changes nothing about that. But a signal after the drain, in the second that is left
+for the rest of the log, does to the process what it does by default; and so does Ctrl-C before Python has come as far
+as `reactor/__init__.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import dataclasses
+import importlib
+import logging
+import os
+import pkgutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from .connections.limits import Limits
+from .connections.protocol import Protocol
+from .loop.reports import report
+from .net.addresses import parse
+from .service.log import LineFormatter, LogHandler
+from .service.server import DEFAULT_BIND, Server
+from .service.status import StatusLine, StatusLineHandler, can_show
+
+logger = logging.getLogger("reactor.service")
+
+APPS = "reactor.apps"
+INTERRUPTED = 128 + signal.SIGINT  # as a shell says it
+
+DESCRIPTION = """\
+Serve a program over TCP from one event loop.
+
+APP is a built-in program (chat, echo) or MODULE:NAME, a Protocol class or a
+factory of them. ADDRESS is HOST:PORT, [IPV6]:PORT, :PORT (every interface),
+unix:PATH or fd://N; port 0 takes a free one and says which."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out the command in `arguments` (default: those of the process); the exit status."""
+    _open_standard_streams()
+    atexit.register(_let_go_of_standard_streams)
+    options = _parse(arguments)
+    fd, encoding = _standard_error()
+    handler = (StatusLineHandler if can_show(fd) else LogHandler)(fd, encoding)
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, handlers=[handler])
+    _log_what_python_reports()
+    try:
+        return _serve(options, handler)
+    except KeyboardInterrupt:  # Ctrl-C before the server has its signals: while a slow program is imported
+        return INTERRUPTED
+    finally:
+        handler.finish()
+
+
+def _serve(options: argparse.Namespace, handler: LogHandler) -> int:
+    try:
+        server = Server(load_program(options.app), options.bind, limits=_limits(options))
+    except (OSError, ValueError, TypeError) as exc:
+        return _refuse(exc)
+    try:
+        server.handle_signals()
+        server.raise_descriptor_limit()
+        server.listen()
+    except OSError as exc:
+        server.reactor.close()
+        return _refuse(exc)
+    status = StatusLine(server.reactor, handler) if isinstance(handler, StatusLineHandler) else None
+    try:
+        return 1 if server.run() else 0
+    finally:
+        if status is not None:
+            status.clear()
+
+
+def _refuse(exc: Exception) -> int:
+    _say(f"reactor: {getattr(exc, 'strerror', None) or exc}")
+    return 2
+
+
+def _say(text: str) -> None:
+    """Write `text` to standard error, as one line, unless that would take long or fail."""
+    handler = LogHandler(*_standard_error())
+    handler.setFormatter(LineFormatter("%(message)s"))
+    handler.emit(logging.makeLogRecord({"msg": " ".join(text.split())}))
+    handler.finish()
+    handler.close()
+
+
+# The standard streams.
+
+
+def _open_standard_streams() -> None:
+    """Have descriptors 0, 1 and 2 be something, and `sys.stderr` too.
+
+    Some supervisors start a server with them closed. The first sockets would get these numbers then, and whatever
+    writes to standard error would write to a client.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+
+
+def _standard_error() -> tuple[int, str]:
+    """The descriptor of `sys.stderr`, and how text is encoded there."""
+    try:
+        return sys.stderr.fileno(), sys.stderr.encoding
+    except (OSError, ValueError, AttributeError):  # a program has put something else in its place, or closed it
+        return 2, "utf-8"
+
+
+def _log_what_python_reports() -> None:
+    """Log warnings, and exceptions out of a `__del__`. Python itself would write them to `sys.stderr`, which waits."""
+    logging.captureWarnings(True)
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    text = unraisable.err_msg or "Exception ignored in"
+    report(logger, logging.ERROR, "%s: %s", text, _told(repr, unraisable.object), exc=unraisable.exc_value)
+
+
+def _let_go_of_standard_streams() -> None:
+    """Keep Python from ending with status 120.
+
+    That is its answer to a standard stream that cannot be flushed (`flush_std_files` in its Python/pylifecycle.c), and
+    what a program has printed says nothing about how the server has ended. A stream that is None is left alone.
+    """
+    sys.unraisablehook = sys.__unraisablehook__  # the log ends soon after this
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except Exception:  # a full disk, a pipe without a reader; or None, or the program's own object
+            setattr(sys, name, None)
+
+
+# The words of the command.
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Every option on a line of its own, so that all of them fit a screen."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage that argparse would print before it."""
+        _say(f"{self.prog}: {message} (see python -m reactor serve --help)")
+        self.exit(2)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="reactor", description="An event-loop TCP server in pure Python.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    serve = commands.add_parser(
+        "serve",
+        help="serve a program",
+        description=DESCRIPTION,
+        usage="reactor serve APP [--bind ADDRESS]... [--LIMIT N]...",
+        formatter_class=_Formatter,
+    )
+    serve.add_argument("app", metavar="APP", help=argparse.SUPPRESS)
+    serve.add_argument(
+        "--bind",
+        action="append",
+        type=_address,
+        metavar="ADDRESS",
+        help=f"where to listen, may be repeated ({DEFAULT_BIND})",
+    )
+    serve.add_argument("--verbose", action="store_true", help="log every connection's end")
+    _add_limits(serve)
+    return parser.parse_args(arguments)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits")
+    for field in dataclasses.fields(Limits):
+        default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+        group.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type={"int": int, "float": float}.get(str(field.type), str),
+            default=field.default,
+            metavar="N" if field.type == "int" else "S" if field.type == "float" else "NAME",
+            help=f"{field.metadata['meaning']} ({default})".replace("%", "%%"),
+        )
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    return Limits(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Limits)})
+
+
+def _address(text: str) -> str:
+    try:
+        parse(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+    return text
+
+
+def load_program(name: str) -> Callable[[], Protocol]:
+    """The built-in program of that name, or the `NAME` of `MODULE:NAME`; ValueError if there is none.
+
+    A built-in program is the `PROGRAM` of a module in `reactor.apps`. It is looked up by name, since the house
+    allows no imports from the floor above. Modules are found as `python -m` finds them, in the current folder
+    too.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon and name in _built_in_programs():
+        module_name, attribute = f"{APPS}.{name}", "PROGRAM"
+    elif not attribute or not module_name or module_name.startswith("."):
+        known = ", ".join(_built_in_programs())
+        raise ValueError(f"there is no program {name!r}: write {known} or MODULE:NAME")
+    program = _attribute(_module(module_name), attribute, name)
+    if not callable(program):
+        raise ValueError(f"{name} is not a Protocol class or a factory of them, but {_told(repr, program)}")
+    return program  # type: ignore[no-any-return]  # what it returns, only calling it can show
+
+
+def _built_in_programs() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(APPS).__path__))
+
+
+def _module(name: str) -> Any:
+    try:
+        folder = os.getcwd()
+    except OSError:  # it was removed
+        folder = ""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # the program's own mistake, whichever; a ValueError of it must not look like ours
+        if isinstance(exc, ModuleNotFoundError) and exc.name:
+            raise ValueError(f"there is no module {exc.name!r} here or among the installed ones") from None
+        raise ValueError(f"importing {name} failed{_whereabouts(exc)}") from None
+
+
+def _attribute(module: Any, path: str, name: str) -> Any:
+    for part in path.split("."):
+        try:
+            module = getattr(module, part)
+        except AttributeError:
+            raise ValueError(f"{name} does not exist: {_told(repr, module)} has no {part!r}") from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # it is code that makes it: a module's `__getattr__` (PEP 562), a property
+            raise ValueError(f"looking up {name} failed{_whereabouts(exc)}") from None
+    return module
+
+
+def _whereabouts(exc: BaseException) -> str:
+    """Where `exc` was raised, and what it is."""
+    last = traceback.extract_tb(exc.__traceback__)[-1]
+    place = "" if isinstance(exc, SyntaxError) else f" at {last.filename}:{last.lineno}"  # its text has it
+    return f"{place}: {type(exc).__name__}: {_told(str, exc)}"
+
+
+def _told(how: Callable[[Any], str], thing: Any) -> str:
+    """`str` or `repr` of something that is not ours. It may raise, whatever it likes."""
+    try:
+        return how(thing)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
+        return f"a {type(thing).__name__} that cannot be told, since its {how.__name__} raises {type(exc).__name__}"

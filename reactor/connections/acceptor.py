@@ -1,0 +1,199 @@
+"""Taking connections in: the system calls on listening sockets.
+
+`accept` looks harmless, and it is where servers stand still. One connection a turn and the queue overflows; all of
+them, and a storm of newcomers keeps everyone else waiting. Errors of the one connection that was at the head of the
+queue look like errors of the listening socket, and the other way round. And when descriptors run out, the
+socket stays readable, so that a level-triggered loop spins at full speed over the same failure.
+
+The kernel completes handshakes by itself and queues the connections that nobody has accepted yet. That queue is
+finite (`backlog` in `Limits`). What does not fit meets a handshake that is dropped, and tried again a second later.
+
+So: a budget a turn; three kinds of errors, told apart by their numbers; and a listener that cannot accept *rests*: it
+is not watched until a descriptor comes free or a short time has passed (A1, A2).
+
+A `Listener` is the state of a listening socket, and the `Acceptor` makes its system calls, as the `Dispatcher` does for
+a `Connection`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from ..loop.poller import READABLE
+from ..loop.reports import report
+from ..loop.timers import Handle
+from .budgets import host_of
+from .dispatcher import Dispatcher
+from .limits import Limits
+from .protocol import Protocol
+from .socket_options import is_listening, send_at_once
+from .states import CloseReason
+
+logger = logging.getLogger("reactor.connections")
+
+# What `accept` reports of one waiting connection, not of itself (accept(2), "Error handling"). Anything else is
+# want of something that comes back: descriptors, of the process or of the system, or memory.
+ACCEPT_SKIP_ERRNOS = frozenset(
+    getattr(errno, name)
+    for name in "ECONNABORTED EPROTO EPERM ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP"
+    " ENETUNREACH ETIMEDOUT".split()
+    if hasattr(errno, name)
+)
+REST_SECONDS = 0.05  # how long a listener rests: newcomers wait at most this for a descriptor that came free (A1)
+ACCEPT_LOG_SECONDS = 1.0  # at most one line in so long, however often `accept` fails (A1)
+
+
+class Listener:
+    """The state of one listening socket. The `Acceptor` makes its system calls."""
+
+    __slots__ = ("socket", "fd", "factory", "limits", "interest", "resting", "closed", "inherited")
+
+    def __init__(
+        self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits, inherited: bool = False
+    ) -> None:
+        self.socket = sock
+        self.fd = sock.fileno()
+        self.factory = factory  # makes one protocol for each connection
+        self.limits = limits
+        self.interest = 0  # what the kernel was last asked to watch
+        self.resting = False  # no descriptor or memory is left: not watched for a while
+        self.closed = False
+        self.inherited = inherited  # it listened before it came to us: who waited then has other options
+
+    @property
+    def address(self) -> Any:
+        """The address that it listens on, as the `socket` module has it; port 0 has become the real port."""
+        return self.socket.getsockname()
+
+    def wanted_interest(self) -> int:
+        """What the kernel should watch: a function of this state and nothing else (law 1)."""
+        return 0 if self.resting or self.closed else READABLE
+
+    def __repr__(self) -> str:
+        return f"<Listener {self.fd} {'closed' if self.closed else self.address}>"
+
+
+class Acceptor:
+    """Accepts for all listeners of one reactor, and hands what comes in to its dispatcher."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._poller = dispatcher.poller
+        self._timers = dispatcher.timers
+        self._counters = dispatcher.counters
+        self.ready = 1  # how many descriptors are ready in this batch, the listener's among them
+        self._resting: list[Listener] = []
+        self._waking: Handle | None = None  # when they try again
+        self._logged_at = -ACCEPT_LOG_SECONDS
+
+    def listen(self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits) -> Listener:
+        """Accept connections from the bound stream socket `sock`, from the next iteration on.
+
+        OSError when that cannot be; then `sock` is still the caller's.
+        """
+        sock.setblocking(False)
+        listener = Listener(sock, factory, limits, is_listening(sock))
+        send_at_once(sock)
+        sock.listen(limits.backlog)
+        listener.interest = listener.wanted_interest()
+        self._poller.register(listener.fd, listener.interest, self.accept, listener)
+        return listener
+
+    def stop_listening(self, listener: Listener) -> None:
+        """Accept no more, and close the socket. The kernel resets whoever was waiting in its queue (A6)."""
+        if not listener.closed:
+            listener.closed = True
+            self._watch(listener)
+            self._poller.discard(listener.socket, listener.fd, 0)
+
+    def accept(self, listener: Listener, _events: int) -> None:
+        """Take what waits in the listener's queue, up to its budget.
+
+        Without a budget a storm of newcomers would starve everyone inside (A4); with a budget of one, many inside
+        would starve the newcomers, and the queue overflow. To let one in costs two or three times an echo. So
+        newcomers get as many turns as everyone else together has in this batch, up to a maximum.
+        """
+        limits, turns = listener.limits, self.ready
+        for _ in range(limits.accepts_per_iteration):
+            if listener.closed or not turns:
+                return
+            if limits.when_full == "queue" and self._dispatcher.admission.is_full(limits):
+                self._rest(listener)  # until somebody leaves (A5)
+                return
+            try:
+                sock, peername = listener.socket.accept()
+            except BlockingIOError:
+                return
+            except (OSError, MemoryError) as exc:
+                self._counters.accept_errors += 1
+                if isinstance(exc, OSError) and exc.errno in ACCEPT_SKIP_ERRNOS:
+                    continue  # A3: that one is gone; the next may be there
+                self._log_accept_error(listener, exc)
+                self._rest(listener)
+                return
+            turns -= 1
+            self._counters.accepted += 1
+            self._admit(sock, peername, listener)
+
+    def _admit(self, sock: socket.socket, peername: Any, listener: Listener) -> None:
+        host = host_of(peername, listener.limits.ipv6_peer_prefix_bits)
+        if self._dispatcher.admission.enter(host, listener.limits):
+            if listener.inherited:
+                send_at_once(sock)
+            self._dispatcher.adopt(sock, peername, listener.factory, listener.limits, host)
+            return
+        self._counters.closed[CloseReason.REFUSED] += 1
+        report(logger, logging.DEBUG, "refused a connection from %s", peername)
+        sock.close()  # not by a reset, which a peer that has just begun to send takes for a broken network
+
+    def _rest(self, listener: Listener) -> None:
+        """Stop watching a listener that cannot accept; it tries again soon, or when somebody has left.
+
+        Some servers keep a spare descriptor: they give it up, accept with it, close at once, and take it
+        again. That empties the queue, but by turning away peers that a moment's patience would have served,
+        and it races with every other thread for the spare. Waiting is the honest answer (A1, A2).
+        """
+        if self._waking is None:
+            self._waking = self._timers.call_at(self._timers.now + REST_SECONDS, self._rested)
+        listener.resting = True
+        self._resting.append(listener)
+        self._watch(listener)
+
+    def _log_accept_error(self, listener: Listener, exc: Exception) -> None:
+        if self._timers.now - self._logged_at >= ACCEPT_LOG_SECONDS:
+            self._logged_at = self._timers.now
+            report(logger, logging.WARNING, "cannot accept on %s, will try again: %s", listener, exc)
+
+    def _rested(self) -> None:
+        self._waking = None
+        self.wake_resting()
+
+    def wake_resting(self) -> None:
+        """Have the listeners that rest try again: a place has come free, or a descriptor, or time has passed.
+
+        A snapshot: a listener that the kernel refuses to watch rests again, and has its next turn later (A9).
+        """
+        resting, self._resting = self._resting, []
+        for listener in resting:
+            listener.resting = False
+            if not listener.closed:
+                self._watch(listener)
+
+    def _watch(self, listener: Listener) -> None:
+        wanted = listener.wanted_interest()
+        if wanted != listener.interest:
+            try:
+                self._poller.modify(listener.fd, listener.interest, wanted)
+            except OSError as exc:  # the kernel has no room for it now
+                self._log_accept_error(listener, exc)
+                self._rest(listener)
+                return
+            listener.interest = wanted
+
+    def listeners(self) -> list[Listener]:
+        """All that are open."""
+        return [source for _, source in self._poller.handlers.values() if isinstance(source, Listener)]

@@ -1,0 +1,557 @@
+"""The life of a connection, from its first moment to its close: every system call on its socket is in this file.
+
+Read from top to bottom it goes as a connection does (`acceptor` comes before, with `accept`):
+
+    adopt  ->  receive  ->  settle (send, take the steps that follow, watch)  ->  reap
+
+A non-blocking socket answers every call in one of four ways, and each call below deals with all four:
+
+- it is done: with `recv` and `send` perhaps only a part of it;
+- EAGAIN: not now. Nothing is wrong, the kernel will say when (EINTR never gets here: PEP 475);
+- end of file: the peer has sent its last byte. It may still be listening;
+- an error: this connection is over. That is never a reason to disturb another one.
+
+Nothing is closed where it breaks. What ends is moved to the state CLOSED, is taken off the kernel's list, and is
+closed in the loop's last phase, `reap`. Until then its descriptor is not free, so no connection accepted in this
+batch can get the same number and with it an event that was meant for another (E7).
+
+Between any two lines here the program may run: the garbage collector calls its `__del__` methods and the interpreter
+its signal handlers, and these may write, pause, close or abort. So output is taken out of a connection before it is
+offered to the kernel; a step of the state says from where to where; and a connection stops being `attended` before it
+is looked at, so that whoever touches it after that puts it on the list again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..loop.loop import Loop
+from ..loop.poller import BROKEN, PEER_FIN, READABLE, WRITABLE
+from ..loop.reports import report
+from .budgets import Admission, MemoryBudget
+from .connection import Connection
+from .counters import Counters
+from .deadlines import Deadlines
+from .derived import extended, next_deadline, next_look, wanted_interest
+from .limits import Limits
+from .protocol import Protocol
+from .socket_options import reset_on_close, undelivered_output
+from .states import (
+    CLOSED,
+    CLOSING,
+    FLUSHING,
+    HALF_CLOSED_LOCAL,
+    HALF_CLOSED_REMOTE,
+    LINGERING,
+    LOST,
+    NEVER,
+    NEW,
+    OPEN,
+    CloseReason,
+    set_state,
+)
+
+logger = logging.getLogger("reactor.connections")
+
+RECEIVE_GROWTH = 16  # times as much is asked for when `recv` has filled what it was given
+
+
+class Dispatcher:
+    """Makes the system calls for all connections of one reactor."""
+
+    def __init__(self, loop: Loop, counters: Counters, limits: Limits) -> None:
+        self.loop = loop
+        self.poller = loop.poller
+        self.timers = loop.timers
+        self.counters = counters
+        self.limits = limits
+        self.admission = Admission()
+        # The sizes of what was received and sent in this batch. Appending to a list costs a third of adding to two
+        # counters, and this is done for every message: `tally` adds them up, once a batch.
+        self.received: list[int] = []
+        self.sent: list[int] = []
+        # By descriptor: all but what has ended and waits for `reap`. The kernel gives the lowest number that is free,
+        # so a list has few gaps; a dictionary took 24 bytes more for each connection.
+        self.table: list[Connection | None] = []
+        self.attention: deque[Connection] = deque()  # touched outside their own callback: to be settled
+        self.doomed: deque[Connection] = deque()  # CLOSED: to be reaped
+        self.deadlines = Deadlines(self.timers, self._look_at_deadline)
+        self.memory = MemoryBudget(counters, limits.memory_bytes)
+
+    def connections(self) -> list[Connection]:
+        """All that have not ended."""
+        return [connection for connection in self.table if connection is not None]
+
+    # Coming in.
+
+    def adopt(
+        self,
+        sock: socket.socket,
+        peername: Any,
+        factory: Callable[[], Protocol],
+        limits: Limits,
+        admitted_from: str | None = None,
+    ) -> Connection | None:
+        """Make a `Connection` of a connected stream socket, and a protocol for it by calling `factory`.
+
+        The caller has counted it, as accepted and admitted from that host or as connected, and set its options. None
+        when there is no memory for it: it is then closed, and counted as that.
+        """
+        try:
+            sock.setblocking(False)
+            connection = Connection(sock, peername, limits, self.loop, self.attention)
+            connection.admitted_from = admitted_from
+            self.table += [None] * (connection.fd + 1 - len(self.table))
+        except (OSError, MemoryError) as exc:
+            self.counters.closed[CloseReason.MEMORY] += 1
+            if admitted_from is not None:
+                self.admission.leave(admitted_from)
+            sock.close()
+            report(logger, logging.WARNING, "cannot serve %s: %s", peername, exc)
+            return None
+        former = self.table[connection.fd]
+        if former is not None:  # its program has closed its socket behind our back, so the kernel gave the number away
+            former.end(CloseReason.HANDLER_ERROR, OSError(errno.EBADF, "the program has closed its socket"))
+            self.settle(former)
+        self.table[connection.fd] = connection
+        connection.attended = True
+        try:
+            self._introduce(connection, factory)
+        finally:
+            self.settle(connection)
+        return connection
+
+    def _introduce(self, connection: Connection, factory: Callable[[], Protocol]) -> None:
+        try:
+            connection.protocol = factory()
+        except Exception as exc:
+            connection.fail("the protocol factory", exc)
+            return
+        except BaseException:  # SystemExit: there is nobody to serve when the loop runs again
+            connection.end(CloseReason.HANDLER_ERROR, None)
+            raise
+        set_state(connection, NEW, OPEN)
+        try:
+            connection.protocol.connection_made(connection)
+        except Exception as exc:
+            connection.fail("connection_made", exc)
+
+    # Reading.
+
+    def dispatch(self, events: list[tuple[int, int]]) -> None:
+        """Go through a batch of what happened: read, tell each connection's protocol, and settle what came of it.
+
+        The ordinary event of an ordinary connection is written out here in one piece, from the look-up down to the
+        send: every message takes this path, and a function call saved on it is worth 3 % of an echo. Whatever is not
+        ordinary leaves it where that shows. It reads once, and sends once: a firehose must not starve the others (R1),
+        and what is not read now is reported again.
+        """
+        table, received, sent, now = self.table, self.received, self.sent, self.timers.now
+        try:
+            for fd, happened in events:
+                try:
+                    connection = table[fd]
+                except IndexError:
+                    connection = None  # told below: what callbacks raise would seem to have come of the IndexError
+                if connection is None:  # a listener or the like; or it was retired earlier in this batch (E7)
+                    self.poller.tell(fd, happened)
+                    continue
+                connection.attended = True  # what its own callbacks ask for is settled below, without the queue
+                try:
+                    if happened != connection.ordinary:  # 0 for who is not ordinary: nothing that happens is 0
+                        self._dispatch_rare(connection, happened)
+                        continue
+                    asked = connection.receive_bytes
+                    try:
+                        data = connection.socket.recv(asked)
+                    except BaseException as exc:
+                        self._fail(connection, exc)
+                        continue
+                    count = len(data)
+                    if count == asked or not count or not connection.ordinary:
+                        self._take(connection, data)
+                    else:
+                        connection.heard_at = now
+                        received.append(count)
+                        try:
+                            connection.protocol.data_received(data)
+                        except Exception as exc:
+                            connection.fail("data_received", exc)
+                    data = connection.unsent  # the same name, let go when sent: none is kept while the next is received
+                    if data and connection.ordinary:
+                        connection.unsent = b""  # taken out: what a `__del__` or a signal handler writes now is another
+                        connection.attended = False
+                        try:
+                            count = connection.socket.send(data)
+                        except BaseException as exc:
+                            connection.attended = True
+                            connection.sent(data, 0)
+                            self._fail(connection, exc)
+                            continue
+                        sent.append(count)
+                        if count == len(data):
+                            data = b""
+                        else:
+                            connection.attended = True
+                            connection.sent(data, count)
+                finally:  # also when a callback raises SystemExit: whoever runs the loop again finds all in order
+                    if connection.attended:
+                        self.settle(connection)
+        finally:
+            self.tally()
+
+    def _dispatch_rare(self, connection: Connection, events: int) -> None:
+        """An event that is not just input, or at a connection that is paused, ending, or waiting to send."""
+        if connection.rest is not None and connection.rest_is_due():
+            self._tell_rest(connection)
+        if not connection.interest & READABLE:
+            if events & (BROKEN | PEER_FIN):
+                self._look_at_end(connection, events)
+            return
+        # Else it was ended, paused or handed over earlier in this batch.
+        wanted = connection.state.discards or (connection.is_reading() and connection.rest is None)
+        if wanted and events != WRITABLE:
+            try:
+                data = connection.socket.recv(connection.receive_bytes)
+            except BaseException as exc:
+                self._fail(connection, exc)
+            else:
+                self._take(connection, data)
+
+    def _take(self, connection: Connection, data: bytes) -> None:
+        """What `recv` brought, when it may be the end, or more than a small message, or not be wanted any more."""
+        if not data:
+            self._receive_eof(connection)
+            return
+        if len(data) == connection.receive_bytes:  # there is more than fits: ask for more from now on
+            connection.receive_bytes = min(RECEIVE_GROWTH * len(data), connection.limits.receive_bytes)
+        if connection.state.delivers:
+            connection.heard_at = self.timers.now
+            self.received.append(len(data))
+            try:
+                connection.protocol.data_received(data)
+            except Exception as exc:
+                connection.fail("data_received", exc)
+
+    def _fail(self, connection: Connection, exc: BaseException) -> None:
+        """A `recv` or `send` raised. EAGAIN only means "not now": the kernel may change its mind (select(2)).
+
+        All else ends this connection and no other. MemoryError: there is no room for what `recv` was to bring (R8).
+        Anything else was raised by a signal handler of the program. Whether the call had been made by then is not
+        known: rather than lose bytes, or send them twice, the connection ends. KeyboardInterrupt and the like go on.
+        """
+        if isinstance(exc, BlockingIOError):
+            return
+        if isinstance(exc, OSError):
+            connection.end(CloseReason.RESET, exc)
+        elif isinstance(exc, MemoryError):
+            connection.end(CloseReason.MEMORY, exc)
+        elif isinstance(exc, Exception):
+            connection.fail("a signal handler", exc)
+        else:
+            text = f"{type(exc).__name__} was raised during a call on its socket"
+            connection.end(CloseReason.HANDLER_ERROR, ConnectionAbortedError(text))
+            raise exc
+
+    def tally(self) -> None:
+        """Count what `dispatch` has received and sent, once for the whole batch."""
+        counters = self.counters
+        counters.receives += len(self.received)
+        counters.bytes_received += sum(self.received)
+        counters.sends += len(self.sent)
+        counters.bytes_sent += sum(self.sent)
+        self.received.clear()
+        self.sent.clear()
+
+    def _receive_eof(self, connection: Connection) -> None:
+        """The peer's FIN: it will say no more, but until we have finished too it may still listen (E1)."""
+        connection.touch()
+        connection.heard_at = self.timers.now
+        state = connection.state
+        if state is LINGERING:
+            connection.end(connection.close_reason or CloseReason.CLOSED, connection.error)
+        elif state is CLOSING:
+            set_state(connection, CLOSING, FLUSHING)
+        elif not state.delivers:
+            return
+        elif not set_state(connection, state, HALF_CLOSED_REMOTE if state is OPEN else FLUSHING):
+            self._receive_eof(connection)  # it was closed in this moment: the end is read in that state
+        else:
+            connection.close_reason = CloseReason.PEER_CLOSED
+            if connection.rest is not None:
+                connection.rest = connection.rest[0], True  # it is told behind that
+            else:
+                self._tell_eof(connection)
+
+    def _tell_eof(self, connection: Connection) -> None:
+        keep_open = False
+        try:
+            keep_open = bool(connection.protocol.eof_received())  # here: its truth value may raise as well
+        except Exception as exc:
+            connection.fail("eof_received", exc)
+        finally:
+            if not keep_open:
+                connection.close()
+
+    def _tell_rest(self, connection: Connection) -> None:
+        """Tell a protocol that has taken over what the former one gave up: the bytes, then the peer's end."""
+        state, rest = connection.state, connection.rest
+        assert rest is not None
+        try:
+            if rest[0]:
+                connection.rest = (b"", True) if rest[1] else None
+                connection.keep_input(0, NEVER)
+                connection.protocol.data_received(rest[0])
+            if connection.rest == (b"", True) and connection.state is state:
+                connection.rest = None
+                self._tell_eof(connection)
+        except Exception as exc:
+            connection.fail("data_received", exc)
+        except BaseException:  # SystemExit: whoever runs the loop again goes on from here
+            connection.ask_for_attention()
+            raise
+
+    def _look_at_end(self, connection: Connection, events: int) -> None:
+        """A peer that leaves while nobody wants its data (R5, E5): a reset ends it, a FIN need not."""
+        sock = connection.socket
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if events & BROKEN else 0
+        if error:
+            connection.end(CloseReason.RESET, OSError(error, os.strerror(error)))
+            return
+        if events & BROKEN and not (connection.state.delivers or connection.state.discards):
+            # Its FIN was read, and now both directions are over: nobody reads what we say. A TCP peer would send a
+            # reset to tell us that; a UNIX one that has closed its socket leaves it at this.
+            connection.end(CloseReason.RESET, OSError(errno.EPIPE, os.strerror(errno.EPIPE)))
+            return
+        connection.touch()
+        try:
+            if connection.state.delivers and not sock.recv(1, socket.MSG_PEEK):
+                self._receive_eof(connection)  # nothing is unread, so there is no data to tell first
+        except BlockingIOError:
+            return  # not seen yet, so not known: it is told again
+        except OSError as exc:
+            connection.end(CloseReason.RESET, exc)
+        # Both bits of BROKEN: epoll tells of either for as long as a descriptor is watched for anything at all.
+        connection.known |= events & PEER_FIN | (events & BROKEN and BROKEN)
+
+    # Writing.
+
+    def settle(self, connection: Connection) -> None:
+        """Bring the kernel into line with the connection: send, and unless that was all, see to the rest."""
+        emptied = True
+        if connection.unsent or connection.backlog is not None:
+            emptied = self.send(connection)
+            if not emptied:
+                connection.check_high_mark()
+        if not connection.ordinary:
+            self._follow_up(connection, emptied)
+        elif connection.unsent:  # written after the send, and not by a callback of ours
+            connection.ask_for_attention()
+        else:
+            connection.attended = False
+
+    def send(self, connection: Connection) -> bool:
+        """Send what waits, within the budget; whether that was all of it."""
+        budget = connection.limits.send_bytes
+        while budget > 0 and connection.state is not CLOSED:  # foreign code can end it during any of these calls
+            data = connection.take_output()
+            offered = len(data)
+            try:
+                count = connection.socket.send(data)
+            except BlockingIOError:
+                count = 0
+            except BaseException as exc:
+                connection.sent(data, 0)
+                self._fail(connection, exc)
+                return False
+            if count or not connection.interest & WRITABLE:  # progress, or the beginning of a wait (W6)
+                connection.progress_at = self.timers.now
+            if count:
+                self.counters.sends += 1
+                self.counters.bytes_sent += count
+            emptied = connection.sent(data, count)
+            if emptied or count < offered:
+                return emptied  # else the kernel is full, and will say when it is not
+            budget -= count
+        return False
+
+    def _follow_up(self, connection: Connection, emptied: bool) -> None:
+        """Not ordinary, or not any more: resume its writing, take the steps that are due, watch what it now wants."""
+        connection.attended = False  # first: who touches it from here on puts it on the list again
+        if connection.writing_paused:
+            self._check_low_mark(connection)
+        if connection.rest is not None and connection.rest_is_due():
+            self._tell_rest(connection)
+            if connection.rest_is_due():  # it was handed over once more: another turn, as others have theirs
+                connection.ask_for_attention()
+                return
+        if connection.state is not OPEN:
+            self._advance(connection)
+        if emptied and connection.has_output():
+            # `resume_writing` has written more. It gets its turn after the others, not at once: a program that
+            # always has more to say, to a peer that reads as fast, would starve everyone (W7).
+            connection.ask_for_attention()
+            return
+        if connection.fd < 0:
+            return
+        wanted = wanted_interest(connection)
+        if wanted != connection.interest:
+            try:
+                self.poller.modify(connection.fd, connection.interest, wanted)
+            except OSError as exc:  # the kernel has no room for it: it cannot be served, all others can (law 9)
+                connection.end(CloseReason.RESET, exc)
+                return
+            connection.interest = wanted
+        if connection.state is not connection.settled_state:
+            connection.settled_state = connection.state
+            connection.since = self.timers.now
+        self.deadlines.arm(connection, next_look(connection, next_deadline(connection)[0], self.timers.now))
+        if connection.state is OPEN and wanted == READABLE | BROKEN and not connection.attended:
+            connection.ordinary = READABLE
+
+    def _check_low_mark(self, connection: Connection) -> None:
+        if connection.state is CLOSED or connection.state is LOST:
+            return  # whatever touched it, it is told nothing any more (E6)
+        if connection.get_write_buffer_size() <= connection.low_bytes:
+            connection.writing_paused = False
+            try:
+                connection.protocol.resume_writing()
+            except Exception as exc:
+                connection.fail("resume_writing", exc)
+            except BaseException:  # SystemExit: whoever runs the loop again goes on from here
+                connection.ask_for_attention()
+                raise
+
+    def flush(self) -> None:
+        """Settle the connections that were touched by others: another's callback, a timer, `call_soon`.
+
+        A snapshot: what is touched meanwhile has its turn in the next iteration.
+        """
+        for _ in range(len(self.attention)):
+            connection = self.attention.popleft()
+            connection.queued = False
+            self.settle(connection)
+        self.memory.enforce(self.connections, self.settle)
+
+    # Ending.
+
+    def _look_at_deadline(self, connection: Connection) -> None:
+        if connection.attended:
+            # A timer of this same phase has written to it or closed it. From when that counts is known once it is
+            # settled, which is soon; judged by the times of before, it would be ended as if nothing had happened.
+            connection.touch()
+            return
+        if connection.state is LINGERING:
+            self._look_at_delivery(connection)
+        timers = self.timers
+        when, reason = next_deadline(connection)
+        if when > timers.asked_at:
+            connection.receive_little()  # its large messages may be over
+            self.deadlines.arm(connection, next_look(connection, when, timers.now))
+            return
+        later = extended(when, reason, connection.limits, timers.left_at, timers.back_at)
+        if later > timers.asked_at:
+            self.deadlines.arm(connection, next_look(connection, later, timers.now))
+        else:
+            connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
+
+    def _look_at_delivery(self, connection: Connection) -> None:
+        """Our FIN waits behind what the kernel still has to send. While that gets less, its time has not begun (E11).
+
+        The peer is reading then, and a reset would take from it what it has not read yet.
+        """
+        left = undelivered_output(connection)
+        if left and left < connection.undelivered:
+            connection.undelivered, connection.since = left, max(connection.since, self.timers.asked_at)
+
+    def _advance(self, connection: Connection) -> None:
+        """Take the steps towards the end that are due when nothing is left to be sent."""
+        if not connection.has_output():
+            if connection.state is HALF_CLOSED_LOCAL or connection.state is CLOSING:
+                self._send_fin(connection)
+            if connection.state is CLOSING:
+                # If a socket is closed with input unread, or input arrives after that, the kernel answers with a
+                # reset; and a reset makes the peer's kernel throw away what the peer had not read yet: the end of
+                # our reply (RFC 1122, 4.2.2.13; RFC 9112, 9.6). So input is read and discarded until the peer has
+                # seen our FIN and sent its own (E3), or for `linger_seconds`.
+                set_state(connection, CLOSING, LINGERING)
+            elif connection.state is FLUSHING:
+                connection.end(connection.close_reason or CloseReason.CLOSED, connection.error)
+        if connection.state is CLOSED and connection.fd >= 0:
+            self._retire(connection)
+
+    def _send_fin(self, connection: Connection) -> None:
+        if not connection.fin_sent:
+            connection.fin_sent = True
+            try:
+                connection.socket.shutdown(socket.SHUT_WR)
+            except OSError as exc:
+                connection.end(CloseReason.RESET, exc)
+
+    def _retire(self, connection: Connection) -> None:
+        """It is over. Off the kernel's list at once, so that nothing stale can reach it; the rest in `reap`."""
+        self.table[connection.fd] = None
+        if connection.interest and connection.fd not in self.poller.handlers:  # else its number is another's by now
+            self.poller.modify(connection.fd, connection.interest, 0)
+        connection.fd, connection.interest = -1, 0
+        self.deadlines.disarm(connection)
+        if connection.has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR):
+            # The peer must not take what it has for the whole. A plain close would end the stream with a FIN.
+            reset_on_close(connection.socket)
+        connection.drop_buffers()
+        self.doomed.append(connection)
+
+    def reap(self) -> bool:
+        """Close the sockets of what has ended and tell their protocols, last of all; whether there were any.
+
+        It is the one place where descriptors are closed, and it runs when no protocol is in the middle of
+        a call and no event of this batch is left to be dispatched (E6, E7).
+        """
+        count = len(self.doomed)
+        for _ in range(count):
+            connection = self.doomed[0]
+            try:
+                if connection.protocol is not None:
+                    connection.protocol.connection_lost(connection.error)
+            except Exception as exc:  # the program's own: it ends nothing but this, which has ended (E9)
+                self.counters.callback_errors += 1
+                report(logger, logging.ERROR, "connection_lost raised in %s", connection, exc=exc)
+            finally:
+                if self.doomed:  # else we are a fork's child: it was on the list so that `abandon` would find it (L5)
+                    self.doomed.popleft()  # before it is buried: whatever may fail there, it is not told twice
+                self._bury(connection)
+        return count > 0
+
+    def _bury(self, connection: Connection) -> None:
+        set_state(connection, CLOSED, LOST)
+        reason = connection.close_reason
+        assert reason is not None, "a connection ended without a reason"
+        self.counters.closed[reason] += 1
+        if connection.admitted_from is not None:
+            self.admission.leave(connection.admitted_from)
+        with contextlib.suppress(OSError):  # close(2): the descriptor is free again whatever it answers
+            connection.socket.close()
+        if connection.error is None:
+            report(logger, logging.DEBUG, "%s: %s", connection, reason.value)
+        else:
+            report(logger, logging.DEBUG, "%s: %s (%s)", connection, reason.value, connection.error)
+        # Its protocol refers to it, and so does its error, by the frames of its traceback. Without these two all is
+        # freed now, and not when the cyclic garbage collector next looks: its work, and that of the log's line while
+        # nobody reads it, were 6 % of the instructions of a connection's life.
+        connection.protocol = connection.error = None  # type: ignore[assignment]
+
+    def abandon(self) -> None:
+        """In a child made by fork: close the copies of the parent's sockets, and tell nobody (L5)."""
+        for connection in (*self.connections(), *self.doomed):
+            connection.fd = -1  # not registered any more, so whatever touches it leaves the poller alone
+            connection.socket.close()
+        self.table.clear()
+        self.attention.clear()
+        self.doomed.clear()

@@ -1,0 +1,140 @@
+"""The life of a connection as a table, and the one function that may move a connection along it.
+
+TCP has two directions and each can end by itself: a peer that has sent all it has to send (its FIN has
+arrived) may still be reading the reply. Servers go wrong where the two ends meet: output lost because the
+peer said goodbye first, `connection_lost` called twice, a descriptor used after it was closed. The usual
+cause is a state spread over flags (`closing`, `eof_seen`, `lost`, ...) that can contradict one another.
+
+Rule 1: a connection is in exactly one of these states.
+Rule 2: the state alone says what becomes of input and whether output is taken.
+Rule 3: only `set_state` moves a connection, and only along `NEXT`. A step that the table lacks is a bug in
+        the core, so it raises; it does not log and limp on.
+Rule 4: every end has a reason, exactly one, from `CloseReason`.
+
+"Half-closed" is said as in RFC 9113: local, we have ended our side; remote, the peer has ended its own.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Protocol
+
+NEVER = -math.inf  # the time of what has not happened
+
+
+class State(enum.Enum):
+    """Where a connection is in its life, and what that means for the bytes of either direction.
+
+    Input is delivered to the protocol, or read and discarded, or not read at all. Output is taken by
+    `write`, or it is not.
+    """
+
+    NEW = ("new", "not read", "not taken")
+    OPEN = ("open", "delivered", "taken")
+    HALF_CLOSED_REMOTE = ("half-closed (remote)", "not read", "taken")
+    HALF_CLOSED_LOCAL = ("half-closed (local)", "delivered", "not taken")
+    CLOSING = ("closing", "discarded", "not taken")
+    LINGERING = ("lingering", "discarded", "not taken")
+    FLUSHING = ("flushing", "not read", "not taken")
+    CLOSED = ("closed", "not read", "not taken")
+    LOST = ("lost", "not read", "not taken")
+
+    def __init__(self, label: str, input_is: str, output_is: str) -> None:
+        self.label = label
+        self.input_is = input_is
+        self.output_is = output_is
+        # Plain attributes of the member: the data path asks these of every event, and an attribute is the
+        # cheapest thing that Python can be asked.
+        self.delivers = input_is == "delivered"
+        self.discards = input_is == "discarded"
+        self.writes = output_is == "taken"
+
+    __hash__ = object.__hash__  # members are unique; Enum's own hash is a call of Python each time, here a dozen a life
+
+
+NEW, OPEN = State.NEW, State.OPEN
+HALF_CLOSED_REMOTE, HALF_CLOSED_LOCAL = State.HALF_CLOSED_REMOTE, State.HALF_CLOSED_LOCAL
+CLOSING, LINGERING, FLUSHING = State.CLOSING, State.LINGERING, State.FLUSHING
+CLOSED, LOST = State.CLOSED, State.LOST
+
+NEXT: dict[State, dict[State, str]] = {
+    NEW: {
+        OPEN: "the protocol exists; `connection_made` is next",
+        CLOSED: "the factory of protocols raised, or nobody is admitted",
+    },
+    OPEN: {
+        HALF_CLOSED_REMOTE: "the peer's FIN was read",
+        HALF_CLOSED_LOCAL: "`write_eof`",
+        CLOSING: "`close`",
+        CLOSED: "`abort`, an error, a limit",
+    },
+    HALF_CLOSED_REMOTE: {
+        FLUSHING: "`close`, `write_eof`, or `eof_received` returned false",
+        CLOSED: "`abort`, an error, a limit",
+    },
+    HALF_CLOSED_LOCAL: {
+        FLUSHING: "the peer's FIN was read",
+        CLOSING: "`close`",
+        CLOSED: "`abort`, an error, a limit",
+    },
+    CLOSING: {
+        LINGERING: "all output is sent, and our FIN after it",
+        FLUSHING: "the peer's FIN was read",
+        CLOSED: "`abort`, an error, a limit",
+    },
+    LINGERING: {
+        CLOSED: "the peer's FIN was read, or waiting for it took too long",
+    },
+    FLUSHING: {
+        CLOSED: "all output is sent; or `abort`, an error, a limit",
+    },
+    CLOSED: {
+        LOST: "`connection_lost` was called and the socket closed",
+    },
+    LOST: {},
+}
+
+
+class HasState(Protocol):
+    """A `Connection`: the file that defines it needs this one."""
+
+    state: State
+
+
+def set_state(connection: HasState, before: State, after: State) -> bool:
+    """Move `connection` from `before`, its state as the caller saw it, to `after`; whether it was still there.
+
+    A `__del__` or a signal handler may have ended it since: then nothing is changed, and its `touch` has seen to
+    the rest. AssertionError if the table has no such step.
+    """
+    if after not in NEXT[before]:
+        raise AssertionError(f"no step from {before.name} to {after.name}")
+    if connection.state is not before:
+        return False
+    connection.state = after
+    return True
+
+
+class CloseReason(enum.Enum):
+    """Why a connection ended. `statistics()` counts each; the log line and `close_reason` say which."""
+
+    PEER_CLOSED = "peer_closed"  # the peer ended its side first, and everything was delivered
+    CLOSED = "closed"  # the program called `close` first, and everything was delivered
+    ABORTED = "aborted"  # the program called `abort`
+    RESET = "reset"  # the peer or the network broke the connection off
+    HANDLER_ERROR = "handler_error"  # a callback, or the factory of protocols, raised
+    REFUSED = "refused"  # too many connections, in all or from its address
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"  # it never said a word
+    IDLE_TIMEOUT = "idle_timeout"  # nothing went either way for too long
+    FRAME_TIMEOUT = "frame_timeout"  # a frame was not whole in time (R3)
+    FRAME_TOO_LARGE = "frame_too_large"  # a frame was longer than any may be (R4)
+    SLOW_READER = "slow_reader"  # its waiting output went over the hard mark (W1)
+    MEMORY = "memory"  # it kept the most when all buffers together were too many (W5)
+    WRITE_STALLED = "write_stalled"  # it took nothing of what waited for too long (W6)
+    CLOSE_TIMEOUT = "close_timeout"  # after `close` it did not take the rest in time (E4)
+    LINGER_TIMEOUT = "linger_timeout"  # all was sent, but the peer's FIN never came
+    DRAIN_TIMEOUT = "drain_timeout"  # the server's drain deadline cut it
+    SHUTDOWN = "shutdown"  # the reactor was closed
+
+    __hash__ = object.__hash__  # as in `State`

@@ -1,0 +1,107 @@
+"""The descriptors that a program watches by itself: what to call when one can be read, and when one can be written.
+
+A file descriptor has one entry in the kernel's list (epoll(7)), and a program has two questions about it: is there
+input, and is there room? So both questions share one `Watch`, and what the kernel is asked is worked out from it.
+
+The kernel's answers are a batch. A callback early in the batch may close a descriptor, and open another one that gets
+the same number; an event further on in the batch is then meant for the one that is gone. So a descriptor that is first
+watched in this batch hears nothing of it (E7). Nothing is lost by that: what is ready is told again in the next batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .counters import LoopCounters
+from .poller import BROKEN, PEER_FIN, READABLE, WRITABLE, SelectorPoller
+from .timers import Handle
+
+INPUT = READABLE | BROKEN | PEER_FIN  # for a reader, an error or an end is something to read
+OUTPUT = WRITABLE | BROKEN
+
+
+class Call(NamedTuple):
+    """What to call."""
+
+    callback: Callable[..., object]
+    args: tuple[object, ...]
+
+
+class Watch:
+    """One descriptor, and what to call."""
+
+    __slots__ = ("fd", "reader", "writer", "interest", "since")
+
+    def __init__(self, fd: int, since: int) -> None:
+        self.fd = fd
+        self.reader: Call | None = None
+        self.writer: Call | None = None
+        self.interest = 0  # what the kernel was last asked to watch
+        self.since = since  # the iteration in which it was first watched
+
+    def wanted_interest(self) -> int:
+        """What the kernel should watch: a function of these calls and nothing else (law 1)."""
+        return (INPUT if self.reader is not None else 0) | (OUTPUT if self.writer is not None else 0)
+
+
+class Watches:
+    """All of one loop."""
+
+    def __init__(self, poller: SelectorPoller, counters: LoopCounters) -> None:
+        self._poller = poller
+        self._counters = counters
+        self._by_fd: dict[int, Watch] = {}
+
+    def set(self, fd: Any, side: str, call: Call | None) -> bool:
+        """Set `side` ("reader" or "writer") of the watch of `fd`, or take it away; whether there was one before.
+
+        OSError when the kernel cannot watch `fd`, or this loop has another use for it; then nothing has changed.
+        TypeError for what cannot be called.
+        """
+        if call is not None and not callable(call.callback):
+            raise TypeError(f"a callback must be callable, not of type {type(call.callback).__name__}")
+        number: int = fd if isinstance(fd, int) else fd.fileno()
+        watch = self._by_fd.get(number)
+        if watch is None:
+            if call is None:
+                return False
+            watch = Watch(number, self._counters.iterations)
+        before = getattr(watch, side)
+        setattr(watch, side, call)
+        try:
+            self._apply(watch)
+        except BaseException:
+            setattr(watch, side, before)
+            raise
+        return before is not None
+
+    def _apply(self, watch: Watch) -> None:
+        wanted = watch.wanted_interest()
+        if wanted == watch.interest:
+            return
+        if not watch.interest:
+            self._poller.register(watch.fd, wanted, self._on_ready, watch)
+            self._by_fd[watch.fd] = watch
+        elif wanted:
+            self._poller.modify(watch.fd, watch.interest, wanted)
+        else:
+            self._poller.unregister(watch.fd, watch.interest)
+            del self._by_fd[watch.fd]
+        watch.interest = wanted
+
+    def _on_ready(self, watch: Watch, happened: int) -> None:
+        if watch.since == self._counters.iterations:
+            return
+        if watch.reader is not None and happened & INPUT:
+            self._make(watch.reader)
+        if watch.writer is not None and happened & OUTPUT:
+            self._make(watch.writer)
+
+    def _make(self, call: Call) -> None:
+        self._counters.callback_errors += not Handle(call.callback, call.args, -math.inf, None).run()
+
+    def clear(self) -> None:
+        """Forget all: the loop is closed, or is the copy in a fork's child."""
+        self._by_fd.clear()
