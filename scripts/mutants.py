@@ -16,14 +16,13 @@ import pathlib
 import sys
 import tempfile
 
-from reactor.simulation.hunting import hunt
+from reactor.simulation.hunting import MOST_SEEDS, hunt
 from reactor.simulation.mutants import MUTANTS as SIMULATED
 from scripts import output
 from scripts.command_line import Parser
 from tests.mutants import core, floors
 from tests.mutants.hunting import check_sound, copy_checkout, is_caught
 
-MOST_SEEDS = 2000
 TESTED = core.MUTANTS + floors.MUTANTS
 
 

@@ -72,12 +72,12 @@ class Reactor(Loop):
         if self.dispatcher.reap():
             self.acceptor.wake_resting()  # a descriptor has come free, and a place (A1, A5)
 
-    def _has_work(self) -> bool:
-        # Memory: SystemExit can leave an iteration before the budget was seen to.
-        dispatcher, counters = self.dispatcher, self.counters
-        if dispatcher.attention or dispatcher.doomed or counters.buffered_bytes > self.limits.memory_bytes:
+    def _has_more_work(self) -> bool:
+        dispatcher = self.dispatcher
+        if dispatcher.attention or dispatcher.doomed:
             return True
-        return super()._has_work()
+        # SystemExit can leave an iteration before the budget of memory was seen to.
+        return self.counters.buffered_bytes > self.limits.memory_bytes
 
     def _tell(self, events: list[tuple[int, int]]) -> None:
         self.acceptor.ready = len(events)

@@ -112,7 +112,7 @@ class Loop:
         self._asked_at = asked_at = timers.clock()
         if not self.waiting:
             self._note_lag(asked_at - timers.now)
-        if self._has_work():
+        if self._ready or self.state is not RUNNING or self._signals.interrupted or self._has_more_work():
             timeout = 0.0
         else:
             timeout = max(0.0, min(timeout, timers.next_when() - self._asked_at, LONGEST_WAIT_SECONDS))
@@ -130,9 +130,9 @@ class Loop:
         self.counters.iterations += 1
         return events
 
-    def _has_work(self) -> bool:
-        """Whether something is to be done at once, so that the loop must not wait."""
-        return bool(self._ready) or self.state in LAST or self._signals.interrupted
+    def _has_more_work(self) -> bool:
+        """Whether a floor above has something to do at once, so that the loop must not wait."""
+        return False
 
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
         self.poller.in_batch = True
@@ -191,12 +191,17 @@ class Loop:
         the loop is running already, or closed.
         """
         self._begin()
+        signals = self._signals
         try:
-            with self._signals.running():
-                while True:
-                    self._iterate_guarded(math.inf)
-                    if self.state in LAST or self._signals.interrupted or self._ends_in_child:
-                        break
+            with signals.running():
+                self._iterate(math.inf)  # at least once, also when it was told to stop before
+                while self.state is RUNNING and not signals.interrupted:
+                    self._iterate(math.inf)
+            if not self._ends_in_child:
+                self._check_same_process()
+        except Exception:
+            self._check_same_process()
+            raise
         finally:
             self.waiting = True
             self._end(IDLE)
@@ -211,16 +216,17 @@ class Loop:
             raise ValueError("the longest wait must be a number of seconds, not NaN")
         self._begin()
         try:
-            self._iterate_guarded(timeout)
+            self._iterate(timeout)
+        except Exception:
+            self._check_same_process()
+            raise
         finally:
             self._end(STOPPED if self.state is STOPPING else IDLE)
 
-    def _iterate_guarded(self, timeout: float) -> None:
-        try:
-            self._iterate(timeout)
-        except Exception:
-            self.check_open()  # a callback forked, and we are the child, whose loop has nothing left to work with (L5)
-            raise
+    def _check_same_process(self) -> None:
+        """RuntimeError if a callback forked, and this is the child: its loop has nothing left to work with (L5)."""
+        if self.state is CLOSED:
+            self.check_open()
 
     def _begin(self) -> None:
         self.check_idle()

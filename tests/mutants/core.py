@@ -7,8 +7,8 @@ from .hunting import Mutant
 MUTANTS = (
     # Being held up.
     Mutant("the loop sleeps on more than may be buffered", "reactor/connections/reactor.py",
-           " or counters.buffered_bytes > self.limits.memory_bytes:\n",
-           ":\n",
+           "        return self.counters.buffered_bytes > self.limits.memory_bytes\n",
+           "        return False\n",
            "tests/connections/test_reactor_evidence.py::test_the_loop_does_not_wait_while_more_is_buffered_than_may_be"),
     Mutant("what falls due while the loop is held up is judged at the next look", "reactor/connections/dispatcher.py",
            "        if later > timers.asked_at:\n",
