@@ -25,7 +25,7 @@
 ## make mutants        break the reactor on purpose, bug by bug: which law or which test notices; some minutes
 ##     ARGS=               "--only WORDS": those with WORDS in their name or file
 ## make rivals         put tests/failures/ to other people's servers too, one by one: half an hour, one matrix
-##                     ARGS="--only trio --rows A1 W1": a part of it; ARGS=--readme: what was kept, into the README
+##                     ARGS="--only trio --rows A1 W1": a part of it; ARGS=--readme: what was kept, into its page
 ## make soak           leave a server among honest and hostile clients; see what it leaks
 ##     MINUTES=10          how long, or a part of one
 ##     ARGS=               more options of scripts/soak.py: --json FILE

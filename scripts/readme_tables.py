@@ -1,9 +1,9 @@
-"""The README's tables that must say what the code says: made from the code, never by hand.
+"""The tables of the READMEs that must say what the code says: made from the code, never by hand.
 
 A table in a README is right on the day it is written. These are written by this script, between pairs of markers
 `<!-- NAME -->` and `<!-- /NAME -->`, and a test fails when what stands there is not what the code gives today.
 
-    python scripts/readme_tables.py          write them into README.md
+    python scripts/readme_tables.py          write them into the pages below
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def differences() -> str:
     return "\n".join(rows)
 
 
+PAGES = (ROOT / "README.md", ROOT / "tests" / "transcripts" / "README.md")
 TABLES = {"states": states, "limits": limits, "differences": differences}
 
 
@@ -67,5 +68,5 @@ def with_tables(readme: str) -> str:
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(with_tables(path.read_text()))
+    for path in PAGES:
+        path.write_text(with_tables(path.read_text()))

@@ -13,7 +13,7 @@ came to run again, and leave the rest.
 The cost: about two minutes a server, up to half an hour in all.
 
 Usage: make rivals [ARGS="--only trio gevent --rows A1 W1"]; `--readme` runs nothing, and writes what is kept into
-README.md.
+tests/failures/README.md.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tests.failures.adapter import Adapter  # noqa: E402
 from tests.failures.rivals import ADAPTERS  # noqa: E402
 
 SAVED = ROOT / "build" / "rivals.json"
-README = ROOT / "README.md"
+README = ROOT / "tests" / "failures" / "README.md"
 COMMAND = "make rivals"
 
 WAIT_SECONDS = 5  # that a test waits for anything at most; `make test` has 60
@@ -82,7 +82,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", nargs="+", metavar="SERVER", choices=ADAPTERS, help=", ".join(ADAPTERS))
     parser.add_argument("--rows", nargs="+", metavar="ROW", type=row, help="of FAILURES, such as A1 (all)")
-    parser.add_argument("--readme", action="store_true", help="write what is kept into README.md; run nothing")
+    parser.add_argument("--readme", action="store_true", help=f"write what is kept into {README.relative_to(ROOT)}")
     return parser.parse_args()
 
 

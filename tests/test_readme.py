@@ -1,5 +1,7 @@
 """The README is the first program that a newcomer runs: what it says is run here, and what it shows is compared.
 
+The same holds for the README of each folder, as far as it has commands, tables and links.
+
 Its Python blocks are run as they stand (on a free port), the commands of its console blocks are run or, where that
 would be this very test suite or take minutes, at least known to make; and the tables that speak of the code are those
 that the code gives.
@@ -16,15 +18,18 @@ import sys
 import pytest
 
 from reactor.connections import protocol
-from scripts.readme_tables import with_tables
+from scripts import readme_tables
 from tests import support
 
 README = (support.ROOT / "README.md").read_text()
+FOLDERS = ("reactor", "scripts", "tests")
+PAGES = [support.ROOT / "README.md", *(path for name in FOLDERS for path in (support.ROOT / name).rglob("README.md"))]
+MOST_LINES = 400
 PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-CONSOLE_BLOCKS = re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 COMMANDS = [
     line.removeprefix("$ ").split("   #")[0].strip()
-    for block in CONSOLE_BLOCKS
+    for page in PAGES
+    for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
     for line in block.splitlines()
     if line.startswith("$ ")
 ]
@@ -75,7 +80,7 @@ def test_a_program_in_the_readme_runs_to_its_end(block: str) -> None:
     assert result.stdout == "the server said b'hello'\n5 bytes received\n"
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make ")])
+@pytest.mark.parametrize("command", sorted({command for command in COMMANDS if command.startswith("make ")}))
 def test_make_knows_every_command_of_the_readme(command: str) -> None:
     words = command.split()[1:]
     result = subprocess.run(
@@ -108,8 +113,32 @@ def child_of(pid: int) -> int:
     return int(pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
-def test_its_tables_say_what_the_code_says() -> None:
-    assert with_tables(README) == README, "make them anew: python scripts/readme_tables.py"
+@pytest.mark.parametrize("page", readme_tables.PAGES, ids=lambda page: page.parent.name)
+def test_its_tables_say_what_the_code_says(page: pathlib.Path) -> None:
+    text = page.read_text()
+    assert readme_tables.with_tables(text) == text, "make them anew: python scripts/readme_tables.py"
+
+
+def test_it_is_read_to_its_end() -> None:
+    assert len(README.splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_every_link_of_a_page_leads_somewhere(page: pathlib.Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        there = page.parent / name if name else page
+        assert there.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, target
+
+
+def test_every_page_is_named_in_the_readme() -> None:
+    named = {(support.ROOT / target).resolve() for target in re.findall(r"\]\(([^)\s#]+)\)", README)}
+    assert {page for page in PAGES if page.parent != support.ROOT} <= named
 
 
 def test_its_grammar_is_that_of_the_protocol() -> None:

@@ -217,5 +217,5 @@ def with_matrix(readme: str, matrix: str) -> str:
     """The text `readme` with the matrix between its markers; ValueError if it has none."""
     pattern = re.compile(r"(<!-- rivals -->\n).*?(<!-- /rivals -->)", re.DOTALL)
     if not pattern.search(readme):
-        raise ValueError("README.md has no <!-- rivals --> ... <!-- /rivals --> to put the matrix between")
+        raise ValueError("the page has no <!-- rivals --> ... <!-- /rivals --> to put the matrix between")
     return pattern.sub(lambda found: f"{found[1]}{matrix}\n{found[2]}", readme)
