@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from reactor.connections.limits import Limits  # noqa: E402  # the repository is importable only from here on
 from reactor.connections.states import NEXT, State  # noqa: E402
+from tests.failures.table import failures  # noqa: E402
 from tests.transcripts.scripts import DIFFERENCES, SCRIPTS  # noqa: E402
 
 
@@ -53,8 +54,8 @@ def differences() -> str:
     return "\n".join(rows)
 
 
-PAGES = (ROOT / "README.md", ROOT / "tests" / "transcripts" / "README.md")
-TABLES = {"states": states, "limits": limits, "differences": differences}
+PAGES = tuple(ROOT / folder / "README.md" for folder in (".", "tests/transcripts", "tests/failures"))
+TABLES = {"states": states, "limits": limits, "differences": differences, "failures": failures}
 
 
 def with_tables(readme: str) -> str:

@@ -1,4 +1,4 @@
-"""The limit of descriptors: raised to what is promised, and told in one line where it cannot be."""
+"""The limit of descriptors: raised to what is promised, and told in one line where it cannot be (P8)."""
 
 import pytest
 

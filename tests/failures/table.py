@@ -1,0 +1,126 @@
+"""The failures by their ids, and where each is met: in the code, and by which tests.
+
+An id in a comment is worth something only if a reader can look it up in this tree. So the table of the page beside this
+file is made from what stands here and from what cites it (`scripts/readme_tables.py`), and a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+ID = re.compile(r"\b[ARWELCP][1-9]\d?\b")
+NOT_IDS = {"C1": "tests/service/test_log.py"}  # a block of control characters has the same name
+
+# By id: the trouble, and what must be seen.
+FAILURES: dict[str, tuple[str, str]] = {
+    "A1": ("the process is out of descriptors, and more clients come",
+            "those inside are served, the loop does not spin, "
+           "at most a line a second is logged; newcomers are accepted as soon as a descriptor is free"),
+    "A2": ("`accept` fails for want of memory or buffers", "the listener rests, and tries again later"),
+    "A3": ("`accept` fails because one newcomer has gone", "the next one is accepted in the same iteration"),
+    "A4": ("2,000 clients connect at once", "they are accepted in portions, and those inside are served in between"),
+    "A5": ("more clients than places, in all or from one peer",
+            "they wait in the kernel's queue or are refused at once, "
+           "as was chosen by name"),
+    "A6": ("the server ends between a client's connect and its accept", "the client sees an end, and nothing leaks"),
+    "A7": ("the path of a UNIX socket exists", "one that a dead server left is replaced; that of a living one is not "
+           "touched, and one line says so; at the end only our own is removed"),
+    "A8": ("port 0 for IPv4 and IPv6 together", "one port for both, and it is told"),
+    "A9": ("`epoll_ctl` fails for a listener", "at the start one line; later it rests and tries again"),
+    "A10": ("a descriptor is given twice, or is one of the loop's own", "one line, status 2"),
+    "R1": ("a client writes without a pause", "one receive for it in an iteration: the others are served in between"),
+    "R2": ("a megabyte of frames of one byte", "so many frames in an iteration, and no more"),
+    "R3": ("a frame that trickles in, a byte now and then", "ended by the deadline of the frame, whatever trickles"),
+    "R4": ("a frame longer than any may be", "it is not kept; the client can see why it is ended, and it alone is"),
+    "R5": ("a peer leaves while its input is not read", "it is noticed, without spinning"),
+    "R6": ("EINTR, EAGAIN and single bytes out of any system call", "every byte right, and in order"),
+    "R7": ("a callback takes longer than a deadline, and input lies in the kernel",
+            "it is read before anyone is judged"),
+    "R8": ("there is no memory to receive with", "that connection ends"),
+    "W1": ("a client asks for much, and never reads", "the program is asked to pause; if it goes on, it ends"),
+    "W2": ("the same by `writelines`", "the same"),
+    "W3": ("an empty piece is written, then the connection is closed", "it closes"),
+    "W4": ("writes to a connection that has ended", "they are dropped and counted; no exception, one line"),
+    "W5": ("many slow readers, each within its own mark", "all buffers together have a budget: the largest ends first"),
+    "W6": ("the kernel takes no output for long", "the connection ends, reason `write_stalled`"),
+    "W7": ("a callback writes to another connection, whose callback writes back", "in order, and without recursion"),
+    "E1": ("the client ends its side, then reads a large reply", "every byte, then the end"),
+    "E2": ("the same, and it reads late", "the same; the loop does not spin meanwhile"),
+    "E3": ("the server answers and closes while the client still sends", "the client reads the whole reply"),
+    "E4": ("the server closes, and the client never reads", "ended by a deadline, reason `close_timeout`"),
+    "E5": ("a reset behind the client's end", "the program is told at once"),
+    "E6": ("a callback closes itself, another one, the listener or the loop",
+            "each ends once, and nothing is told behind "
+           "its end"),
+    "E7": ("the first of a batch closes the second, and a newcomer gets its number",
+            "the newcomer never sees that event"),
+    "E8": ("many short connections, closed twice and collected", "no byte ever gets to another connection"),
+    "E9": ("a callback or the factory of programs raises", "that one ends, with one line and its traceback"),
+    "E10": ("connections come, or are opened, while a server drains", "it ends at `drain_seconds`"),
+    "E11": ("a drain, and a reply that takes long to read",
+            "every byte of it; lingering counts from our own FIN; what is "
+            "cut is counted, and the client sees a reset"),
+    "E12": ("a drain, and a reply that is not made yet", "it is waited for, within `drain_seconds`"),
+    "L1": ("Ctrl-C at any moment", "`run` leaves between two iterations, and can be run again; nothing leaks"),
+    "L2": ("a flood of signals and wake-ups, then SIGTERM", "SIGTERM is seen; the pipe neither blocks nor grows"),
+    "L3": ("a million timers, armed and called off", "memory stays flat, and no iteration takes long"),
+    "L4": ("timers at odd times: NaN, infinity, the past, all the same", "NaN is refused; the others fire in order"),
+    "L5": ("a fork inside a callback", "the parent goes on undisturbed; the child cannot use the loop"),
+    "L6": ("a callback blocks the loop", "it is reported: which one, where, for how long"),
+    "L7": ("SIGTERM while some are idle, some in mid-reply and one never reads", "idle ones end at once, replies are "
+           "completed, and the end comes in time"),
+    "L8": ("a second signal during the drain", "the end, at once"),
+    "C1": ("the first of several addresses does not answer",
+            "the next one is tried after 250 ms; one deadline for all"),
+    "C2": ("the queue of a UNIX socket is full", "it is tried again, within `connect_seconds`"),
+    "C3": ("a fork while names are looked up", "the child can look names up"),
+    "P1": ("the terminal goes away, is stopped, or does not block", "nobody who is served notices"),
+    "P2": ("the process is stopped for long, and goes on", "nobody is ended for what lies in the kernel"),
+    "P3": ("nobody reads the log; the disk is full", "the exit status is what it would have been"),
+    "P4": ("no thread can be started", "one line, or service without it; nothing leaks"),
+    "P5": ("two loops with signals, closed in any order", "each gets its own; handlers and descriptor are given back"),
+    "P6": ("a signal mask that was inherited", "what we rely on is let through"),
+    "P7": ("SIGHUP; a change of directory before the end", "a drain; the path of a UNIX socket is removed"),
+    "P8": ("fewer descriptors than connections that are promised",
+            "the soft limit is raised, or a line says what fits"),
+    "P9": ("a callback that never returns, then two signals",
+            "the second ends the process, and the log names the line"),
+}  # fmt: skip
+
+
+def citations(*folders: str) -> dict[str, list[str]]:
+    """By id, the files below `folders` that cite it, as paths below the checkout."""
+    found: dict[str, list[str]] = {}
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = str(path.relative_to(ROOT))
+            if path == pathlib.Path(__file__).resolve():
+                continue
+            for cited in sorted(set(ID.findall(path.read_text()))):
+                if NOT_IDS.get(cited) != name:
+                    found.setdefault(cited, []).append(name)
+    return found
+
+
+def tests_named() -> dict[str, list[str]]:
+    """By id, the tests of this folder that bear it in their name."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(pathlib.Path(__file__).parent.glob("test_*.py")):
+        for name in re.findall(r"^def (test(?:_[a-z]\d+)+_\w+)", path.read_text(), re.MULTILINE):
+            for cited in re.findall(r"_([a-z]\d+)(?=_)", re.sub(r"^(test(?:_[a-z]\d+)+_).*", r"\1", name)):
+                found.setdefault(cited.upper(), []).append(name)
+    return found
+
+
+def failures() -> str:
+    """The table: each id, its trouble, what must be seen, and where it is met."""
+    code, tests, named = citations("reactor"), citations("tests"), tests_named()
+    rows = ["| id | trouble | what must be seen | in the code | tests |", "|---|---|---|---|---|"]
+    for number, (trouble, right) in FAILURES.items():
+        where = ", ".join(f"`{name.removeprefix('reactor/')}`" for name in code.get(number, [])
+                          if not name.startswith("reactor/simulation"))  # fmt: skip
+        shown = named.get(number) or [name.removeprefix("tests/") for name in tests.get(number, [])]
+        rows.append(f"| {number} | {trouble} | {right} | {where} | {'<br>'.join(f'`{name}`' for name in shown)} |")
+    return "\n".join(rows)
