@@ -17,7 +17,7 @@ It is fast and it is right, and still nobody should run it, for it says yes to e
 - Out of file descriptors, `accept` raises, and everybody is cut off.
 - What the program is for, echo, is one line in the middle of how it is done.
 
-Step 4 is this loop with limits, deadlines and a name for every ending, and with that one line outside.
+Step 4 takes the loop out of the program. Step 5 adds limits, deadlines and a name for every ending.
 """
 
 import argparse

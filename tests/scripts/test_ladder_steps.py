@@ -20,7 +20,7 @@ LADDER = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "ladder"
 BLOCKING, SELECTORS = LADDER / "1_blocking.py", LADDER / "3_selectors.py"
 STEPS = [pytest.param(path, id=path.stem) for path in sorted(LADDER.glob("[0-9]_*.py"))]
 CONCURRENT_STEPS = STEPS[1:]
-STEPS_BY_HAND = STEPS[:3]  # the last leaves signals and addresses to the package, whose own tests cover them
+STEPS_BY_HAND = STEPS[:4]  # the last leaves signals and addresses to the package, whose own tests cover them
 DEADLINE_SECONDS = 60
 
 
@@ -177,5 +177,5 @@ def test_selectors_asks_for_write_just_while_there_are_bytes_to_send():
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_is_short_and_opens_with_what_it_is_for(step):
     source = step.read_text()
-    assert len(source.splitlines()) < 80
+    assert len(source.splitlines()) < 85
     assert source.startswith('"""Step ')

@@ -1,7 +1,7 @@
-"""Step 4 of the ladder: the same loop, written once, for every program.
+"""Step 5 of the ladder: what every server needs, written once.
 
-What step 3 could not do: keep the program apart from the loop, and say no. Its one function knew that it was an echo
-server in one line, and spent the other forty on what every server needs. And it bounded nothing.
+What step 4 could not do: keep the program apart from its sockets, and say no. It was an echo server in one line, and
+spent the other forty on what every server needs. And it bounded nothing.
 
 Here those forty lines are a package, `reactor`, and what is left is the program: a class that says what to do with
 the bytes of one connection. Partial sends, half-closed connections, errors, limits, deadlines, a decent end at SIGTERM:
@@ -36,7 +36,7 @@ def main() -> None:
         addresses = server.listen()
     except (OSError, ValueError) as error:
         sys.exit(getattr(error, "strerror", None) or str(error))
-    print(f"4_reactor: listening on {addresses[0]}", file=sys.stderr)
+    print(f"5_reactor: listening on {addresses[0]}", file=sys.stderr)
     server.run()
 
 
