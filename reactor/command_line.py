@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace, handler: LogHandler) -> int:
     try:
-        server = Server(load_program(options.app), options.bind, limits=_limits(options))
+        program, fast_path = load_program(options.app), not options.plain_path
+        server = Server(program, options.bind, limits=_limits(options), fast_path=fast_path)
     except (OSError, ValueError, TypeError) as exc:
         return _refuse(exc)
     try:
@@ -181,6 +182,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"where to listen, may be repeated ({DEFAULT_BIND})",
     )
     serve.add_argument("--verbose", action="store_true", help="log every connection's end")
+    serve.add_argument("--plain-path", action="store_true", help="dispatch events the plain way, as it is read")
     _add_limits(serve)
     return parser.parse_args(arguments)
 

@@ -241,12 +241,26 @@ def _clients(server: ServerProcess, load: dict[str, int], seconds: float) -> Ite
     messages = max(1, round(load["rate"] * seconds / load["connections"]))
     words = {"host": host, "port": port, "messages": messages, "timeout": CLIENT_SECONDS, **load}
     command = [sys.executable, str(CLIENTS), "--json", *(f"--{name}={value}" for name, value in words.items())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as clients:
-        try:
-            yield clients
-        finally:
-            clients.kill()
-            clients.wait()  # after Ctrl-C the block itself would not
+    with contextlib.ExitStack() as stack:
+        with _ctrl_c_waits():
+            started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            clients = stack.enter_context(started)
+            stack.callback(clients.wait)  # after Ctrl-C its own block would not
+            stack.callback(clients.kill)
+        yield clients
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Have Ctrl-C wait until the block ends: in the middle of a start it would leave a process that nobody ends."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _await(clients: subprocess.Popen[str], server: ServerProcess, plan: Plan, findings: Findings) -> dict[str, Any]:

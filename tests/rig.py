@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reactor import CloseReason, Connection, Limits, Protocol, Reactor, State
+from reactor.connections import fast_path
 from reactor.connections.acceptor import Acceptor
 from reactor.connections.counters import Counters
 from reactor.connections.dispatcher import Dispatcher
@@ -219,7 +220,7 @@ class StubReactor:
 
     def happens(self, connection: Connection, events: int) -> None:
         """A batch of one event at `connection`."""
-        self.dispatcher.dispatch([(connection.fd, events)])
+        fast_path.dispatch(self.dispatcher, [(connection.fd, events)])
 
     def finish(self) -> None:
         """The end of an iteration: all that is owed is done."""

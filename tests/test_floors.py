@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(reactor.__file__).parent
 FLOORS = {
     "loop": "reports counters timers poller wakeup signals fork states watches loop watchdog",
     "connections": "protocol states limits counters buffers connection derived deadlines budgets socket_options"
-    " dispatcher acceptor reactor",
+    " dispatcher fast_path acceptor reactor",
     "net": "unix_paths addresses lookups connector framing",
     "coroutines": "",
     "service": "stuck log descriptors drain server status",

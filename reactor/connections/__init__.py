@@ -1,5 +1,6 @@
 """The second sitting: one connection's life, and the reactor, which is a loop with connections.
 
 Reading order, each file leaning only on those before it: `protocol`, `states`, `limits`, `counters`, `buffers`,
-`connection`, `derived`, `deadlines`, `budgets`, `socket_options`, `dispatcher`, `acceptor`, `reactor`.
+`connection`, `derived`, `deadlines`, `budgets`, `socket_options`, `dispatcher`, `fast_path`,
+`acceptor`, `reactor`.
 """

@@ -148,67 +148,26 @@ class Dispatcher:
     def dispatch(self, events: list[tuple[int, int]]) -> None:
         """Go through a batch of what happened: read, tell each connection's protocol, and settle what came of it.
 
-        The ordinary event of an ordinary connection is written out here in one piece, from the look-up down to the
-        send: every message takes this path, and a function call saved on it is worth 3 % of an echo. Whatever is not
-        ordinary leaves it where that shows. It reads once, and sends once: a firehose must not starve the others (R1),
-        and what is not read now is reported again.
+        One event is one `recv`: a client that never stops sending must not starve the others, and what is not read now
+        is reported again (R1). What the callback has written is sent when it has returned. `fast_path.dispatch` does
+        the same, written out.
         """
-        table, received, sent, now = self.table, self.received, self.sent, self.timers.now
         try:
             for fd, happened in events:
-                try:
-                    connection = table[fd]
-                except IndexError:
-                    connection = None  # told below: what callbacks raise would seem to have come of the IndexError
-                if connection is None:  # a listener or the like; or it was retired earlier in this batch (E7)
+                connection = self.table[fd] if fd < len(self.table) else None
+                if connection is None:  # a listener or the like; or it has ended earlier in this batch (E7)
                     self.poller.tell(fd, happened)
                     continue
                 connection.attended = True  # what its own callbacks ask for is settled below, without the queue
                 try:
-                    if happened != connection.ordinary:  # 0 for who is not ordinary: nothing that happens is 0
-                        self._dispatch_rare(connection, happened)
-                        continue
-                    asked = connection.receive_bytes
-                    try:
-                        data = connection.socket.recv(asked)
-                    except BaseException as exc:
-                        self._fail(connection, exc)
-                        continue
-                    count = len(data)
-                    if count == asked or not count or not connection.ordinary:
-                        self._take(connection, data)
-                    else:
-                        connection.heard_at = now
-                        received.append(count)
-                        try:
-                            connection.protocol.data_received(data)
-                        except Exception as exc:
-                            connection.fail("data_received", exc)
-                    data = connection.unsent  # the same name, let go when sent: none is kept while the next is received
-                    if data and connection.ordinary:
-                        connection.unsent = b""  # taken out: what a `__del__` or a signal handler writes now is another
-                        connection.attended = False
-                        try:
-                            count = connection.socket.send(data)
-                        except BaseException as exc:
-                            connection.attended = True
-                            connection.sent(data, 0)
-                            self._fail(connection, exc)
-                            continue
-                        sent.append(count)
-                        if count == len(data):
-                            data = b""
-                        else:
-                            connection.attended = True
-                            connection.sent(data, count)
+                    self.receive(connection, happened)
                 finally:  # also when a callback raises SystemExit: whoever runs the loop again finds all in order
-                    if connection.attended:
-                        self.settle(connection)
+                    self.settle(connection)
         finally:
             self.tally()
 
-    def _dispatch_rare(self, connection: Connection, events: int) -> None:
-        """An event that is not just input, or at a connection that is paused, ending, or waiting to send."""
+    def receive(self, connection: Connection, events: int) -> None:
+        """Read what has come, once, if it is wanted now; else look whether the peer has left."""
         if connection.rest is not None and connection.rest_is_due():
             self._tell_rest(connection)
         if not connection.interest & READABLE:
@@ -221,12 +180,12 @@ class Dispatcher:
             try:
                 data = connection.socket.recv(connection.receive_bytes)
             except BaseException as exc:
-                self._fail(connection, exc)
+                self.call_failed(connection, exc)
             else:
-                self._take(connection, data)
+                self.deliver(connection, data)
 
-    def _take(self, connection: Connection, data: bytes) -> None:
-        """What `recv` brought, when it may be the end, or more than a small message, or not be wanted any more."""
+    def deliver(self, connection: Connection, data: bytes) -> None:
+        """What `recv` has brought: tell the protocol, of data or of the end."""
         if not data:
             self._receive_eof(connection)
             return
@@ -240,7 +199,7 @@ class Dispatcher:
             except Exception as exc:
                 connection.fail("data_received", exc)
 
-    def _fail(self, connection: Connection, exc: BaseException) -> None:
+    def call_failed(self, connection: Connection, exc: BaseException) -> None:
         """A `recv` or `send` raised. EAGAIN only means "not now": the kernel may change its mind (select(2)).
 
         All else ends this connection and no other. MemoryError: there is no room for what `recv` was to bring (R8).
@@ -343,11 +302,14 @@ class Dispatcher:
 
     # Writing.
 
-    def settle(self, connection: Connection) -> None:
-        """Bring the kernel into line with the connection: send, and unless that was all, see to the rest."""
+    def settle(self, connection: Connection, refused: bool = False) -> None:
+        """Bring the kernel into line with the connection: send, and unless that was all, see to the rest.
+
+        `refused`: the kernel has just taken less than it was offered, and is not asked again.
+        """
         emptied = True
         if connection.unsent or connection.backlog is not None:
-            emptied = self.send(connection)
+            emptied = not refused and self.send(connection)
             if not emptied:
                 connection.check_high_mark()
         if not connection.ordinary:
@@ -369,7 +331,7 @@ class Dispatcher:
                 count = 0
             except BaseException as exc:
                 connection.sent(data, 0)
-                self._fail(connection, exc)
+                self.call_failed(connection, exc)
                 return False
             if count or not connection.interest & WRITABLE:  # progress, or the beginning of a wait (W6)
                 connection.progress_at = self.timers.now

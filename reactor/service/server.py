@@ -63,13 +63,14 @@ class Server:
     sockets that were handed in are served (`handed_in`), or else port 65432 of this machine.
 
     `limits` are those of the connections and of the drain; without them, those of `reactor`. `memory_bytes` and
-    `blocked_seconds` are about a loop as a whole, so a reactor that is given has its own.
+    `blocked_seconds` are about a loop as a whole, so a reactor that is given has its own. So is `fast_path` (see
+    `Reactor`).
 
     Use it in one of two ways: `run()` on the main thread until a signal or `close()`; or as a context manager,
     which runs it on a thread of its own while the block lasts. Either way once.
 
-    ValueError for an address that is none, and for a limit that only `reactor` could keep; TypeError for a program
-    that cannot be called.
+    ValueError for an address that is none, and for a limit or a path that only `reactor` could keep; TypeError for a
+    program that cannot be called.
     """
 
     def __init__(
@@ -79,9 +80,12 @@ class Server:
         *,
         limits: Limits | None = None,
         reactor: Reactor | None = None,
+        fast_path: bool = True,
     ) -> None:
         if not callable(program):
             raise TypeError(f"program must be a Protocol class or a factory of them, not {program!r}")
+        if reactor is not None and not fast_path:
+            raise ValueError("the reactor that is given has a path already: give fast_path to Reactor(fast_path=...)")
         self.program = program
         if bind is None:
             bind = handed_in() or DEFAULT_BIND
@@ -91,7 +95,7 @@ class Server:
         if limits is not None and reactor is not None:
             _check_limits_of_the_loop(limits, reactor.limits)
         self.limits = limits or (reactor.limits if reactor is not None else Limits())
-        self.reactor = reactor or Reactor(limits=self.limits)
+        self.reactor = reactor or Reactor(limits=self.limits, fast_path=fast_path)
         self.addresses: list[str] = []  # where it listens, once `listen` was called
         self._listeners: list[Listener] = []
         self._unix_paths: list[OwnPath] = []

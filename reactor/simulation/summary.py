@@ -18,7 +18,7 @@ from .laws import STEP_COUNT, STEPS
 from .peers import PeerPlan
 from .scenarios import Scenario, make
 from .shrink import absent, shrink
-from .world import Outcome, World, simulate
+from .world import Outcome, live, simulate
 
 COLLECT_EVERY = 200  # scenarios between two collections of garbage: a world is one great cycle
 
@@ -98,15 +98,15 @@ def survey(
 
 def explain(scenario: Scenario) -> Iterator[str]:
     """A scenario lived through again, as a trace; and again as small as it can be made, if it breaks a law."""
-    outcome = World(scenario, tracing=True).run()
+    outcome = live(scenario, tracing=True)
     yield from _report(scenario, outcome)
     if outcome.hung:
         yield "It is not made smaller: each try would take as long again."
     elif outcome.law:
-        small = shrink(scenario, lambda smaller: World(smaller).run().law == outcome.law)
+        small = shrink(scenario, lambda smaller: live(smaller).law == outcome.law)
         yield ""
         yield "The same law, broken by as little as possible:"
-        yield from _report(small, World(small, tracing=True).run())
+        yield from _report(small, live(small, tracing=True))
 
 
 def explain_seed(seed: int) -> Iterator[str]:

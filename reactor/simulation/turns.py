@@ -119,7 +119,8 @@ class Turns:
     def watch(self, reactor: WatchedReactor) -> None:
         """Look at the phases that are its dispatcher's."""
         dispatcher: Any = reactor.dispatcher
-        dispatcher.dispatch = self._batch(dispatcher.dispatch)
+        watched: Any = reactor
+        watched._go_through = self._batch(watched._go_through)
         for name in ("flush", "reap"):
             setattr(dispatcher, name, self._phased(name, getattr(dispatcher, name)))
         acceptor: Any = reactor.acceptor
@@ -213,10 +214,10 @@ class Turns:
 
         return phase
 
-    def _batch(self, work: Callable[[Any], None]) -> Callable[[Any], None]:
-        def batch(events: Any) -> None:
+    def _batch(self, work: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+        def batch(dispatcher: Any, events: Any) -> None:
             try:
-                work(events)
+                work(dispatcher, events)
             finally:
                 self._world.phase = "end of batch"
 

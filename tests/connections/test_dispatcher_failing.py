@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from reactor import CloseReason, State
+from reactor.connections import fast_path
 from reactor.loop.poller import READABLE
 from tests.rig import StubSocket, adopt, ended, os_error, readable, stubbed, told, write
 
@@ -22,7 +23,7 @@ def debug_log():
 
 def test_no_memory_for_a_receive_ends_that_connection(stub):
     poor, other = stubbed(stub, receives=[MemoryError()]), stubbed(stub, receives=[b"x"])
-    stub.dispatcher.dispatch([(poor.fd, READABLE), (other.fd, READABLE)])
+    fast_path.dispatch(stub.dispatcher, [(poor.fd, READABLE), (other.fd, READABLE)])
     stub.finish()
     assert ended(poor) is CloseReason.MEMORY
     assert isinstance(told(poor).calls[-1][1], MemoryError)

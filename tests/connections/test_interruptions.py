@@ -15,6 +15,7 @@ import pytest
 
 import reactor
 from reactor import Limits, State
+from reactor.connections import fast_path
 from reactor.loop.poller import PEER_FIN, READABLE, WRITABLE
 from reactor.loop.timers import COMPACT_FROM, Timers
 from tests import rig
@@ -310,7 +311,7 @@ def test_what_an_interruption_ends_in_the_middle_of_a_batch_gets_nothing_of_it()
             ended.append(len(told(second).names))
 
         with Interruption(number, foreign) as interruption:
-            stub.dispatcher.dispatch([(first.fd, READABLE), (second.fd, READABLE)])
+            fast_path.dispatch(stub.dispatcher, [(first.fd, READABLE), (second.fd, READABLE)])
             stub.finish()
         stub.finish()
         if interruption.came:

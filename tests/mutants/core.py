@@ -271,10 +271,10 @@ MUTANTS = (
            "            self._blocks.popleft()\n"
            "            self._sent = 0\n",
            "tests/connections/test_interruptions.py::test_what_is_written_meanwhile_comes_once_and_so_does_the_reply"),
-    Mutant("what is written during a send is lost", "reactor/connections/dispatcher.py",
-           "                            count = connection.socket.send(data)\n                        except",
-           "                            count = connection.socket.send(data)\n"
-           '                            connection.unsent = b""\n                        except',
+    Mutant("what is written during a send is lost", "reactor/connections/fast_path.py",
+           "                        count = connection.socket.send(data)\n",
+           "                        count = connection.socket.send(data)\n"
+           '                        connection.unsent = b""\n',
            "tests/connections/test_interruptions.py::test_what_is_written_meanwhile_comes_once_and_so_does_the_reply"),
     Mutant("what is written after the send waits for the next event", "reactor/connections/dispatcher.py",
            "        elif connection.unsent:  # written after the send, and not by a callback of ours\n"

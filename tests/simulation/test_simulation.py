@@ -21,7 +21,7 @@ CHUNK = 500
 CHUNKS = 5  # more of them are for `make sim`
 # Of the first 200 seeds, whatever the machine and the version of Python. A change of the core that is meant, or of
 # what is drawn, changes it: then it is to be written down anew.
-FIRST_SEEDS, THEIR_DIGEST = range(200), "1228144b"
+FIRST_SEEDS, THEIR_DIGEST = range(200), "749481e4"
 totals = Summary()
 
 
