@@ -1,10 +1,10 @@
-"""`Dispatcher.dispatch`, written out: the same for every event, and three times cheaper.
+"""`Dispatcher.dispatch`, written out: the same for every event, at little more than half the cost.
 
 `dispatcher.py` shows each step as a call that a reader can follow, and every message pays for these calls. Here the
 ordinary event stands in one piece, from the look-up of the descriptor to `recv` and on to `send`: input for an open
 connection that reads, with nothing waiting. Whatever is not ordinary leaves for the plain one where that shows.
 
-What it buys, in instructions of an echo (`make bench-instructions`, Python 3.11): see `scripts/benchmarks/README.md`.
+What it buys (`make bench-instructions`, Python 3.11): 7,900 instructions an echo, and 14,200 on the plain path.
 `Reactor(fast_path=False)` and `reactor serve --plain-path` do without. The simulation goes through every scenario on
 both paths, and compares what came of it.
 """

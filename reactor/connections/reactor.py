@@ -41,8 +41,8 @@ class Reactor(Loop):
     """An event loop that serves connections. It belongs to the thread that runs it; many may exist, one to a thread.
 
     `selector`, `clock` (seconds, never going back) and `socket_factory` (called like `socket.socket`) can be
-    replaced for tests. Without `fast_path` each event goes the way that `dispatcher.py` shows, three times as dear.
-    As a context manager it closes itself at the end.
+    replaced for tests. Without `fast_path` each event goes the way that `dispatcher.py` shows, at nearly twice the
+    cost. As a context manager it closes itself at the end.
     """
 
     counters: Counters
