@@ -1,4 +1,6 @@
-"""The life of a connection, from its first moment to its close: every system call on its socket is in this file.
+"""The life of a connection, from its first moment to its close: every system call on its socket is shown in this file.
+
+(`fast_path` has two of them once more, written out.)
 
 Read from top to bottom it goes as a connection does (`acceptor` comes before, with `accept`):
 
@@ -473,8 +475,8 @@ class Dispatcher:
     def reap(self) -> bool:
         """Close the sockets of what has ended and tell their protocols, last of all; whether there were any.
 
-        It is the one place where descriptors are closed, and it runs when no protocol is in the middle of
-        a call and no event of this batch is left to be dispatched (E6, E7).
+        The socket of a connection that was served is closed here and nowhere else: at this moment no protocol is in the
+        middle of a call, and no event of this batch is left to be dispatched (E6, E7).
         """
         count = len(self.doomed)
         for _ in range(count):
