@@ -92,7 +92,8 @@ def test_the_table_has_a_row_for_each_kind_of_hostile_clients_in_eighty_columns(
 
 
 def test_the_ways_to_break_it_that_the_readme_shows_are_options(figures_of):
-    section = (ROOT / "scripts" / "clients" / "README.md").read_text().partition("## Try to break it")[2].partition("\n## ")[0]
+    page = (ROOT / "scripts" / "clients" / "README.md").read_text()
+    section = page.partition("## Try to break it")[2].partition("\n## ")[0]
     commands = [shlex.split(line, comments=True) for line in section.splitlines() if line.startswith("make run-")]
     [server] = [words[2:] for words in commands if words[1] == "run-server"]
     clients = [words[2:] for words in commands if words[1] == "run-clients"]
