@@ -46,6 +46,7 @@ def wanted_interest(connection: Connection) -> int:
         wanted |= WRITABLE | BROKEN
     return wanted
 
+
 LIMIT_OF = {  # the limit behind each reason that a deadline gives
     CloseReason.FIRST_BYTE_TIMEOUT: "first_byte_seconds",
     CloseReason.IDLE_TIMEOUT: "idle_seconds",
