@@ -1,6 +1,7 @@
 """The soak says yes to a good server, and no to each fault that it is there to find."""
 
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -242,6 +243,14 @@ def test_ctrl_c_ends_it_with_the_figures_up_to_then():
         assert process.wait() == 130
         assert "interrupted" in process.stderr.text and "Traceback" not in process.stderr.text
         assert "Verdict: NOT flat" in process.stdout.text
+
+
+def test_ctrl_c_in_the_middle_of_a_start_waits_until_that_is_done():
+    done = []
+    with pytest.raises(KeyboardInterrupt), soak._ctrl_c_waits():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("started")
+    assert done == ["started"]
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "ten"])
