@@ -29,7 +29,7 @@
 ## make soak           leave a server among honest and hostile clients; see what it leaks
 ##     MINUTES=10          how long, or a part of one
 ##     ARGS=               more options of scripts/soak.py: --json FILE
-## make lint           ruff on everything, mypy --strict on reactor/
+## make lint           ruff on everything, mypy --strict on reactor/ and scripts/proof/
 ## make clean          remove .venv and whatever tools and builds left behind
 ## make help           this
 ##

@@ -1,6 +1,6 @@
 """Break the reactor on purpose, one bug at a time, and say who notices: the simulation, or a test by its name.
 
-There are two tables. What the simulation models, it has to find by itself (`reactor/simulation/mutants.py`). The rest,
+There are two tables. What the simulation models, it has to find by itself (`scripts/proof/mutants.py`). The rest,
 signals, forks, terminals, threads, the command line, is for a test to catch, and the table says which one
 (`tests/mutants/`). Nothing in the checkout is touched.
 
@@ -16,10 +16,10 @@ import pathlib
 import sys
 import tempfile
 
-from reactor.simulation.hunting import MOST_SEEDS, hunt
-from reactor.simulation.mutants import MUTANTS as SIMULATED
 from scripts import output
 from scripts.command_line import Parser
+from scripts.proof.hunting import MOST_SEEDS, hunt
+from scripts.proof.mutants import MUTANTS as SIMULATED
 from tests.mutants import core, floors
 from tests.mutants.hunting import check_sound, copy_checkout, is_caught
 

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Sequence
 
 PYTEST = [sys.executable, "-m", "pytest"]
-APART = ["tests/failures", "tests/scripts", "tests/simulation"]  # a part each, and one for all the rest
+APART = ["tests/failures", "tests/scripts", "tests/proof"]  # a part each, and one for all the rest
 PARTS = [["tests", *(f"--ignore={folder}" for folder in APART)], *([folder] for folder in APART)]
 
 

@@ -16,11 +16,11 @@ import argparse
 import sys
 import time
 
-from reactor.simulation.hunting import MOST_SEEDS, hunt
-from reactor.simulation.mutants import MUTANTS
-from reactor.simulation.summary import Summary, explain_seed, survey
 from scripts import output
 from scripts.command_line import Parser
+from scripts.proof.hunting import MOST_SEEDS, hunt
+from scripts.proof.mutants import MUTANTS
+from scripts.proof.summary import Summary, explain_seed, survey
 
 PROGRESS_SECONDS = 2.0
 MOST_DIGITS = 15  # of a number on the command line

@@ -6,8 +6,8 @@ import pytest
 
 from reactor import CloseReason, Reactor, Server
 from reactor.apps.echo import Echo
-from reactor.simulation.scenarios import make
-from reactor.simulation.world import live
+from scripts.proof.scenarios import make
+from scripts.proof.world import live
 from tests.rig import DEADLINE_SECONDS, Recorder, adopt, tcp_pair, turn_until
 from tests.support import connect, exchange, run_reactor, serving
 

@@ -119,8 +119,7 @@ def failures() -> str:
     code, tests, named = citations("reactor"), citations("tests"), tests_named()
     rows = ["| id | trouble | what must be seen | in the code | tests |", "|---|---|---|---|---|"]
     for number, (trouble, right) in FAILURES.items():
-        where = ", ".join(f"`{name.removeprefix('reactor/')}`" for name in code.get(number, [])
-                          if not name.startswith("reactor/simulation"))  # fmt: skip
+        where = ", ".join(f"`{name.removeprefix('reactor/')}`" for name in code.get(number, []))
         shown = named.get(number) or [name.removeprefix("tests/") for name in tests.get(number, [])]
         rows.append(f"| {number} | {trouble} | {right} | {where} | {'<br>'.join(f'`{name}`' for name in shown)} |")
     return "\n".join(rows)

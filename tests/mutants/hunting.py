@@ -2,7 +2,7 @@
 
 The simulation is a model of the kernel, so it cannot know what the model leaves out: signals and forks, terminals,
 threads, the paths of UNIX sockets, the command line. There the tests are the proof, and the same question is put to
-them as to the simulation (`reactor/simulation/mutants.py`): if this were wrong, who would notice?
+them as to the simulation (`scripts/proof/mutants.py`): if this were wrong, who would notice?
 
 A mutant is data: a file, a piece of its text that occurs exactly once, what stands there instead, and the test that
 turns red. Most of them take away what a comment explains: if nothing turns red, the comment explains nothing.

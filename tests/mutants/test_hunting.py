@@ -7,8 +7,8 @@ import ast
 
 import pytest
 
-from reactor.simulation import hunting
-from reactor.simulation.mutants import MUTANTS as SIMULATED
+from scripts.proof import hunting
+from scripts.proof.mutants import MUTANTS as SIMULATED
 from tests.mutants import core, floors
 from tests.mutants.hunting import ROOT, Broken, Mutant, check_sound, copy_checkout, is_caught, mutated
 

@@ -1,9 +1,9 @@
 """A failing scenario is made small, and still fails."""
 
-from reactor.simulation.scenarios import make
-from reactor.simulation.shrink import shrink, size
 from reactor.simulation.sockets import Faults
-from reactor.simulation.world import World
+from scripts.proof.scenarios import make
+from scripts.proof.shrink import shrink, size
+from scripts.proof.world import World
 
 
 def sends(scenario):

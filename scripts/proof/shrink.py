@@ -16,9 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from .peers import PeerPlan
+from reactor.simulation.peers import PeerPlan
+from reactor.simulation.sockets import Faults
+
 from .scenarios import Scenario
-from .sockets import Faults
 from .upstreams import DialPlan
 
 Fails = Callable[[Scenario], bool]

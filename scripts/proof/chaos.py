@@ -7,7 +7,8 @@ the pause that a write has caused, a write by a timer between the peer's end and
 
 from __future__ import annotations
 
-from ..connections.connection import Connection
+from reactor.connections.connection import Connection
+
 from .programs import Program
 
 

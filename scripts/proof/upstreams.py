@@ -18,14 +18,15 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..net import connector, lookups
-from ..net.addresses import Endpoint as Address
+from reactor.net import connector, lookups
+from reactor.net.addresses import Endpoint as Address
+from reactor.simulation.network import Endpoint, link
+from reactor.simulation.peers import Peer, PeerPlan
+from reactor.simulation.sockets import FakeSocket
+from reactor.simulation.unix_endpoints import UnixEndpoint
+
 from .dials import Dial
 from .laws import require
-from .network import Endpoint, link
-from .peers import Peer, PeerPlan
-from .sockets import FakeSocket
-from .unix_endpoints import UnixEndpoint
 
 if TYPE_CHECKING:
     from .world import World

@@ -8,11 +8,11 @@ import threading
 import pytest
 
 from reactor.connections.acceptor import Acceptor
-from reactor.simulation import hang
-from reactor.simulation.scenarios import make
 from reactor.simulation.sockets import Faults
-from reactor.simulation.summary import explain_seed
-from reactor.simulation.world import World
+from scripts.proof import hang
+from scripts.proof.scenarios import make
+from scripts.proof.summary import explain_seed
+from scripts.proof.world import World
 from tests.support import ROOT
 
 
@@ -47,7 +47,7 @@ def test_a_loop_that_nobody_sees_breaks_a_law_in_its_own_line(monkeypatch):
 
 def test_what_catches_the_alarm_ends_with_the_process():
     program = (
-        "from reactor.simulation import hang\n"
+        "from scripts.proof import hang\n"
         "def spin():\n"
         "    while True: pass\n"
         "with hang.alarm(77, 0.02):\n"

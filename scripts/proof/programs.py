@@ -15,10 +15,11 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..connections.connection import Connection
-from ..connections.protocol import Protocol
+from reactor.connections.connection import Connection
+from reactor.connections.protocol import Protocol
+from reactor.simulation.peers import PATTERN
+
 from .lines import Lines
-from .peers import PATTERN
 
 if TYPE_CHECKING:
     from .world import World

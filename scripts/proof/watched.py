@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..connections.connection import Connection
-from ..connections.states import State
+from reactor.connections.connection import Connection
+from reactor.connections.states import State
+
 from .laws import ENDED, STEPS, WRITING, check_end, deadlines, require
 from .witness import Witness
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reactor.simulation.network import Endpoint
+from reactor.simulation.peers import Peer
+from reactor.simulation.sockets import FakeSocket, Watcher
+
 from .laws import CLEAN, ENDED, check_received, require
-from .network import Endpoint
-from .peers import Peer
-from .sockets import FakeSocket, Watcher
 from .witness import Witness
 
 if TYPE_CHECKING:

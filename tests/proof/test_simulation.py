@@ -10,11 +10,11 @@ import pytest
 from reactor.connections import buffers, dispatcher
 from reactor.connections.connection import Connection
 from reactor.connections.states import CloseReason
-from reactor.simulation.laws import STEP_COUNT, STEPS
-from reactor.simulation.scenarios import ALL_PROGRAMS, make
 from reactor.simulation.sockets import Faults
-from reactor.simulation.summary import Summary, explain_seed, survey
-from reactor.simulation.world import simulate
+from scripts.proof.laws import STEP_COUNT, STEPS
+from scripts.proof.scenarios import ALL_PROGRAMS, make
+from scripts.proof.summary import Summary, explain_seed, survey
+from scripts.proof.world import simulate
 from tests.support import package_path
 
 CHUNK = 500
@@ -59,7 +59,7 @@ def test_every_program_and_both_demultiplexers_are_drawn():
 
 def test_a_seed_is_the_same_scenario_in_any_process():
     program = (
-        "from reactor.simulation.summary import survey, explain_seed\n"
+        "from scripts.proof.summary import survey, explain_seed\n"
         "summary, _ = survey(range(60))\n"
         "print(summary.digest, *explain_seed(8), sep='\\n')"
     )

@@ -20,31 +20,32 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
-from ..connections import buffers, dispatcher
-from ..connections.connection import Connection
-from ..connections.limits import Limits
-from ..connections.protocol import Protocol
-from ..loop import loop, poller
-from ..loop.states import CLOSED
+from reactor.connections import buffers, dispatcher
+from reactor.connections.connection import Connection
+from reactor.connections.limits import Limits
+from reactor.connections.protocol import Protocol
+from reactor.loop import loop, poller
+from reactor.loop.states import CLOSED
+from reactor.simulation.demultiplexers import make_poller
+from reactor.simulation.network import Network
+from reactor.simulation.peers import Peer
+from reactor.simulation.sockets import Descriptors, own_pairs
+from reactor.simulation.unix_endpoints import endpoint_class
+
 from . import hang
 from .books import Books
-from .demultiplexers import make_poller
 from .doors import Doors
 from .foreign import Foreign
 from .laws import LAWS, LawBroken, require
 from .logs import Log, own_log
 from .memory import Memory
 from .neighbours import Neighbour
-from .network import Network
-from .peers import Peer
 from .programs import Interruption, Mishap, Pauser
 from .promises import Promises
 from .scenarios import ALL_PROGRAMS, Scenario, make
 from .servings import Serving
-from .sockets import Descriptors, own_pairs
 from .threads import Threads
 from .turns import Turns, WatchedReactor
-from .unix_endpoints import endpoint_class
 from .upstreams import Upstreams
 from .watched import WatchedConnection
 from .witness import Witness

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from .chaos import ACTIONS, Chaos
 
 if TYPE_CHECKING:
-    from .sockets import FakeSocket
+    from reactor.simulation.sockets import FakeSocket
+
     from .witness import Witness
     from .world import World
 

@@ -15,11 +15,12 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..connections import socket_options
-from ..service import server as server_module
-from ..service.server import Server
+from reactor.connections import socket_options
+from reactor.service import server as server_module
+from reactor.service.server import Server
+from reactor.simulation.sockets import FakeSocket
+
 from .laws import DELIVERING, ENDED, WRITING, require
-from .sockets import FakeSocket
 
 if TYPE_CHECKING:
     from .witness import Witness

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..connections.connection import Connection
-from ..connections.protocol import Protocol
+from reactor.connections.connection import Connection
+from reactor.connections.protocol import Protocol
+from reactor.simulation.network import Endpoint
+
 from .frames import Frames
 from .laws import DELIVERING, ENDED, NEVER, WRITING, check_lost, require
-from .network import Endpoint
 
 if TYPE_CHECKING:
     from .programs import Program

@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from ..connections.connection import Connection
-from ..net.framing import DelimitedFrames, FramedProtocol, FrameTooLarge, PrefixedFrames, Splitter
+from reactor.connections.connection import Connection
+from reactor.net.framing import DelimitedFrames, FramedProtocol, FrameTooLarge, PrefixedFrames, Splitter
 
 if TYPE_CHECKING:
     from .world import World

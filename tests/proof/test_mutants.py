@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from reactor.simulation.hunting import MOST_SEEDS, Mutant, hunt, mutated
-from reactor.simulation.mutants import MUTANTS
+from scripts.proof.hunting import MOST_SEEDS, Mutant, hunt, mutated
+from scripts.proof.mutants import MUTANTS
 
 LEAST_MUTANTS = 25
 

@@ -17,12 +17,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..connections.reactor import Reactor
-from ..loop.states import RUNS
-from .demultiplexers import FOREVER_SECONDS, WAIT_GRAIN_SECONDS
+from reactor.connections.reactor import Reactor
+from reactor.loop.states import RUNS
+from reactor.simulation.demultiplexers import FOREVER_SECONDS, WAIT_GRAIN_SECONDS
+from reactor.simulation.network import Door, Endpoint
+from reactor.simulation.sockets import FIRST_DESCRIPTOR
+
 from .laws import check_deadlines, check_not_forgotten, check_settled, require
-from .network import Door, Endpoint
-from .sockets import FIRST_DESCRIPTOR
 from .upstreams import FIRST_INDEX
 
 if TYPE_CHECKING:

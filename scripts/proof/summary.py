@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pprint import pformat
 
+from reactor.simulation.peers import PeerPlan
+
 from .laws import STEP_COUNT, STEPS
-from .peers import PeerPlan
 from .scenarios import Scenario, make
 from .shrink import absent, shrink
 from .world import Outcome, live, simulate

@@ -19,13 +19,14 @@ import math
 import random
 from typing import Any, NamedTuple
 
+from reactor.simulation.peers import PeerPlan, Step
+from reactor.simulation.sockets import Faults
+
 from .chaos import Chaos
 from .logs import HABITS
 from .neighbours import NeighbourPlan
-from .peers import PeerPlan, Step
 from .programs import PROGRAMS
 from .restless import Fickle, Sluggish, Stopper
-from .sockets import Faults
 from .threads import ERRANDS
 from .upstreams import ANSWERS, DialPlan
 

@@ -12,7 +12,8 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..loop import reports
+from reactor.loop import reports
+
 from .laws import require
 from .programs import Mishap
 

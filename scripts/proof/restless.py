@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..connections.connection import Connection
+from reactor.connections.connection import Connection
+
 from .programs import Program
 
 MANY_TIMERS = 70  # more than it takes for the heap to be rebuilt when they are called off

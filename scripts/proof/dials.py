@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from .laws import require
 
 if TYPE_CHECKING:
-    from .sockets import FakeSocket
+    from reactor.simulation.sockets import FakeSocket
+
     from .world import World
 
 NEXT_TRY_SECONDS = 0.25

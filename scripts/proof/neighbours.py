@@ -13,16 +13,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..connections.connection import Connection
-from ..connections.limits import Limits
-from ..connections.protocol import Protocol
-from ..connections.reactor import Reactor
-from ..loop.states import CLOSED
-from .demultiplexers import make_poller
+from reactor.connections.connection import Connection
+from reactor.connections.limits import Limits
+from reactor.connections.protocol import Protocol
+from reactor.connections.reactor import Reactor
+from reactor.loop.states import CLOSED
+from reactor.simulation.demultiplexers import make_poller
+from reactor.simulation.network import Door, Endpoint
+from reactor.simulation.peers import Peer, PeerPlan
+from reactor.simulation.sockets import FakeSocket, own_pairs
+
 from .laws import CLEAN, require
-from .network import Door, Endpoint
-from .peers import Peer, PeerPlan
-from .sockets import FakeSocket, own_pairs
 
 if TYPE_CHECKING:
     from .world import World

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from .laws import require
 
 if TYPE_CHECKING:
-    from ..loop.timers import Handle
+    from reactor.loop.timers import Handle
+
     from .world import World
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
+from reactor.simulation.network import Door
+from reactor.simulation.peers import Peer, PeerPlan
+from reactor.simulation.sockets import FakeSocket
+from reactor.simulation.unix_endpoints import endpoint_class
+
 from .laws import require
-from .network import Door
-from .peers import Peer, PeerPlan
-from .sockets import FakeSocket
-from .unix_endpoints import endpoint_class
 
 if TYPE_CHECKING:
-    from ..connections.acceptor import Listener
+    from reactor.connections.acceptor import Listener
+
     from .world import World
 
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6, "unix": socket.AF_UNIX}
