@@ -292,7 +292,7 @@ def readable(stub: StubReactor, connection: Connection) -> None:
 
 def ended(connection: Connection) -> CloseReason | None:
     """The reason, once all of the end is done: the socket is closed, off the list, and counted once."""
-    assert connection.state is State.LOST
+    assert connection.state is State.CLOSED
     assert connection.socket.closed
     assert connection.protocol is None or connection.protocol.names.count("connection_lost") == 1
     return connection.close_reason

@@ -32,10 +32,10 @@ from .limits import Limits
 from .states import (
     CLOSED,
     CLOSING,
+    ENDED,
     FLUSHING,
     HALF_CLOSED_LOCAL,
     HALF_CLOSED_REMOTE,
-    LOST,
     NEVER,
     NEW,
     OPEN,
@@ -109,7 +109,7 @@ class Connection:
     ) -> None:
         self.socket = sock
         self.fd = sock.fileno()
-        self.protocol: Protocol = None  # type: ignore[assignment]  # until LOST
+        self.protocol: Protocol = None  # type: ignore[assignment]  # until CLOSED
         self.state: State = NEW
         self.peername = peername
         self.ordinary = 0
@@ -277,7 +277,7 @@ class Connection:
             return self.peername
         if name == "socket":
             return self.socket
-        if name == "sockname" and self.state is not LOST:
+        if name == "sockname" and self.state is not CLOSED:
             return self.socket.getsockname()
         return default
 
@@ -295,7 +295,7 @@ class Connection:
         The new protocol begins with its writing not paused. If more than the high mark waits, `pause_writing` tells it
         so before it is told anything else; it never hears a `resume_writing` for the pause of another.
         """
-        if self.state is LOST or protocol is self.protocol:
+        if self.state is CLOSED or protocol is self.protocol:
             return
         give_up_input = getattr(self.protocol, "give_up_input", None)
         data, ended = give_up_input() if give_up_input is not None else (b"", False)
@@ -322,12 +322,12 @@ class Connection:
     def end(self, reason: CloseReason, error: Exception | None) -> None:
         """End it, now, for `reason`. The first reason of an unclean end stands; what follows does nothing."""
         state = self.state
-        if state is CLOSED or state is LOST:
+        if state is ENDED or state is CLOSED:
             return
         self.close_reason = reason
         self.error = error
         self.holds = 0
-        set_state(self, state, CLOSED)
+        set_state(self, state, ENDED)
         self.touch()
 
     def finish(self, reason: CloseReason, error: Exception | None) -> None:

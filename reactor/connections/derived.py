@@ -24,7 +24,7 @@ import math
 from ..loop.poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from .connection import Connection
 from .limits import Limits
-from .states import CLOSED, CLOSING, FLUSHING, LINGERING, LOST, NEVER, CloseReason
+from .states import CLOSED, CLOSING, ENDED, FLUSHING, LINGERING, NEVER, CloseReason
 
 TICK_SECONDS = 0.1  # deadlines are kept in steps of this (`deadlines`)
 LEAST_SECONDS = 1e-6  # a time later than now: the next tick
@@ -33,7 +33,7 @@ LEAST_SECONDS = 1e-6  # a time later than now: the next tick
 def wanted_interest(connection: Connection) -> int:
     """What the kernel should watch for `connection`."""
     state = connection.state
-    if state is CLOSED or state is LOST:
+    if state is ENDED or state is CLOSED:
         return 0
     if state.discards or (state.delivers and not connection.reading_paused):
         wanted = READABLE | BROKEN
@@ -60,7 +60,7 @@ LIMIT_OF = {  # the limit behind each reason that a deadline gives
 def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
     """When `connection` is to be ended if nothing changes, in seconds of the clock, and the reason then."""
     limits, state = connection.limits, connection.state
-    if state is CLOSED:
+    if state is ENDED:
         return math.inf, CloseReason.SHUTDOWN
     if state is LINGERING:
         return connection.since + limits.linger_seconds, CloseReason.LINGER_TIMEOUT

@@ -13,7 +13,7 @@ A non-blocking socket answers every call in one of four ways, and each call belo
 - end of file: the peer has sent its last byte. It may still be listening;
 - an error: this connection is over. That is never a reason to disturb another one.
 
-Nothing is closed where it breaks. What ends is moved to the state CLOSED, is taken off the kernel's list, and is
+Nothing is closed where it breaks. What ends is moved to the state ENDED, is taken off the kernel's list, and is
 closed in the loop's last phase, `reap`. Until then its descriptor is not free, so no connection accepted in this
 batch can get the same number and with it an event that was meant for another (E7).
 
@@ -48,11 +48,11 @@ from .socket_options import reset_on_close, undelivered_output
 from .states import (
     CLOSED,
     CLOSING,
+    ENDED,
     FLUSHING,
     HALF_CLOSED_LOCAL,
     HALF_CLOSED_REMOTE,
     LINGERING,
-    LOST,
     NEVER,
     NEW,
     OPEN,
@@ -83,7 +83,7 @@ class Dispatcher:
         # so a list has few gaps; a dictionary took 24 bytes more for each connection.
         self.table: list[Connection | None] = []
         self.attention: deque[Connection] = deque()  # touched outside their own callback: to be settled
-        self.doomed: deque[Connection] = deque()  # CLOSED: to be reaped
+        self.doomed: deque[Connection] = deque()  # ENDED: to be reaped
         self.deadlines = Deadlines(self.timers, self._look_at_deadline)
         self.memory = MemoryBudget(counters, limits.memory_bytes)
 
@@ -324,7 +324,7 @@ class Dispatcher:
     def send(self, connection: Connection) -> bool:
         """Send what waits, within the budget; whether that was all of it."""
         budget = connection.limits.send_bytes
-        while budget > 0 and connection.state is not CLOSED:  # foreign code can end it during any of these calls
+        while budget > 0 and connection.state is not ENDED:  # foreign code can end it during any of these calls
             data = connection.take_output()
             offered = len(data)
             try:
@@ -381,7 +381,7 @@ class Dispatcher:
             connection.ordinary = READABLE
 
     def _check_low_mark(self, connection: Connection) -> None:
-        if connection.state is CLOSED or connection.state is LOST:
+        if connection.state is ENDED or connection.state is CLOSED:
             return  # whatever touched it, it is told nothing any more (E6)
         if connection.get_write_buffer_size() <= connection.low_bytes:
             connection.writing_paused = False
@@ -448,7 +448,7 @@ class Dispatcher:
                 set_state(connection, CLOSING, LINGERING)
             elif connection.state is FLUSHING:
                 connection.end(connection.close_reason or CloseReason.CLOSED, connection.error)
-        if connection.state is CLOSED and connection.fd >= 0:
+        if connection.state is ENDED and connection.fd >= 0:
             self._retire(connection)
 
     def _send_fin(self, connection: Connection) -> None:
@@ -494,7 +494,7 @@ class Dispatcher:
         return count > 0
 
     def _bury(self, connection: Connection) -> None:
-        set_state(connection, CLOSED, LOST)
+        set_state(connection, ENDED, CLOSED)
         reason = connection.close_reason
         assert reason is not None, "a connection ended without a reason"
         self.counters.closed[reason] += 1

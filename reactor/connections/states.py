@@ -37,8 +37,8 @@ class State(enum.Enum):
     CLOSING = ("closing", "discarded", "not taken")
     LINGERING = ("lingering", "discarded", "not taken")
     FLUSHING = ("flushing", "not read", "not taken")
+    ENDED = ("ended", "not read", "not taken")
     CLOSED = ("closed", "not read", "not taken")
-    LOST = ("lost", "not read", "not taken")
 
     def __init__(self, label: str, input_is: str, output_is: str) -> None:
         self.label = label
@@ -56,43 +56,43 @@ class State(enum.Enum):
 NEW, OPEN = State.NEW, State.OPEN
 HALF_CLOSED_REMOTE, HALF_CLOSED_LOCAL = State.HALF_CLOSED_REMOTE, State.HALF_CLOSED_LOCAL
 CLOSING, LINGERING, FLUSHING = State.CLOSING, State.LINGERING, State.FLUSHING
-CLOSED, LOST = State.CLOSED, State.LOST
+ENDED, CLOSED = State.ENDED, State.CLOSED
 
 NEXT: dict[State, dict[State, str]] = {
     NEW: {
         OPEN: "the protocol exists; `connection_made` is next",
-        CLOSED: "the factory of protocols raised, or nobody is admitted",
+        ENDED: "the factory of protocols raised, or nobody is admitted",
     },
     OPEN: {
         HALF_CLOSED_REMOTE: "the peer's FIN was read",
         HALF_CLOSED_LOCAL: "`write_eof`",
         CLOSING: "`close`",
-        CLOSED: "`abort`, an error, a limit",
+        ENDED: "`abort`, an error, a limit",
     },
     HALF_CLOSED_REMOTE: {
         FLUSHING: "`close`, `write_eof`, or `eof_received` returned false",
-        CLOSED: "`abort`, an error, a limit",
+        ENDED: "`abort`, an error, a limit",
     },
     HALF_CLOSED_LOCAL: {
         FLUSHING: "the peer's FIN was read",
         CLOSING: "`close`",
-        CLOSED: "`abort`, an error, a limit",
+        ENDED: "`abort`, an error, a limit",
     },
     CLOSING: {
         LINGERING: "all output is sent, and our FIN after it",
         FLUSHING: "the peer's FIN was read",
-        CLOSED: "`abort`, an error, a limit",
+        ENDED: "`abort`, an error, a limit",
     },
     LINGERING: {
-        CLOSED: "the peer's FIN was read, or waiting for it took too long",
+        ENDED: "the peer's FIN was read, or waiting for it took too long",
     },
     FLUSHING: {
-        CLOSED: "all output is sent; or `abort`, an error, a limit",
+        ENDED: "all output is sent; or `abort`, an error, a limit",
     },
-    CLOSED: {
-        LOST: "`connection_lost` was called and the socket closed",
+    ENDED: {
+        CLOSED: "`connection_lost` was called and the socket closed",
     },
-    LOST: {},
+    CLOSED: {},
 }
 
 

@@ -28,7 +28,7 @@ import math
 from ..connections.connection import Connection
 from ..connections.reactor import Reactor
 from ..connections.socket_options import reset_on_close, undelivered_output, unread_bytes
-from ..connections.states import CLOSED, LINGERING, CloseReason
+from ..connections.states import ENDED, LINGERING, CloseReason
 
 DRAIN_TICK_SECONDS = 0.05  # how often a drain looks whether it is done
 # How long a peer may take to answer our FIN once it has everything: a client that reads does it in a round trip.
@@ -60,7 +60,7 @@ class Drain:
     def finish(self) -> int:
         """The loop has ended, whatever ended it, and all that is left will be closed: how many were cut, in all."""
         for connection in self._reactor.dispatcher.connections():
-            if connection.state is CLOSED:
+            if connection.state is ENDED:
                 continue
             # If input is unread, the close resets what the peer was still to have the time to read and to end.
             refuses = connection.state is LINGERING and bool(unread_bytes(connection.socket))
@@ -95,7 +95,7 @@ class Drain:
     def _end(self) -> None:
         """The deadline. Connections that are opened from now on end with the reactor."""
         for connection in self._reactor.dispatcher.connections():
-            if connection.state is not CLOSED and self._owes(connection):
+            if connection.state is not ENDED and self._owes(connection):
                 self._cut(connection)
                 error = TimeoutError(f"not finished within the {self._seconds:g} seconds of a drain")
                 connection.end(CloseReason.DRAIN_TIMEOUT, error)

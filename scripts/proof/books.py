@@ -16,14 +16,14 @@ from reactor.simulation.network import Endpoint
 from reactor.simulation.peers import Peer
 from reactor.simulation.sockets import FakeSocket, Watcher
 
-from .laws import CLEAN, ENDED, check_received, require
+from .laws import CLEAN, OVER, check_received, require
 from .witness import Witness
 
 if TYPE_CHECKING:
     from .world import World
 
 MOVES = {"recv", "peek", "send", "shutdown"}  # what is done to a connection for its own sake
-OVER = 1 << 40  # added to the bytes of a phase once the first budget is used up
+SPENT = 1 << 40  # added to the bytes of a phase once the first budget is used up
 
 
 class Books(Watcher):
@@ -56,19 +56,19 @@ class Books(Watcher):
             self.batch_goes_on()
         witness = sock.endpoint.owner if isinstance(sock.endpoint, Endpoint) else None
         if isinstance(witness, Witness) and what in MOVES:
-            require(witness.state not in ENDED, 3, "{} is called for {}, which has ended", what, witness.connection)
+            require(witness.state not in OVER, 3, "{} is called for {}, which has ended", what, witness.connection)
         if what in ("recv", "peek"):
             self._check_receive(sock, what)
         elif what == "send":
             require(not sock.endpoint.fin_queued, 3, "{} sends behind its own end", witness and witness.connection)
             if isinstance(witness, Witness):
                 witness.fresh = 0
-            over, sent = divmod(self._sent.get(sock.number, 0), OVER)
+            over, sent = divmod(self._sent.get(sock.number, 0), SPENT)
             budget = world.limits.send_bytes
             require(not over or sent < budget, 8, "descriptor {} is sent more, and {} bytes and as many again are gone",
                     sock.number, budget)  # fmt: skip
             if sent >= budget:  # what the kernel did not take of a message, which is mostly nothing, has its own
-                self._sent[sock.number] = OVER
+                self._sent[sock.number] = SPENT
         elif what == "accept":
             require(world.doors.is_open(sock.endpoint), 3, "accept is called for a listener that was stopped")
             accepts = self._accepts[sock.number] = self._accepts.get(sock.number, 0) + 1

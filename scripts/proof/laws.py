@@ -38,21 +38,21 @@ LAWS = {
 # Law 2. The life of a connection, written down a second time: a change of `connections.states` that is meant has to be
 # made here too.
 STEPS = {
-    "NEW": {"OPEN", "CLOSED"},
-    "OPEN": {"HALF_CLOSED_REMOTE", "HALF_CLOSED_LOCAL", "CLOSING", "CLOSED"},
-    "HALF_CLOSED_REMOTE": {"FLUSHING", "CLOSED"},
-    "HALF_CLOSED_LOCAL": {"FLUSHING", "CLOSING", "CLOSED"},
-    "CLOSING": {"LINGERING", "FLUSHING", "CLOSED"},
-    "LINGERING": {"CLOSED"},
-    "FLUSHING": {"CLOSED"},
-    "CLOSED": {"LOST"},
-    "LOST": set(),
+    "NEW": {"OPEN", "ENDED"},
+    "OPEN": {"HALF_CLOSED_REMOTE", "HALF_CLOSED_LOCAL", "CLOSING", "ENDED"},
+    "HALF_CLOSED_REMOTE": {"FLUSHING", "ENDED"},
+    "HALF_CLOSED_LOCAL": {"FLUSHING", "CLOSING", "ENDED"},
+    "CLOSING": {"LINGERING", "FLUSHING", "ENDED"},
+    "LINGERING": {"ENDED"},
+    "FLUSHING": {"ENDED"},
+    "ENDED": {"CLOSED"},
+    "CLOSED": set(),
 }
 STEP_COUNT = sum(map(len, STEPS.values()))
 WRITING = {"OPEN", "HALF_CLOSED_REMOTE"}
 DELIVERING = {"OPEN", "HALF_CLOSED_LOCAL"}
 DISCARDING = {"CLOSING", "LINGERING"}
-ENDED = {"CLOSED", "LOST"}
+OVER = {"ENDED", "CLOSED"}
 
 # Law 10. The ends that are no trouble, and those that a deadline has made.
 CLEAN = {"closed", "peer_closed"}
@@ -90,7 +90,7 @@ def require(holds: object, number: int, text: str, *details: object) -> None:
 def deadlines(witness: Witness) -> dict[str, float]:
     """Law 6: when the connection may be ended if nothing changes, by the reason that it would have."""
     limits, state = witness.world.limits, witness.state
-    if state in ENDED:
+    if state in OVER:
         return {}
     if state == "LINGERING":
         return {"linger_timeout": witness.since + limits.linger_seconds}
@@ -115,7 +115,7 @@ def check_settled(witness: Witness, watched: int) -> None:
     state, waiting = witness.state, witness.waiting()
     told = not witness.end_due or witness.life != "made" or witness.known > witness.delivered
     require(told, 4, "{} was not told of the end that was read", connection)
-    if state in ENDED:
+    if state in OVER:
         require(not watched, 1, "{} has ended and is watched for {:#x}", connection, watched)
         return
     size = connection.get_write_buffer_size()
@@ -136,7 +136,7 @@ def check_not_forgotten(witness: Witness, epoll: bool) -> None:
     """Laws 1 and 6: the loop is about to sleep, so nothing may be there that it should deal with."""
     connection, endpoint = witness.connection, witness.endpoint
     state = witness.state
-    require(state not in ENDED, 3, "{} has ended and was not reaped before the loop sleeps", connection)
+    require(state not in OVER, 3, "{} has ended and was not reaped before the loop sleeps", connection)
     reads = state in DISCARDING or (state in DELIVERING and not witness.reading_paused)
     bits = endpoint.events()
     told = witness.known <= witness.delivered
@@ -302,6 +302,6 @@ def check_received(witness: Witness | None, received: int, data: bytes) -> None:
         same = witness.accepted.startswith(data, received)
         require(same, 5, "the peer of {} has read {!r} at {}, where {!r} was written", witness.connection, data[:40],
                 received, bytes(witness.accepted[received : received + 40]))  # fmt: skip
-    elif witness.state not in ENDED or not witness.endpoint.ends_plainly:
+    elif witness.state not in OVER or not witness.endpoint.ends_plainly:
         require(received == len(witness.accepted), 5, "the peer of {} was told the end after {} bytes of {} written",
                 witness.connection, received, len(witness.accepted))  # fmt: skip

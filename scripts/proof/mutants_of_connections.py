@@ -49,8 +49,8 @@ MUTANTS = (
            "        if not self.writing_paused:\n            self.writing_paused = True",
            "        if True:\n            self.writing_paused = True"),
     Mutant("resume_writing is called after connection_lost", "connections/dispatcher.py",
-           "        if connection.state is CLOSED or connection.state is LOST:\n            return  # whatever",
-           "        if connection.state is CLOSED:\n            return  # whatever"),
+           "        if connection.state is ENDED or connection.state is CLOSED:\n            return  # whatever",
+           "        if connection.state is ENDED:\n            return  # whatever"),
     Mutant("the hard mark is not looked at", "connections/connection.py",
            "        elif len(self.backlog) > self.limits.output_hard_bytes:",
            "        elif False:"),
@@ -143,11 +143,11 @@ MUTANTS = (
            "        self.end(CloseReason.ABORTED, None)\n",
            "        self.end(CloseReason.ABORTED, None)\n        self.protocol.connection_lost(None)\n"),
     Mutant("the error is not told", "connections/connection.py",
-           "        self.error = error\n        self.holds = 0\n        set_state(self, state, CLOSED)\n",
-           "        self.holds = 0\n        set_state(self, state, CLOSED)\n"),
+           "        self.error = error\n        self.holds = 0\n        set_state(self, state, ENDED)\n",
+           "        self.holds = 0\n        set_state(self, state, ENDED)\n"),
     Mutant("the last reason overwrites the first", "connections/connection.py",
-           "        if state is CLOSED or state is LOST:\n            return\n",
-           "        if state is CLOSED or state is LOST:\n"
+           "        if state is ENDED or state is CLOSED:\n            return\n",
+           "        if state is ENDED or state is CLOSED:\n"
            "            self.close_reason = reason\n"
            "            return\n"),
     Mutant("a connection that was cut off ends with a FIN", "connections/dispatcher.py",
@@ -169,7 +169,7 @@ MUTANTS = (
            "            pass\n"),
     # Interruptions.
     Mutant("send goes on though foreign code has ended the connection", "connections/dispatcher.py",
-           "        while budget > 0 and connection.state is not CLOSED:",
+           "        while budget > 0 and connection.state is not ENDED:",
            "        while budget > 0:"),
     Mutant("output stays where it is while it is sent", "connections/fast_path.py",
            '                    connection.unsent = b""  # taken out: what',

@@ -20,7 +20,7 @@ from reactor.service import server as server_module
 from reactor.service.server import Server
 from reactor.simulation.sockets import FakeSocket
 
-from .laws import DELIVERING, ENDED, WRITING, require
+from .laws import DELIVERING, OVER, WRITING, require
 
 if TYPE_CHECKING:
     from .witness import Witness
@@ -87,7 +87,7 @@ class Serving:
 
     def _is_busy(self, witness: Witness) -> bool:
         endpoint, state = witness.endpoint, witness.state
-        if witness.waiting() and state not in ENDED:
+        if witness.waiting() and state not in OVER:
             return True
         if state not in WRITING and state not in DELIVERING:
             return False

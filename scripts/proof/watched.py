@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reactor.connections.connection import Connection
 from reactor.connections.states import State
 
-from .laws import ENDED, STEPS, WRITING, check_end, deadlines, require
+from .laws import OVER, STEPS, WRITING, check_end, deadlines, require
 from .witness import Witness
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class WatchedConnection(Connection):
         world.steps.add(step)
         witness = self.protocol
         if isinstance(witness, Witness):
-            if new == "CLOSED":
+            if new == "ENDED":
                 witness.end_due = witness.end_due and not witness.between  # nobody can be told of it any more
                 witness.deadlines_before = deadlines(witness)
                 check_end(witness, world.waiter.asked_at)
@@ -74,11 +74,11 @@ class WatchedConnection(Connection):
         hard = witness.world.limits.output_hard_bytes
         if not data:
             super().write(data)
-            require(self.state.name != "CLOSED", 6, "{} is ended by a write of nothing", self)
+            require(self.state.name != "ENDED", 6, "{} is ended by a write of nothing", self)
             return
         if witness.waiting() > hard and not witness.alone:
             super().write(data)
-            require(self.state.name == "CLOSED", 6, "{} keeps {} bytes and more, and {} are allowed", self,
+            require(self.state.name == "ENDED", 6, "{} keeps {} bytes and more, and {} are allowed", self,
                     witness.waiting(), hard)  # fmt: skip
             return
         witness.alone = not witness.waiting()
@@ -102,7 +102,7 @@ class WatchedConnection(Connection):
         witness.fresh += len(data)
         witness.world.books.wrote_meanwhile(self.socket)  # type: ignore[arg-type]
         super().write(data)
-        if self.state.name == "CLOSED":  # for more than the hard mark, and without this
+        if self.state.name == "ENDED":  # for more than the hard mark, and without this
             del witness.accepted[begin:]
             witness.fresh = 0
             witness.alone = was_alone
@@ -176,7 +176,7 @@ class WatchedConnection(Connection):
         """Note it."""
         self._note(asked_abort=True)
         super().abort()
-        require(self.state.name in ENDED, 2, "{} has not ended after abort", self)
+        require(self.state.name in OVER, 2, "{} has not ended after abort", self)
 
     def finish(self, reason: Any, error: Exception | None) -> None:
         """Note it, when it comes with an error of its own."""

@@ -16,7 +16,7 @@ from reactor.connections.protocol import Protocol
 from reactor.simulation.network import Endpoint
 
 from .frames import Frames
-from .laws import DELIVERING, ENDED, NEVER, WRITING, check_lost, require
+from .laws import DELIVERING, NEVER, OVER, WRITING, check_lost, require
 
 if TYPE_CHECKING:
     from .programs import Program
@@ -122,7 +122,7 @@ class Witness(Protocol):
         """
         frames = max(0, self.known - self.delivered) + (self.frames.kept() if self.frames is not None else 0)
         phase = self.world.phase_number
-        if self.state in ENDED:
+        if self.state in OVER:
             return 0, self.waiting() + frames if self.ended_in == phase else 0
         waiting = self.waiting()
         surely = 0 if self.wrote_in == phase or waiting <= self.fresh else waiting

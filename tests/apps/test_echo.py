@@ -82,7 +82,7 @@ def test_a_peer_that_sends_without_reading_is_held_back_and_then_gets_every_byte
     assert connection.get_write_buffer_size() <= LIMITS.output_high_bytes + LIMITS.receive_bytes
     theirs.shutdown(socket.SHUT_WR)
     assert receive_all(reactor, theirs) == sent
-    turn_until(reactor, lambda: connection.state is State.LOST, "the end")
+    turn_until(reactor, lambda: connection.state is State.CLOSED, "the end")
     assert connection.close_reason is CloseReason.PEER_CLOSED
 
 

@@ -10,10 +10,10 @@ from tests.rig import make_connection
 NEW, OPEN = State.NEW, State.OPEN
 HALF_CLOSED_REMOTE, HALF_CLOSED_LOCAL = State.HALF_CLOSED_REMOTE, State.HALF_CLOSED_LOCAL
 CLOSING, LINGERING, FLUSHING = State.CLOSING, State.LINGERING, State.FLUSHING
-CLOSED, LOST = State.CLOSED, State.LOST
+ENDED, CLOSED = State.ENDED, State.CLOSED
 MET = [state for state in State if state is not NEW]  # those in which a protocol knows its connection
 WRITING = [OPEN, HALF_CLOSED_REMOTE]
-ENDING = [CLOSING, LINGERING, FLUSHING, CLOSED, LOST]
+ENDING = [CLOSING, LINGERING, FLUSHING, ENDED, CLOSED]
 
 in_every_state = pytest.mark.parametrize("state", MET, ids=lambda state: state.name)
 in_every_ending = pytest.mark.parametrize("state", ENDING, ids=lambda state: state.name)
@@ -265,7 +265,7 @@ def test_an_exception_in_pause_writing_ends_that_connection_and_not_the_one_who_
 
     connection = make_connection(limits=marks(2, 1), pause_writing=broken)
     connection.writelines([b"so", b"me"])
-    assert (connection.state, connection.close_reason) == (CLOSED, CloseReason.HANDLER_ERROR)
+    assert (connection.state, connection.close_reason) == (ENDED, CloseReason.HANDLER_ERROR)
     assert isinstance(connection.error, LookupError)
     (record,) = caplog.records
     assert "pause_writing" in record.getMessage() and record.exc_info[0] is LookupError
@@ -358,7 +358,7 @@ def test_a_write_that_finds_more_than_the_hard_mark_waiting_ends_the_connection(
         connection.write(piece) if write == "write" else connection.writelines([piece])
         assert connection.state is OPEN, "it finds no more than the mark"
     connection.write(b"2") if write == "write" else connection.writelines([b"2", b"3"])
-    assert (connection.state, connection.close_reason) == (CLOSED, CloseReason.SLOW_READER)
+    assert (connection.state, connection.close_reason) == (ENDED, CloseReason.SLOW_READER)
     assert "11 bytes" in str(connection.error) and "output_hard_bytes (10)" in str(connection.error)
     assert connection.protocol.names == ["pause_writing"], "it was asked to pause first"
     assert connection.get_write_buffer_size() == 11
@@ -435,7 +435,7 @@ def test_a_hold_is_counted():
         connection.release()
 
 
-@pytest.mark.parametrize("state", [CLOSED, LOST], ids=lambda state: state.name)
+@pytest.mark.parametrize("state", [ENDED, CLOSED], ids=lambda state: state.name)
 def test_a_release_after_the_end_does_nothing(state):
     make_connection(state).release()
 

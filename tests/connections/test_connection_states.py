@@ -12,10 +12,10 @@ from tests.rig import make_connection
 NEW, OPEN = State.NEW, State.OPEN
 HALF_CLOSED_REMOTE, HALF_CLOSED_LOCAL = State.HALF_CLOSED_REMOTE, State.HALF_CLOSED_LOCAL
 CLOSING, LINGERING, FLUSHING = State.CLOSING, State.LINGERING, State.FLUSHING
-CLOSED, LOST = State.CLOSED, State.LOST
+ENDED, CLOSED = State.ENDED, State.CLOSED
 MET = [state for state in State if state is not NEW]  # those in which a protocol knows its connection
 WRITING = [OPEN, HALF_CLOSED_REMOTE]
-ENDING = [CLOSING, LINGERING, FLUSHING, CLOSED, LOST]
+ENDING = [CLOSING, LINGERING, FLUSHING, ENDED, CLOSED]
 
 in_every_state = pytest.mark.parametrize("state", MET, ids=lambda state: state.name)
 in_every_ending = pytest.mark.parametrize("state", ENDING, ids=lambda state: state.name)
@@ -74,11 +74,11 @@ def test_write_eof_ends_our_side_once(state):
 def test_abort_ends_it_in_every_state_and_the_first_reason_stands(state):
     connection = make_connection(state)
     connection.abort()
-    if state in (CLOSED, LOST):
+    if state in (ENDED, CLOSED):
         assert connection.state is state
         assert connection.close_reason is None
     else:
-        assert (connection.state, connection.close_reason) == (CLOSED, CloseReason.ABORTED)
+        assert (connection.state, connection.close_reason) == (ENDED, CloseReason.ABORTED)
     reason = connection.close_reason
     connection.end(CloseReason.RESET, OSError("later"))
     assert connection.close_reason is reason
@@ -92,7 +92,7 @@ def test_an_unclean_end_takes_the_place_of_a_clean_one_that_was_under_way():
     connection.close()
     error = OSError("broken")
     connection.end(CloseReason.RESET, error)
-    assert (connection.state, connection.close_reason, connection.error) == (CLOSED, CloseReason.RESET, error)
+    assert (connection.state, connection.close_reason, connection.error) == (ENDED, CloseReason.RESET, error)
 
 
 @in_every_state
@@ -128,8 +128,8 @@ INTEREST = {  # (state, reading paused): without output; output adds WRITABLE | 
     (CLOSING, False): READABLE | BROKEN,
     (LINGERING, False): READABLE | BROKEN,
     (FLUSHING, False): BROKEN,
+    (ENDED, False): 0,
     (CLOSED, False): 0,
-    (LOST, False): 0,
 }
 OUTPUT = {"nothing": False, "one chunk": True, "a backlog": True}
 
@@ -144,7 +144,7 @@ def test_interest_is_a_function_of_the_state_alone(state, paused, waiting):
         connection.unsent = b"xx"
         connection.sent(connection.take_output(), 1)
     expected = INTEREST.get((state, paused), INTEREST[state, False])
-    if OUTPUT[waiting] and state not in (CLOSED, LOST):
+    if OUTPUT[waiting] and state not in (ENDED, CLOSED):
         expected |= WRITABLE | BROKEN
     before = {name: getattr(connection, name, None) for name in connection.__slots__}
     assert wanted_interest(connection) == expected
@@ -219,14 +219,14 @@ def test_the_extra_info_of_pep_3156():
 
 
 def test_extra_info_after_the_end_raises_nothing():
-    connection = make_connection(LOST)
+    connection = make_connection(CLOSED)
     connection.socket = None
     assert connection.get_extra_info("peername") == "peer"
     assert connection.get_extra_info("sockname", "gone") == "gone"
 
 
 def test_who_has_heard_of_the_end_is_let_go_and_nobody_can_take_over():
-    connection = make_connection(State.LOST)
+    connection = make_connection(State.CLOSED)
     connection.protocol = None  # as the dispatcher leaves it
     connection.set_protocol(make_connection().protocol)
     assert connection.get_protocol() is None

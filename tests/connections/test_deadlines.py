@@ -80,7 +80,7 @@ def test_lingering_has_one_whatever_is_heard():
 
 
 def test_what_has_ended_needs_none():
-    assert next_deadline(since(1000, State.CLOSED))[0] == math.inf
+    assert next_deadline(since(1000, State.ENDED))[0] == math.inf
 
 
 def test_an_infinite_deadline_never_comes():
@@ -105,7 +105,7 @@ def stubbed(stub, limits=LIMITS, **answers):
 def pass_until_the_end(stub, connection, step=0.5, feed=lambda: None):
     """Let time pass in steps until the connection has ended; how long that took, within a step."""
     begin = stub.timers.now
-    while connection.state is not State.LOST:
+    while connection.state is not State.CLOSED:
         assert stub.timers.now - begin < 1000, "it has no end"
         feed()
         stub.pass_time(step)
@@ -363,7 +363,7 @@ def test_every_number_of_seconds_that_the_limits_allow_can_be_lived_under(second
     for _ in range(3):
         stub.pass_time(1000)
         stub.finish()
-    assert connection.state is (State.LOST if seconds == 0 else State.CLOSING)
+    assert connection.state is (State.CLOSED if seconds == 0 else State.CLOSING)
 
 
 @pytest.mark.parametrize("when", [math.nextafter(tenths / 10, math.inf) for tenths in (9, 18, 35, 10010, 10015)])
@@ -380,6 +380,6 @@ def test_who_was_written_to_or_closed_by_a_timer_of_the_same_moment_is_not_judge
     connection = stubbed(stub, limits=limits)
     stub.timers.call_at(stub.timers.now + 59.9, ask, connection)
     stub.pass_time(60)  # at once, as after a long callback: both are due
-    assert connection.state is not State.CLOSED
+    assert connection.state is not State.ENDED
     stub.finish()
     assert connection.state in (State.OPEN, State.LINGERING)

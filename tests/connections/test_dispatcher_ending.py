@@ -61,7 +61,7 @@ def test_a_large_rest_is_thrown_away_in_large_pieces(stub):
     connection.close()
     stub.finish()
     turns = 0
-    while connection.state is not State.LOST:
+    while connection.state is not State.CLOSED:
         readable(stub, connection)
         turns += 1
     assert turns <= (1 << 20) / connection.limits.receive_bytes + 4
@@ -196,7 +196,7 @@ def test_the_socket_is_closed_in_the_last_phase_only_after_connection_lost(stub)
         connection_lost=lambda recorder, exc: seen.append(recorder.connection.socket.closed),
     )
     stub.happens(connection, READABLE)
-    assert connection.state is State.CLOSED
+    assert connection.state is State.ENDED
     assert not connection.socket.closed and not seen
     assert not stub.dispatcher.connections(), "nothing stale can reach it any more"
     stub.dispatcher.reap()
@@ -253,7 +253,7 @@ def test_a_connection_can_be_ended_from_every_callback_and_ends_once(stub, how, 
     )
     for _ in range(4):
         for each in (connection, other):
-            if each.state not in (State.CLOSED, State.LOST):
+            if each.state not in (State.ENDED, State.CLOSED):
                 stub.happens(each, READABLE)
         stub.finish()
     for each in (connection, other):
@@ -271,7 +271,7 @@ def test_an_exception_in_a_callback_ends_its_connection_with_one_log_line(stub, 
     connection = stubbed(stub, receives=[b"data", b""], limits=Limits(output_high_bytes=0, output_low_bytes=0),
                          **{"data_received": write(b"x", b"y"), callback: break_down})  # fmt: skip
     for _ in range(2):
-        if connection.state is not State.LOST:
+        if connection.state is not State.CLOSED:
             readable(stub, connection)
     stub.finish()
     assert ended(connection) is CloseReason.HANDLER_ERROR

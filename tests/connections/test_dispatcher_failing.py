@@ -217,4 +217,4 @@ def test_a_protocol_without_a_method_ends_its_own_connection(stub):
     sock = StubSocket(receives=[b"x"])
     connection = adopt(stub, sock, Half())
     readable(stub, connection)
-    assert connection.state is State.LOST and connection.close_reason is CloseReason.HANDLER_ERROR
+    assert connection.state is State.CLOSED and connection.close_reason is CloseReason.HANDLER_ERROR

@@ -230,7 +230,7 @@ def test_no_more_are_ended_than_have_to_be_and_no_fewer():
     connections = [full(stub, size) for size in (50, 60, 70, 80)]
     for _ in range(3):
         stub.finish()
-    assert [connection.state is State.LOST for connection in connections] == [False, True, True, True]
+    assert [connection.state is State.CLOSED for connection in connections] == [False, True, True, True]
 
 
 def test_who_leaves_the_loop_when_asked_does_not_keep_the_others_from_being_asked():

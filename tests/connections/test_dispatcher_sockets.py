@@ -89,7 +89,7 @@ def test_a_reply_is_read_though_the_client_was_still_sending_when_the_server_clo
     send_all(reactor, theirs, b"and more")
     assert receive_all(reactor, theirs) == reply
     theirs.close()
-    turn_until(reactor, lambda: connection.state is State.LOST, "the end")
+    turn_until(reactor, lambda: connection.state is State.CLOSED, "the end")
     assert connection.close_reason is CloseReason.CLOSED
 
 
@@ -98,7 +98,7 @@ def test_abort_sends_a_reset(reactor, tcp_pair):
     connection = adopt(reactor, ours, Recorder())
     connection.write(b"unsent")
     connection.abort()
-    turn_until(reactor, lambda: connection.state is State.LOST, "the end")
+    turn_until(reactor, lambda: connection.state is State.CLOSED, "the end")
     with pytest.raises(ConnectionResetError):
         theirs.recv(1)
 

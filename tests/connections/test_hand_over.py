@@ -99,7 +99,7 @@ def test_while_reading_is_paused_it_waits_and_so_does_the_peers_end(stub):
     assert heir.calls == [("data_received", b"rest"), ("eof_received",)]
 
 
-@pytest.mark.parametrize("answer, state", [(True, State.HALF_CLOSED_REMOTE), (None, State.LOST)])
+@pytest.mark.parametrize("answer, state", [(True, State.HALF_CLOSED_REMOTE), (None, State.CLOSED)])
 @pytest.mark.parametrize("rest", [b"rest", b""])
 def test_an_end_that_was_given_up_is_told_and_its_answer_counts(stub, rest, answer, state):
     connection = kept(stub, rest, True)

@@ -169,7 +169,7 @@ def test_an_end_from_outside_at_any_moment_is_one_end(start, receives, way, keep
         if interruption.came and way is WAYS["abort"]:
             stub.finish()
             stub.finish()
-            assert connection.state is State.LOST, f"moment {number}: the abort was forgotten"
+            assert connection.state is State.CLOSED, f"moment {number}: the abort was forgotten"
         connection.resume_reading()
         connection.close()
         for _ in range(4):
@@ -177,7 +177,7 @@ def test_an_end_from_outside_at_any_moment_is_one_end(start, receives, way, keep
                 stub.happens(connection, READABLE)
             stub.finish()
         names = told(connection).names
-        assert connection.state is State.LOST and connection.socket.closed, f"moment {number}: {connection}"
+        assert connection.state is State.CLOSED and connection.socket.closed, f"moment {number}: {connection}"
         assert names.count("connection_lost") == 1 and names[-1] == "connection_lost", f"moment {number}: {names}"
         assert names.count("eof_received") <= 1
         assert sum(stub.counters.closed.values()) == 1
@@ -227,7 +227,7 @@ def test_an_abort_while_a_connection_is_settled_is_not_forgotten():
             stub.dispatcher.flush()
         stub.finish()
         stub.finish()
-        assert connection.state is (State.LOST if interruption.came else State.OPEN), f"moment {number}"
+        assert connection.state is (State.CLOSED if interruption.came else State.OPEN), f"moment {number}"
         return interruption.came
 
     at_every_moment(run)

@@ -86,7 +86,7 @@ def test_what_a_timer_ends_is_gone_in_the_same_turn(reactor, pair):
     connection = adopt(reactor, pair[0], Recorder())
     reactor.call_at(-math.inf, connection.abort)
     reactor.run_once(0)
-    assert connection.state is State.LOST
+    assert connection.state is State.CLOSED
 
 
 @pytest.mark.parametrize("make_selector", SELECTORS, ids=lambda selector: selector.__name__)

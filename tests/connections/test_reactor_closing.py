@@ -32,7 +32,7 @@ def test_close_ends_every_connection_tells_each_and_gives_back_every_descriptor(
         reactor.close()
     for protocol in protocols:
         assert protocol.names[-1] == "connection_lost" and protocol.names.count("connection_lost") == 1
-        assert protocol.connection.state is State.LOST
+        assert protocol.connection.state is State.CLOSED
     assert reactor.counters.open == 0
     assert reactor.counters.closed[CloseReason.SHUTDOWN] == 19
     assert reactor.counters.closed[CloseReason.ABORTED] == 1
@@ -97,7 +97,7 @@ def test_a_connection_that_is_opened_while_closing_is_ended_too(descriptors_come
     with theirs:
         adopt(reactor, ours, Recorder(connection_lost=open_another))
         reactor.close()
-    assert opened[0].state is State.LOST
+    assert opened[0].state is State.CLOSED
 
 
 def test_system_exit_while_closing_goes_on_when_all_are_told_and_everything_is_given_back(descriptors_come_back):

@@ -81,7 +81,7 @@ def test_system_exit_leaves_run_and_the_next_run_goes_on_with_nothing_lost(react
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     turn_until(reactor, lambda: {"queued before", "armed before"} <= set(called), "what was owed")
     if where == "connection_lost":
-        assert connection.state is State.LOST and ours.fileno() == -1
+        assert connection.state is State.CLOSED and ours.fileno() == -1
     else:
         turn_until(reactor, lambda: protocol.received == b"sent before", "what was sent")
         connection.write(b"answer")

@@ -9,14 +9,14 @@ from reactor.connections.states import NEXT, set_state
 from tests.rig import make_connection, way_to
 
 LEGAL = {
-    ("NEW", "OPEN"), ("NEW", "CLOSED"),
-    ("OPEN", "HALF_CLOSED_REMOTE"), ("OPEN", "HALF_CLOSED_LOCAL"), ("OPEN", "CLOSING"), ("OPEN", "CLOSED"),
-    ("HALF_CLOSED_REMOTE", "FLUSHING"), ("HALF_CLOSED_REMOTE", "CLOSED"),
-    ("HALF_CLOSED_LOCAL", "FLUSHING"), ("HALF_CLOSED_LOCAL", "CLOSING"), ("HALF_CLOSED_LOCAL", "CLOSED"),
-    ("CLOSING", "LINGERING"), ("CLOSING", "FLUSHING"), ("CLOSING", "CLOSED"),
-    ("LINGERING", "CLOSED"),
-    ("FLUSHING", "CLOSED"),
-    ("CLOSED", "LOST"),
+    ("NEW", "OPEN"), ("NEW", "ENDED"),
+    ("OPEN", "HALF_CLOSED_REMOTE"), ("OPEN", "HALF_CLOSED_LOCAL"), ("OPEN", "CLOSING"), ("OPEN", "ENDED"),
+    ("HALF_CLOSED_REMOTE", "FLUSHING"), ("HALF_CLOSED_REMOTE", "ENDED"),
+    ("HALF_CLOSED_LOCAL", "FLUSHING"), ("HALF_CLOSED_LOCAL", "CLOSING"), ("HALF_CLOSED_LOCAL", "ENDED"),
+    ("CLOSING", "LINGERING"), ("CLOSING", "FLUSHING"), ("CLOSING", "ENDED"),
+    ("LINGERING", "ENDED"),
+    ("FLUSHING", "ENDED"),
+    ("ENDED", "CLOSED"),
 }  # fmt: skip
 STEPS = list(itertools.product(State, State))
 
@@ -49,8 +49,8 @@ def test_every_state_is_reached_and_every_way_ends_in_lost():
             for step in set(NEXT[left.pop()]) - reached:
                 reached.add(step)
                 left.append(step)
-        assert State.LOST in reached
-    assert not NEXT[State.LOST]
+        assert State.CLOSED in reached
+    assert not NEXT[State.CLOSED]
 
 
 def test_no_way_leads_back():
@@ -77,8 +77,8 @@ def test_every_step_says_when_it_is_taken():
         (State.CLOSING, False, True, False),
         (State.LINGERING, False, True, False),
         (State.FLUSHING, False, False, False),
+        (State.ENDED, False, False, False),
         (State.CLOSED, False, False, False),
-        (State.LOST, False, False, False),
     ],
 )
 def test_the_state_alone_says_what_becomes_of_input_and_output(state, delivers, discards, writes):

@@ -68,7 +68,7 @@ class Served:
 
     def expect_end(self, reason):
         self.turn()
-        assert self.connection.state is State.LOST and self.connection.close_reason is reason
+        assert self.connection.state is State.CLOSED and self.connection.close_reason is reason
         assert len(self.protocol.ended) == 1
         assert self.reactor.counters.buffered_bytes == 0
 

@@ -321,7 +321,7 @@ def test_when_both_sides_have_ended_no_frame_comes_behind_a_pause_or_an_abort(se
     served.peer.shutdown(socket.SHUT_WR)
     served.turn()
     assert served.frames == lines(at + 1) and told == []
-    assert served.connection.state is State.LOST and served.reactor.counters.buffered_bytes == 0
+    assert served.connection.state is State.CLOSED and served.reactor.counters.buffered_bytes == 0
 
 
 def test_when_both_sides_have_ended_a_frame_that_is_too_large_is_told_of(serve):

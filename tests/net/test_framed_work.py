@@ -154,7 +154,7 @@ def test_every_way_out_ends_the_hold(serve, way, caplog):
     assert served.connection.holds == 0
     served.peer.close()
     served.turn()
-    assert served.connection.state is State.LOST and served.connection.holds == 0
+    assert served.connection.state is State.CLOSED and served.connection.holds == 0
 
 
 def test_system_exit_in_a_frame_leaves_the_hold_that_the_next_run_ends(serve):
@@ -174,7 +174,7 @@ def test_a_hand_over_ends_the_hold(serve):
     assert served.connection.holds == 0
 
 
-@pytest.mark.parametrize("answer, state", [(True, State.HALF_CLOSED_REMOTE), (None, State.LOST)])
+@pytest.mark.parametrize("answer, state", [(True, State.HALF_CLOSED_REMOTE), (None, State.CLOSED)])
 def test_system_exit_in_frames_ended_closes_as_it_does_in_eof_received(serve, answer, state):
     def ended():
         if answer is None:
