@@ -140,7 +140,12 @@ def test_a_reply_under_way_is_completed(rig):
         rig.clock.now += 0.01
         return len(received) == len(BIG)
 
+    def ended():
+        rig.clock.now += 0.01
+        return connection.state is State.LINGERING
+
     turn_until(rig.reactor, read, "all of the reply")
+    turn_until(rig.reactor, ended, "our own end")  # ours first: the drain looks at it now and then
     theirs.close()
     turn_until(rig.reactor, lambda: recorder.lost, "its end")
     assert connection.close_reason is CloseReason.CLOSED
