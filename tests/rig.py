@@ -220,7 +220,7 @@ class StubReactor:
 
     def happens(self, connection: Connection, events: int) -> None:
         """A batch of one event at `connection`."""
-        fast_path.dispatch(self.dispatcher, [(connection.fd, events)])
+        fast_path.dispatch(self.dispatcher, [(connection._fd, events)])
 
     def finish(self) -> None:
         """The end of an iteration: all that is owed is done."""
@@ -233,8 +233,8 @@ def make_connection(state: State = State.OPEN, limits: Limits | None = None, **r
     """A connection with a `Recorder` and no network, led to `state` along the table."""
     reactor = StubReactor(limits)
     connection = Connection(StubSocket(), "peer", reactor.limits, reactor, deque())
-    connection.protocol = Recorder(**reactions)
-    connection.protocol.connection = connection
+    connection._protocol = Recorder(**reactions)
+    connection._protocol.connection = connection
     for step in way_to(state):
         set_state(connection, connection.state, step)
     return connection
@@ -281,7 +281,7 @@ def stubbed(
 
 def told(connection: Connection) -> Recorder:
     """Who is told of a stubbed connection; it is asked when the connection itself has let go of it, too."""
-    return connection.socket.recorder
+    return connection._socket.recorder
 
 
 def readable(stub: StubReactor, connection: Connection) -> None:
@@ -293,8 +293,8 @@ def readable(stub: StubReactor, connection: Connection) -> None:
 def ended(connection: Connection) -> CloseReason | None:
     """The reason, once all of the end is done: the socket is closed, off the list, and counted once."""
     assert connection.state is State.CLOSED
-    assert connection.socket.closed
-    assert connection.protocol is None or connection.protocol.names.count("connection_lost") == 1
+    assert connection._socket.closed
+    assert connection._protocol is None or connection._protocol.names.count("connection_lost") == 1
     return connection.close_reason
 
 

@@ -110,18 +110,18 @@ class MemoryBudget:
             self._asked = True  # not before: SystemExit in a `pause_writing` leaves the others to be asked yet
             if any_asked:
                 return  # they want attention now, so the next iteration comes at once, even if nothing happens
-        for connection in sorted(connections, key=Connection.buffered_bytes, reverse=True):
+        for connection in sorted(connections, key=Connection._buffered_bytes, reverse=True):
             if self._counters.buffered_bytes <= self._most:
                 return
-            size = connection.buffered_bytes()
+            size = connection._buffered_bytes()
             error = ConnectionAbortedError(f"its {size} bytes were the most when memory_bytes was spent")
-            connection.end(CloseReason.MEMORY, error)
+            connection._end(CloseReason.MEMORY, error)
             settle(connection)
 
 
 def _ask_to_pause(connections: list[Connection]) -> bool:
     """Pause the writing of all who can write and have output waiting; whether there were any who were not yet."""
-    unpaused = [each for each in connections if each.state.writes and each.has_output() and not each.writing_paused]
+    unpaused = [each for each in connections if each.state.writes and each._has_output() and not each._writing_paused]
     for connection in unpaused:
-        connection.pause()
+        connection._pause()
     return bool(unpaused)

@@ -46,7 +46,7 @@ class Deadlines:
 
         If it is to be looked at earlier anyway, that is enough: whoever looks will arm it again.
         """
-        armed, ticks = connection.look_at, when / TICK_SECONDS
+        armed, ticks = connection._next_look_at, when / TICK_SECONDS
         if ticks == math.inf or armed <= when:  # never, or soon enough
             return
         whole = math.ceil(ticks)
@@ -59,12 +59,12 @@ class Deadlines:
             tick = self._ticks[rounded] = Tick(rounded)
             tick.timer = self._timers.call_at(rounded, self._fire, tick)
         tick.connections[connection] = None
-        connection.look_at = tick.when
+        connection._next_look_at = tick.when
 
     def disarm(self, connection: Connection) -> None:
         """Do not look at `connection`: it has ended. What is empty is given back at once."""
-        tick = self._ticks.get(connection.look_at)
-        connection.look_at = math.inf
+        tick = self._ticks.get(connection._next_look_at)
+        connection._next_look_at = math.inf
         if tick is not None:
             tick.connections.pop(connection, None)
             if not tick.connections and tick.timer is not None:
@@ -75,6 +75,6 @@ class Deadlines:
         del self._ticks[tick.when]
         tick.timer = None
         for connection in tick.connections:
-            connection.look_at = math.inf
+            connection._next_look_at = math.inf
         for connection in tick.connections:
             self._look(connection)

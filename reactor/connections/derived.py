@@ -35,14 +35,14 @@ def wanted_interest(connection: Connection) -> int:
     state = connection.state
     if state is ENDED or state is CLOSED:
         return 0
-    if state.discards or (state.delivers and not connection.reading_paused):
+    if state.discards or (state.delivers and not connection._reading_paused):
         wanted = READABLE | BROKEN
     elif state.delivers:
         # Paused: data may wait, but a peer that leaves is news (R5). Told once, it is not asked for again.
-        wanted = (PEER_FIN | BROKEN) & ~connection.known
+        wanted = (PEER_FIN | BROKEN) & ~connection._reported
     else:
         wanted = BROKEN
-    if connection.unsent or connection.backlog is not None:
+    if connection._unsent or connection._output is not None:
         wanted |= WRITABLE | BROKEN
     return wanted
 
@@ -63,18 +63,18 @@ def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
     if state is ENDED:
         return math.inf, CloseReason.SHUTDOWN
     if state is LINGERING:
-        return connection.since + limits.linger_seconds, CloseReason.LINGER_TIMEOUT
+        return connection._state_since + limits.linger_seconds, CloseReason.LINGER_TIMEOUT
     if state is CLOSING or state is FLUSHING:
-        return connection.since + limits.close_seconds, CloseReason.CLOSE_TIMEOUT
-    heard, progress = connection.heard_at, connection.progress_at
+        return connection._state_since + limits.close_seconds, CloseReason.CLOSE_TIMEOUT
+    heard, progress = connection._heard_at, connection._progress_at
     if heard == NEVER:
-        when, reason = connection.since + limits.first_byte_seconds, CloseReason.FIRST_BYTE_TIMEOUT
+        when, reason = connection._state_since + limits.first_byte_seconds, CloseReason.FIRST_BYTE_TIMEOUT
     else:
         when, reason = max(heard, progress) + limits.idle_seconds, CloseReason.IDLE_TIMEOUT
-    if connection.frame_since + limits.frame_seconds < when and connection.frame_since != NEVER:
-        when, reason = connection.frame_since + limits.frame_seconds, CloseReason.FRAME_TIMEOUT
+    if connection._frame_since + limits.frame_seconds < when and connection._frame_since != NEVER:
+        when, reason = connection._frame_since + limits.frame_seconds, CloseReason.FRAME_TIMEOUT
     # A chunk that was not yet offered to the kernel makes nobody wait; unless there was progress before, that is NEVER.
-    if connection.has_output() and progress + limits.write_stall_seconds < when and progress != NEVER:
+    if connection._has_output() and progress + limits.write_stall_seconds < when and progress != NEVER:
         when, reason = progress + limits.write_stall_seconds, CloseReason.WRITE_STALLED
     return when, reason
 
@@ -99,6 +99,6 @@ def next_look(connection: Connection, when: float, now: float) -> float:
     it `idle_seconds` count, which may be the shorter. Not at `now` itself, even where they are 0: nothing can have
     come since, and the loop would turn for nothing.
     """
-    if connection.heard_at != NEVER:
+    if connection._heard_at != NEVER:
         return when
     return min(when, now + max(connection.limits.idle_seconds, LEAST_SECONDS))

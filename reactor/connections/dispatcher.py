@@ -109,8 +109,8 @@ class Dispatcher:
         try:
             sock.setblocking(False)
             connection = Connection(sock, peername, limits, self.loop, self.attention)
-            connection.admitted_from = admitted_from
-            self.table += [None] * (connection.fd + 1 - len(self.table))
+            connection._admitted_from = admitted_from
+            self.table += [None] * (connection._fd + 1 - len(self.table))
         except (OSError, MemoryError) as exc:
             self.counters.closed[CloseReason.MEMORY] += 1
             if admitted_from is not None:
@@ -118,12 +118,12 @@ class Dispatcher:
             sock.close()
             report(logger, logging.WARNING, "cannot serve %s: %s", peername, exc)
             return None
-        former = self.table[connection.fd]
+        former = self.table[connection._fd]
         if former is not None:  # its program has closed its socket behind our back, so the kernel gave the number away
-            former.end(CloseReason.HANDLER_ERROR, OSError(errno.EBADF, "the program has closed its socket"))
+            former._end(CloseReason.HANDLER_ERROR, OSError(errno.EBADF, "the program has closed its socket"))
             self.settle(former)
-        self.table[connection.fd] = connection
-        connection.attended = True
+        self.table[connection._fd] = connection
+        connection._attended = True
         try:
             self._introduce(connection, factory)
         finally:
@@ -132,18 +132,18 @@ class Dispatcher:
 
     def _introduce(self, connection: Connection, factory: Callable[[], Protocol]) -> None:
         try:
-            connection.protocol = factory()
+            connection._protocol = factory()
         except Exception as exc:
-            connection.fail("the protocol factory", exc)
+            connection._fail("the protocol factory", exc)
             return
         except BaseException:  # SystemExit: there is nobody to serve when the loop runs again
-            connection.end(CloseReason.HANDLER_ERROR, None)
+            connection._end(CloseReason.HANDLER_ERROR, None)
             raise
         set_state(connection, NEW, OPEN)
         try:
-            connection.protocol.connection_made(connection)
+            connection._protocol.connection_made(connection)
         except Exception as exc:
-            connection.fail("connection_made", exc)
+            connection._fail("connection_made", exc)
 
     # Reading.
 
@@ -160,7 +160,7 @@ class Dispatcher:
                 if connection is None:  # a listener or the like; or it has ended earlier in this batch (E7)
                     self.poller.tell(fd, happened)
                     continue
-                connection.attended = True  # what its own callbacks ask for is settled below, without the queue
+                connection._attended = True  # what its own callbacks ask for is settled below, without the queue
                 try:
                     self.receive(connection, happened)
                 finally:  # also when a callback raises SystemExit: whoever runs the loop again finds all in order
@@ -170,17 +170,17 @@ class Dispatcher:
 
     def receive(self, connection: Connection, events: int) -> None:
         """Read what has come, once, if it is wanted now; else look whether the peer has left."""
-        if connection.rest is not None and connection.rest_is_due():
+        if connection._given_up is not None and connection._given_up_is_due():
             self._tell_rest(connection)
-        if not connection.interest & READABLE:
+        if not connection._interest & READABLE:
             if events & (BROKEN | PEER_FIN):
                 self._look_at_end(connection, events)
             return
         # Else it was ended, paused or handed over earlier in this batch.
-        wanted = connection.state.discards or (connection.is_reading() and connection.rest is None)
+        wanted = connection.state.discards or (connection.is_reading() and connection._given_up is None)
         if wanted and events != WRITABLE:
             try:
-                data = connection.socket.recv(connection.receive_bytes)
+                data = connection._socket.recv(connection._receive_bytes)
             except BaseException as exc:
                 self.call_failed(connection, exc)
             else:
@@ -191,15 +191,15 @@ class Dispatcher:
         if not data:
             self._receive_eof(connection)
             return
-        if len(data) == connection.receive_bytes:  # there is more than fits: ask for more from now on
-            connection.receive_bytes = min(RECEIVE_GROWTH * len(data), connection.limits.receive_bytes)
+        if len(data) == connection._receive_bytes:  # there is more than fits: ask for more from now on
+            connection._receive_bytes = min(RECEIVE_GROWTH * len(data), connection.limits.receive_bytes)
         if connection.state.delivers:
-            connection.heard_at = self.timers.now
+            connection._heard_at = self.timers.now
             self.received.append(len(data))
             try:
-                connection.protocol.data_received(data)
+                connection._protocol.data_received(data)
             except Exception as exc:
-                connection.fail("data_received", exc)
+                connection._fail("data_received", exc)
 
     def call_failed(self, connection: Connection, exc: BaseException) -> None:
         """A `recv` or `send` raised. EAGAIN only means "not now": the kernel may change its mind (select(2)).
@@ -211,14 +211,14 @@ class Dispatcher:
         if isinstance(exc, BlockingIOError):
             return
         if isinstance(exc, OSError):
-            connection.end(CloseReason.RESET, exc)
+            connection._end(CloseReason.RESET, exc)
         elif isinstance(exc, MemoryError):
-            connection.end(CloseReason.MEMORY, exc)
+            connection._end(CloseReason.MEMORY, exc)
         elif isinstance(exc, Exception):
-            connection.fail("a signal handler", exc)
+            connection._fail("a signal handler", exc)
         else:
             text = f"{type(exc).__name__} was raised during a call on its socket"
-            connection.end(CloseReason.HANDLER_ERROR, ConnectionAbortedError(text))
+            connection._end(CloseReason.HANDLER_ERROR, ConnectionAbortedError(text))
             raise exc
 
     def tally(self) -> None:
@@ -233,11 +233,11 @@ class Dispatcher:
 
     def _receive_eof(self, connection: Connection) -> None:
         """The peer's FIN: it will say no more, but until we have finished too it may still listen (E1)."""
-        connection.touch()
-        connection.heard_at = self.timers.now
+        connection._touch()
+        connection._heard_at = self.timers.now
         state = connection.state
         if state is LINGERING:
-            connection.end(connection.close_reason or CloseReason.CLOSED, connection.error)
+            connection._end(connection.close_reason or CloseReason.CLOSED, connection._error)
         elif state is CLOSING:
             set_state(connection, CLOSING, FLUSHING)
         elif not state.delivers:
@@ -246,61 +246,61 @@ class Dispatcher:
             self._receive_eof(connection)  # it was closed in this moment: the end is read in that state
         else:
             connection.close_reason = CloseReason.PEER_CLOSED
-            if connection.rest is not None:
-                connection.rest = connection.rest[0], True  # it is told behind that
+            if connection._given_up is not None:
+                connection._given_up = connection._given_up[0], True  # it is told behind that
             else:
                 self._tell_eof(connection)
 
     def _tell_eof(self, connection: Connection) -> None:
         keep_open = False
         try:
-            keep_open = bool(connection.protocol.eof_received())  # here: its truth value may raise as well
+            keep_open = bool(connection._protocol.eof_received())  # here: its truth value may raise as well
         except Exception as exc:
-            connection.fail("eof_received", exc)
+            connection._fail("eof_received", exc)
         finally:
             if not keep_open:
                 connection.close()
 
     def _tell_rest(self, connection: Connection) -> None:
         """Tell a protocol that has taken over what the former one gave up: the bytes, then the peer's end."""
-        state, rest = connection.state, connection.rest
+        state, rest = connection.state, connection._given_up
         assert rest is not None
         try:
             if rest[0]:
-                connection.rest = (b"", True) if rest[1] else None
-                connection.keep_input(0, NEVER)
-                connection.protocol.data_received(rest[0])
-            if connection.rest == (b"", True) and connection.state is state:
-                connection.rest = None
+                connection._given_up = (b"", True) if rest[1] else None
+                connection._keep_input(0, NEVER)
+                connection._protocol.data_received(rest[0])
+            if connection._given_up == (b"", True) and connection.state is state:
+                connection._given_up = None
                 self._tell_eof(connection)
         except Exception as exc:
-            connection.fail("data_received", exc)
+            connection._fail("data_received", exc)
         except BaseException:  # SystemExit: whoever runs the loop again goes on from here
-            connection.ask_for_attention()
+            connection._ask_for_attention()
             raise
 
     def _look_at_end(self, connection: Connection, events: int) -> None:
         """A peer that leaves while nobody wants its data (R5, E5): a reset ends it, a FIN need not."""
-        sock = connection.socket
+        sock = connection._socket
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if events & BROKEN else 0
         if error:
-            connection.end(CloseReason.RESET, OSError(error, os.strerror(error)))
+            connection._end(CloseReason.RESET, OSError(error, os.strerror(error)))
             return
         if events & BROKEN and not (connection.state.delivers or connection.state.discards):
             # Its FIN was read, and now both directions are over: nobody reads what we say. A TCP peer would send a
             # reset to tell us that; a UNIX one that has closed its socket leaves it at this.
-            connection.end(CloseReason.RESET, OSError(errno.EPIPE, os.strerror(errno.EPIPE)))
+            connection._end(CloseReason.RESET, OSError(errno.EPIPE, os.strerror(errno.EPIPE)))
             return
-        connection.touch()
+        connection._touch()
         try:
             if connection.state.delivers and not sock.recv(1, socket.MSG_PEEK):
                 self._receive_eof(connection)  # nothing is unread, so there is no data to tell first
         except BlockingIOError:
             return  # not seen yet, so not known: it is told again
         except OSError as exc:
-            connection.end(CloseReason.RESET, exc)
+            connection._end(CloseReason.RESET, exc)
         # Both bits of BROKEN: epoll tells of either for as long as a descriptor is watched for anything at all.
-        connection.known |= events & PEER_FIN | (events & BROKEN and BROKEN)
+        connection._reported |= events & PEER_FIN | (events & BROKEN and BROKEN)
 
     # Writing.
 
@@ -310,37 +310,37 @@ class Dispatcher:
         `refused`: the kernel has just taken less than it was offered, and is not asked again.
         """
         emptied = True
-        if connection.unsent or connection.backlog is not None:
+        if connection._unsent or connection._output is not None:
             emptied = not refused and self.send(connection)
             if not emptied:
-                connection.check_high_mark()
-        if not connection.ordinary:
+                connection._check_high_mark()
+        if not connection._steady:
             self._follow_up(connection, emptied)
-        elif connection.unsent:  # written after the send, and not by a callback of ours
-            connection.ask_for_attention()
+        elif connection._unsent:  # written after the send, and not by a callback of ours
+            connection._ask_for_attention()
         else:
-            connection.attended = False
+            connection._attended = False
 
     def send(self, connection: Connection) -> bool:
         """Send what waits, within the budget; whether that was all of it."""
         budget = connection.limits.send_bytes
         while budget > 0 and connection.state is not ENDED:  # foreign code can end it during any of these calls
-            data = connection.take_output()
+            data = connection._take_output()
             offered = len(data)
             try:
-                count = connection.socket.send(data)
+                count = connection._socket.send(data)
             except BlockingIOError:
                 count = 0
             except BaseException as exc:
-                connection.sent(data, 0)
+                connection._put_back(data, 0)
                 self.call_failed(connection, exc)
                 return False
-            if count or not connection.interest & WRITABLE:  # progress, or the beginning of a wait (W6)
-                connection.progress_at = self.timers.now
+            if count or not connection._interest & WRITABLE:  # progress, or the beginning of a wait (W6)
+                connection._progress_at = self.timers.now
             if count:
                 self.counters.sends += 1
                 self.counters.bytes_sent += count
-            emptied = connection.sent(data, count)
+            emptied = connection._put_back(data, count)
             if emptied or count < offered:
                 return emptied  # else the kernel is full, and will say when it is not
             budget -= count
@@ -348,49 +348,49 @@ class Dispatcher:
 
     def _follow_up(self, connection: Connection, emptied: bool) -> None:
         """Not ordinary, or not any more: resume its writing, take the steps that are due, watch what it now wants."""
-        connection.attended = False  # first: who touches it from here on puts it on the list again
-        if connection.writing_paused:
+        connection._attended = False  # first: who touches it from here on puts it on the list again
+        if connection._writing_paused:
             self._check_low_mark(connection)
-        if connection.rest is not None and connection.rest_is_due():
+        if connection._given_up is not None and connection._given_up_is_due():
             self._tell_rest(connection)
-            if connection.rest_is_due():  # it was handed over once more: another turn, as others have theirs
-                connection.ask_for_attention()
+            if connection._given_up_is_due():  # it was handed over once more: another turn, as others have theirs
+                connection._ask_for_attention()
                 return
         if connection.state is not OPEN:
             self._advance(connection)
-        if emptied and connection.has_output():
+        if emptied and connection._has_output():
             # `resume_writing` has written more. It gets its turn after the others, not at once: a program that
             # always has more to say, to a peer that reads as fast, would starve everyone (W7).
-            connection.ask_for_attention()
+            connection._ask_for_attention()
             return
-        if connection.fd < 0:
+        if connection._fd < 0:
             return
         wanted = wanted_interest(connection)
-        if wanted != connection.interest:
+        if wanted != connection._interest:
             try:
-                self.poller.modify(connection.fd, connection.interest, wanted)
+                self.poller.modify(connection._fd, connection._interest, wanted)
             except OSError as exc:  # the kernel has no room for it: it cannot be served, all others can (law 9)
-                connection.end(CloseReason.RESET, exc)
+                connection._end(CloseReason.RESET, exc)
                 return
-            connection.interest = wanted
-        if connection.state is not connection.settled_state:
-            connection.settled_state = connection.state
-            connection.since = self.timers.now
+            connection._interest = wanted
+        if connection.state is not connection._settled_state:
+            connection._settled_state = connection.state
+            connection._state_since = self.timers.now
         self.deadlines.arm(connection, next_look(connection, next_deadline(connection)[0], self.timers.now))
-        if connection.state is OPEN and wanted == READABLE | BROKEN and not connection.attended:
-            connection.ordinary = READABLE
+        if connection.state is OPEN and wanted == READABLE | BROKEN and not connection._attended:
+            connection._steady = READABLE
 
     def _check_low_mark(self, connection: Connection) -> None:
         if connection.state is ENDED or connection.state is CLOSED:
             return  # whatever touched it, it is told nothing any more (E6)
-        if connection.get_write_buffer_size() <= connection.low_bytes:
-            connection.writing_paused = False
+        if connection.get_write_buffer_size() <= connection._low_bytes:
+            connection._writing_paused = False
             try:
-                connection.protocol.resume_writing()
+                connection._protocol.resume_writing()
             except Exception as exc:
-                connection.fail("resume_writing", exc)
+                connection._fail("resume_writing", exc)
             except BaseException:  # SystemExit: whoever runs the loop again goes on from here
-                connection.ask_for_attention()
+                connection._ask_for_attention()
                 raise
 
     def flush(self) -> None:
@@ -400,31 +400,31 @@ class Dispatcher:
         """
         for _ in range(len(self.attention)):
             connection = self.attention.popleft()
-            connection.queued = False
+            connection._queued = False
             self.settle(connection)
         self.memory.enforce(self.connections, self.settle)
 
     # Ending.
 
     def _look_at_deadline(self, connection: Connection) -> None:
-        if connection.attended:
+        if connection._attended:
             # A timer of this same phase has written to it or closed it. From when that counts is known once it is
             # settled, which is soon; judged by the times of before, it would be ended as if nothing had happened.
-            connection.touch()
+            connection._touch()
             return
         if connection.state is LINGERING:
             self._look_at_delivery(connection)
         timers = self.timers
         when, reason = next_deadline(connection)
         if when > timers.asked_at:
-            connection.receive_little()  # its large messages may be over
+            connection._receive_little()  # its large messages may be over
             self.deadlines.arm(connection, next_look(connection, when, timers.now))
             return
         later = extended(when, reason, connection.limits, timers.left_at, timers.back_at)
         if later > timers.asked_at:
             self.deadlines.arm(connection, next_look(connection, later, timers.now))
         else:
-            connection.end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
+            connection._end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
 
     def _look_at_delivery(self, connection: Connection) -> None:
         """Our FIN waits behind what the kernel still has to send. While that gets less, its time has not begun (E11).
@@ -432,12 +432,12 @@ class Dispatcher:
         The peer is reading then, and a reset would take from it what it has not read yet.
         """
         left = undelivered_output(connection)
-        if left and left < connection.undelivered:
-            connection.undelivered, connection.since = left, max(connection.since, self.timers.asked_at)
+        if left and left < connection._undelivered:
+            connection._undelivered, connection._state_since = left, max(connection._state_since, self.timers.asked_at)
 
     def _advance(self, connection: Connection) -> None:
         """Take the steps towards the end that are due when nothing is left to be sent."""
-        if not connection.has_output():
+        if not connection._has_output():
             if connection.state is HALF_CLOSED_LOCAL or connection.state is CLOSING:
                 self._send_fin(connection)
             if connection.state is CLOSING:
@@ -447,29 +447,29 @@ class Dispatcher:
                 # seen our FIN and sent its own (E3), or for `linger_seconds`.
                 set_state(connection, CLOSING, LINGERING)
             elif connection.state is FLUSHING:
-                connection.end(connection.close_reason or CloseReason.CLOSED, connection.error)
-        if connection.state is ENDED and connection.fd >= 0:
+                connection._end(connection.close_reason or CloseReason.CLOSED, connection._error)
+        if connection.state is ENDED and connection._fd >= 0:
             self._retire(connection)
 
     def _send_fin(self, connection: Connection) -> None:
-        if not connection.fin_sent:
-            connection.fin_sent = True
+        if not connection._fin_sent:
+            connection._fin_sent = True
             try:
-                connection.socket.shutdown(socket.SHUT_WR)
+                connection._socket.shutdown(socket.SHUT_WR)
             except OSError as exc:
-                connection.end(CloseReason.RESET, exc)
+                connection._end(CloseReason.RESET, exc)
 
     def _retire(self, connection: Connection) -> None:
         """It is over. Off the kernel's list at once, so that nothing stale can reach it; the rest in `reap`."""
-        self.table[connection.fd] = None
-        if connection.interest and connection.fd not in self.poller.handlers:  # else its number is another's by now
-            self.poller.modify(connection.fd, connection.interest, 0)
-        connection.fd, connection.interest = -1, 0
+        self.table[connection._fd] = None
+        if connection._interest and connection._fd not in self.poller.handlers:  # else its number is another's by now
+            self.poller.modify(connection._fd, connection._interest, 0)
+        connection._fd, connection._interest = -1, 0
         self.deadlines.disarm(connection)
-        if connection.has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR):
+        if connection._has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR):
             # The peer must not take what it has for the whole. A plain close would end the stream with a FIN.
-            reset_on_close(connection.socket)
-        connection.drop_buffers()
+            reset_on_close(connection._socket)
+        connection._drop_buffers()
         self.doomed.append(connection)
 
     def reap(self) -> bool:
@@ -482,8 +482,8 @@ class Dispatcher:
         for _ in range(count):
             connection = self.doomed[0]
             try:
-                if connection.protocol is not None:
-                    connection.protocol.connection_lost(connection.error)
+                if connection._protocol is not None:
+                    connection._protocol.connection_lost(connection._error)
             except Exception as exc:  # the program's own: it ends nothing but this, which has ended (E9)
                 self.counters.callback_errors += 1
                 report(logger, logging.ERROR, "connection_lost raised in %s", connection, exc=exc)
@@ -498,24 +498,24 @@ class Dispatcher:
         reason = connection.close_reason
         assert reason is not None, "a connection ended without a reason"
         self.counters.closed[reason] += 1
-        if connection.admitted_from is not None:
-            self.admission.leave(connection.admitted_from)
+        if connection._admitted_from is not None:
+            self.admission.leave(connection._admitted_from)
         with contextlib.suppress(OSError):  # close(2): the descriptor is free again whatever it answers
-            connection.socket.close()
-        if connection.error is None:
+            connection._socket.close()
+        if connection._error is None:
             report(logger, logging.DEBUG, "%s: %s", connection, reason.value)
         else:
-            report(logger, logging.DEBUG, "%s: %s (%s)", connection, reason.value, connection.error)
+            report(logger, logging.DEBUG, "%s: %s (%s)", connection, reason.value, connection._error)
         # Its protocol refers to it, and so does its error, by the frames of its traceback. Without these two all is
         # freed now, and not when the cyclic garbage collector next looks: its work, and that of the log's line while
         # nobody reads it, were 6 % of the instructions of a connection's life.
-        connection.protocol = connection.error = None  # type: ignore[assignment]
+        connection._protocol = connection._error = None  # type: ignore[assignment]
 
     def abandon(self) -> None:
         """In a child made by fork: close the copies of the parent's sockets, and tell nobody (L5)."""
         for connection in (*self.connections(), *self.doomed):
-            connection.fd = -1  # not registered any more, so whatever touches it leaves the poller alone
-            connection.socket.close()
+            connection._fd = -1  # not registered any more, so whatever touches it leaves the poller alone
+            connection._socket.close()
         self.table.clear()
         self.attention.clear()
         self.doomed.clear()

@@ -31,38 +31,38 @@ def dispatch(dispatcher: Dispatcher, events: list[tuple[int, int]]) -> None:
             if connection is None:
                 dispatcher.poller.tell(fd, happened)
                 continue
-            connection.attended = True  # what its own callbacks ask for is settled below, without the queue
+            connection._attended = True  # what its own callbacks ask for is settled below, without the queue
             try:
-                if happened != connection.ordinary:  # which is 0 unless the connection is ordinary
+                if happened != connection._steady:  # which is 0 unless the connection is ordinary
                     dispatcher.receive(connection, happened)
                     continue
-                asked = connection.receive_bytes
+                asked = connection._receive_bytes
                 try:
-                    data = connection.socket.recv(asked)
+                    data = connection._socket.recv(asked)
                 except BaseException as exc:
                     dispatcher.call_failed(connection, exc)
                     continue
                 count = len(data)
-                if count == asked or not count or not connection.ordinary:
+                if count == asked or not count or not connection._steady:
                     dispatcher.deliver(connection, data)
                 else:
-                    connection.heard_at = now
+                    connection._heard_at = now
                     received.append(count)
                     try:
-                        connection.protocol.data_received(data)
+                        connection._protocol.data_received(data)
                     except Exception as exc:
-                        connection.fail("data_received", exc)
-                data = connection.unsent  # the same name, let go when sent: none is kept while the next is received
-                if data and connection.ordinary:
-                    connection.unsent = b""  # taken out: what a `__del__` or a signal handler writes now is another
-                    connection.attended = False
+                        connection._fail("data_received", exc)
+                data = connection._unsent  # the same name, let go when sent: none is kept while the next is received
+                if data and connection._steady:
+                    connection._unsent = b""  # taken out: what a `__del__` or a signal handler writes now is another
+                    connection._attended = False
                     try:
-                        count = connection.socket.send(data)
+                        count = connection._socket.send(data)
                     except BlockingIOError:
                         count = 0
                     except BaseException as exc:
-                        connection.attended = True
-                        connection.sent(data, 0)
+                        connection._attended = True
+                        connection._put_back(data, 0)
                         dispatcher.call_failed(connection, exc)
                         continue
                     if count == len(data):
@@ -71,11 +71,11 @@ def dispatch(dispatcher: Dispatcher, events: list[tuple[int, int]]) -> None:
                     else:
                         if count:
                             sent.append(count)
-                        connection.progress_at = now  # output begins to wait
-                        connection.attended = refused = True
-                        connection.sent(data, count)
+                        connection._progress_at = now  # output begins to wait
+                        connection._attended = refused = True
+                        connection._put_back(data, count)
             finally:  # also when a callback raises SystemExit: whoever runs the loop again finds all in order
-                if connection.attended:
+                if connection._attended:
                     dispatcher.settle(connection, refused)
                     refused = False
     finally:

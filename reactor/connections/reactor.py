@@ -136,7 +136,7 @@ class Reactor(Loop):
         leaving: BaseException | None = None
         while (connections := self.dispatcher.connections()) or self.dispatcher.doomed:
             for connection in connections:
-                connection.end(CloseReason.SHUTDOWN, None)
+                connection._end(CloseReason.SHUTDOWN, None)
                 self.dispatcher.settle(connection)
             try:
                 self.dispatcher.reap()  # here `connection_lost` may open new ones

@@ -76,8 +76,8 @@ def unread_bytes(sock: Any) -> int | None:
 
 def undelivered_output(connection: Connection) -> int | None:
     """How many bytes of output the peer does not have; None where it cannot be told. Our FIN is none of them."""
-    count = undelivered_bytes(connection.socket)
-    return None if count is None else max(0, count - connection.fin_sent)
+    count = undelivered_bytes(connection._socket)
+    return None if count is None else max(0, count - connection._fin_sent)
 
 
 def _ask(sock: Any, question: str) -> int | None:

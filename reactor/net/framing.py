@@ -246,7 +246,7 @@ class FramedProtocol(Protocol):
     def _wanted(self) -> bool:
         """Whether the program wants a frame now."""
         connection = self.connection
-        return not (self._paused or connection.writing_paused or connection.is_closing())
+        return not (self._paused or connection._writing_paused or connection.is_closing())
 
     def _deliver(self) -> None:
         """Hand over the frames that are here, up to the budget; without one, a flood would starve others (R2)."""
@@ -269,16 +269,16 @@ class FramedProtocol(Protocol):
             self._spent = 0.0  # that frame's
             raise
         if not self._gone:
-            connection.keep_input(self._frames.waiting(), NEVER)
+            connection._keep_input(self._frames.waiting(), NEVER)
             self._hold()
             self._spent = 0.0  # the last frame's: the next begins now
 
     def _refuse(self, error: FrameTooLarge) -> None:
-        self.connection.keep_input(self._frames.waiting(), NEVER)  # until it is lost, against `memory_bytes`
+        self.connection._keep_input(self._frames.waiting(), NEVER)  # until it is lost, against `memory_bytes`
         try:
             self.frame_too_large(error)
         finally:
-            self.connection.finish(CloseReason.FRAME_TOO_LARGE, error)
+            self.connection._finish(CloseReason.FRAME_TOO_LARGE, error)
 
     def _deliver_last(self) -> None:
         """Hand over what is here, unless it is not wanted: both sides have ended, and no turn comes after this one."""
@@ -300,13 +300,13 @@ class FramedProtocol(Protocol):
             since = NEVER
         elif any_taken:
             since = connection.reactor.timers.now
-        elif connection.frame_since == NEVER:  # it has just begun, or was held meanwhile
+        elif connection._frame_since == NEVER:  # it has just begun, or was held meanwhile
             since = connection.reactor.timers.now - self._spent
         else:
-            since = connection.frame_since
+            since = connection._frame_since
         self._spent = 0.0
-        if waiting or connection.frame_bytes:
-            connection.keep_input(waiting, since)
+        if waiting or connection._kept_bytes:
+            connection._keep_input(waiting, since)
         if self._held:
             self._held = False
             self._set_busy(False)
@@ -331,12 +331,12 @@ class FramedProtocol(Protocol):
         if not self._held:
             self._held = True
             connection.pause_reading()
-            if connection.frame_since != NEVER:
+            if connection._frame_since != NEVER:
                 timers = connection.reactor.timers
                 # After an absence it has its time again (P2).
-                self._spent = timers.now - max(connection.frame_since, timers.back_at)
+                self._spent = timers.now - max(connection._frame_since, timers.back_at)
             if not connection.is_closing():  # else its buffers are forgotten, and would be counted once more
-                connection.keep_input(self._frames.waiting(), NEVER)  # it is not the peer that keeps us waiting
+                connection._keep_input(self._frames.waiting(), NEVER)  # it is not the peer that keeps us waiting
         self._note_work()
         if self._more is None and self._wanted():
             self._more = connection.reactor.call_soon(self._go_on)
@@ -347,7 +347,7 @@ class FramedProtocol(Protocol):
             try:
                 self._deliver()
             except Exception as exc:  # the loop called us, not the connection: it could not tell whose this is (E9)
-                self.connection.fail("frame_received", exc)
+                self.connection._fail("frame_received", exc)
 
     def _note_work(self) -> None:
         """Frames are held back: hold the connection if one of them is whole, or the end is behind them (E12)."""
@@ -373,7 +373,7 @@ class FramedProtocol(Protocol):
         told = (rest, self._ended) if self._last or not self.connection.is_closing() else (b"", False)
         self._gone = self._paused = True  # so a call of `_go_on` that is under way does nothing
         self._set_busy(False)
-        self.connection.keep_input(0, NEVER)
+        self.connection._keep_input(0, NEVER)
         if self._held:
             self.connection.resume_reading()
         return told

@@ -63,7 +63,7 @@ class Drain:
             if connection.state is ENDED:
                 continue
             # If input is unread, the close resets what the peer was still to have the time to read and to end.
-            refuses = connection.state is LINGERING and bool(unread_bytes(connection.socket))
+            refuses = connection.state is LINGERING and bool(unread_bytes(connection._socket))
             if refuses or self._owes(connection):
                 self._cut(connection)
         return self.cut
@@ -74,11 +74,11 @@ class Drain:
             return
         self._reactor.call_later(DRAIN_TICK_SECONDS, self._look)
         connections = self._reactor.dispatcher.connections()
-        answering = any(connection.holds for connection in connections)
+        answering = any(connection._holds for connection in connections)
         for connection in connections:
             if connection.state is LINGERING:
                 self._look_at_lingering(connection)
-            elif answering and connection.admitted_from is None:
+            elif answering and connection._admitted_from is None:
                 pass  # we opened it, perhaps for the sake of the answer that is still to come
             elif not self._is_busy(connection):
                 connection.close()
@@ -86,10 +86,10 @@ class Drain:
     def _look_at_lingering(self, connection: Connection) -> None:
         undelivered = undelivered_output(connection)
         if undelivered:
-            connection.since = self._reactor.time()  # our FIN waits behind this, so its time has not begun
-        elif undelivered is not None and self._reactor.timers.asked_at >= connection.since + DRAIN_LINGER_SECONDS:
+            connection._state_since = self._reactor.time()  # our FIN waits behind this, so its time has not begun
+        elif undelivered is not None and self._reactor.timers.asked_at >= connection._state_since + DRAIN_LINGER_SECONDS:
             # By then the kernel was asked; if the loop was away, the peer's FIN may have come later than that (P2).
-            connection.end(CloseReason.LINGER_TIMEOUT, None)
+            connection._end(CloseReason.LINGER_TIMEOUT, None)
         # Where the kernel cannot tell, the peer may still be reading: it gets `linger_seconds`, as in service.
 
     def _end(self) -> None:
@@ -98,16 +98,16 @@ class Drain:
             if connection.state is not ENDED and self._owes(connection):
                 self._cut(connection)
                 error = TimeoutError(f"not finished within the {self._seconds:g} seconds of a drain")
-                connection.end(CloseReason.DRAIN_TIMEOUT, error)
+                connection._end(CloseReason.DRAIN_TIMEOUT, error)
             elif connection.state is LINGERING:
-                connection.end(CloseReason.LINGER_TIMEOUT, None)
+                connection._end(CloseReason.LINGER_TIMEOUT, None)
             else:
-                connection.end(CloseReason.SHUTDOWN, None)
+                connection._end(CloseReason.SHUTDOWN, None)
         self._reactor.stop()
 
     def _cut(self, connection: Connection) -> None:
         self.cut += 1
-        reset_on_close(connection.socket)
+        reset_on_close(connection._socket)
 
     def _owes(self, connection: Connection) -> bool:
         """Whether the peer would miss something if the connection ended now."""
@@ -115,15 +115,15 @@ class Drain:
 
     def _is_busy(self, connection: Connection) -> bool:
         """Whether there is something to do before the connection can be closed."""
-        if connection.has_output():
+        if connection._has_output():
             return True
         if connection.is_closing():  # nothing that comes is delivered, nothing that is written is taken
             return False
-        return connection.holds > 0 or self._waits_for_its_turn(connection)
+        return connection._holds > 0 or self._waits_for_its_turn(connection)
 
     def _waits_for_its_turn(self, connection: Connection) -> bool:
         """Whether it has input that came before the drain, for all we know, and that its program has not seen.
 
         After one turn it has: a client that never stops sending is not waited for.
         """
-        return connection.is_reading() and connection.heard_at < self._began and bool(unread_bytes(connection.socket))
+        return connection.is_reading() and connection._heard_at < self._began and bool(unread_bytes(connection._socket))

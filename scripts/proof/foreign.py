@@ -78,5 +78,5 @@ class Foreign(Chaos):
         if witness.frames is not None and action in (Chaos.pause, Chaos.resume):
             return  # whoever wants frames pauses them, not the connection
         if self.world.network.note is not None:
-            self.world.network.note("meanwhile", action.__name__, f"descriptor {witness.connection.fd}")
+            self.world.network.note("meanwhile", action.__name__, f"descriptor {witness.connection._fd}")
         action(self, witness.connection)

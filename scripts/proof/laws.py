@@ -267,12 +267,12 @@ def check_end(witness: Witness, now: float) -> None:
             witness.waiting() == 0, 5, "{} ends for {} with {} bytes not sent", connection, reason, witness.waiting()
         )
         require(
-            connection.error is None or witness.finished,
+            connection._error is None or witness.finished,
             9,
             "{} ends for {} with {!r}",
             connection,
             reason,
-            connection.error,
+            connection._error,
         )
 
 

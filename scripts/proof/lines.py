@@ -30,7 +30,7 @@ class Lines(FramedProtocol):
 
     def connection_made(self, connection: Connection) -> None:
         super().connection_made(connection)
-        witness: Any = connection.protocol
+        witness: Any = connection._protocol
         self.frames = witness.wants_frames(self.prefixed)
         self.draw = random.Random(self.world.scenario.seed * 1009 + witness.number).random
         if self.draw() < 0.05:
@@ -85,7 +85,7 @@ class Lines(FramedProtocol):
 
     def release(self) -> None:
         """What it was busy with is done."""
-        if self.connection.holds:
+        if self.connection._holds:
             self.connection.release()
 
     def hand_over(self) -> None:

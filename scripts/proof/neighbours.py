@@ -123,7 +123,7 @@ class Neighbour:
         numbers = (counters.open, counters.buffered_bytes, counters.callback_errors, len(self._reactor.timers))
         require(numbers == (0, 0, 0, 0), 6, "another reactor is closed, and counts {}", numbers)
         for connection in self._connections:
-            endpoint: Endpoint = connection.socket.endpoint  # type: ignore[attr-defined]
+            endpoint: Endpoint = connection._socket.endpoint  # type: ignore[attr-defined]
             peer, reason = endpoint.peer.owner, connection.close_reason
             if peer.plan.polite and not peer.gave_up and reason is not None and reason.value in CLEAN:
                 require(peer.at_end and peer.received == len(peer.sent), 5,

@@ -46,7 +46,7 @@ class Program(Protocol):
     def connection_made(self, connection: Connection) -> None:
         """Keep it, and find the source of chance that goes with the peer."""
         self.connection = connection
-        witness: Any = connection.protocol
+        witness: Any = connection._protocol
         self.witness = witness
         self.draw = random.Random(self.world.scenario.seed * 1009 + witness.number).random
 
@@ -146,7 +146,7 @@ class LateReplier(Program):
 
     def reply(self) -> None:
         """The end of the reply, by either of the two ways to end."""
-        if self.connection.holds:
+        if self.connection._holds:
             self.connection.release()
         self.connection.write(self.data(self.size))
         if self.draw() < 0.5:

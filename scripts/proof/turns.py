@@ -162,7 +162,7 @@ class Turns:
         world = self._world
         waiting = []
         for witness in world.moved:
-            if settled and witness.life in ("made", "eof") and witness.connection.attended:
+            if settled and witness.life in ("made", "eof") and witness.connection._attended:
                 waiting.append(witness)
             else:
                 witness.late = world.network.now - witness.since
@@ -197,10 +197,10 @@ class Turns:
         attention = world.reactor.dispatcher.attention
         for witness in world.live:
             connection = witness.connection
-            if connection.attended:
+            if connection._attended:
                 require(connection in attention, 1, "{} waits for attention that will not come", connection)
-            elif connection.fd >= 0:
-                check_settled(witness, world.waiter.watched.get(connection.fd, 0))
+            elif connection._fd >= 0:
+                check_settled(witness, world.waiter.watched.get(connection._fd, 0))
             else:
                 check_settled(witness, 0)
 
@@ -344,7 +344,7 @@ class Turns:
         self._depth += 1
         if network.note is not None:
             network.note(callback, "of", witness.program.__class__.__name__ if witness else "a timer",
-                         f"descriptor {witness.connection.fd}" if witness else "")  # fmt: skip
+                         f"descriptor {witness.connection._fd}" if witness else "")  # fmt: skip
 
     def callback_ends(self, callback: str) -> None:
         """Or was left by an exception."""

@@ -40,11 +40,11 @@ class WatchedConnection(Connection):
         world.network.happened += 1
         world.network.stir()
         if world.network.note is not None:
-            world.network.note(f"descriptor {self.fd}", "becomes", after.label)
+            world.network.note(f"descriptor {self._fd}", "becomes", after.label)
         step = old, new = before.name, after.name
         require(new in STEPS[old], 2, "{} steps from {} to {}", self, old, new)
         world.steps.add(step)
-        witness = self.protocol
+        witness = self._protocol
         if isinstance(witness, Witness):
             if new == "ENDED":
                 witness.end_due = witness.end_due and not witness.between  # nobody can be told of it any more
@@ -58,7 +58,7 @@ class WatchedConnection(Connection):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Count what is accepted."""
-        witness = self.protocol
+        witness = self._protocol
         if not isinstance(witness, Witness) or witness.state not in WRITING:
             self.reactor.world.dropped += 1
             try:
@@ -87,7 +87,7 @@ class WatchedConnection(Connection):
             witness.wrote_in = witness.world.phase_number
         witness.accepted += data
         if self.reactor.world.network.note is not None:
-            self.reactor.world.network.note(f"descriptor {self.fd}", "writes", len(data))
+            self.reactor.world.network.note(f"descriptor {self._fd}", "writes", len(data))
         super().write(data)
         witness.check_paused()
 
@@ -100,7 +100,7 @@ class WatchedConnection(Connection):
         begin = len(witness.accepted)
         witness.accepted += data
         witness.fresh += len(data)
-        witness.world.books.wrote_meanwhile(self.socket)  # type: ignore[arg-type]
+        witness.world.books.wrote_meanwhile(self._socket)  # type: ignore[arg-type]
         super().write(data)
         if self.state.name == "ENDED":  # for more than the hard mark, and without this
             del witness.accepted[begin:]
@@ -109,7 +109,7 @@ class WatchedConnection(Connection):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Work the marks out from what is promised, before the core does."""
-        witness = self.protocol
+        witness = self._protocol
         if not isinstance(witness, Witness):  # it was lost before
             super().set_write_buffer_limits(high, low)
             return
@@ -125,7 +125,7 @@ class WatchedConnection(Connection):
 
     def set_protocol(self, program: Any) -> None:
         """Hand over to another program, with a witness of its own."""
-        witness = self.protocol
+        witness = self._protocol
         if not isinstance(witness, Witness):  # it was lost before
             super().set_protocol(program)
             return
@@ -136,8 +136,8 @@ class WatchedConnection(Connection):
     def pause_reading(self) -> None:
         """Note it."""
         self._note(reading_paused=True, reading_since=math.inf)
-        if isinstance(self.protocol, Witness) and self.protocol.between:
-            self.protocol.interrupted_in = self.protocol.world.phase_number
+        if isinstance(self._protocol, Witness) and self._protocol.between:
+            self._protocol.interrupted_in = self._protocol.world.phase_number
         super().pause_reading()
 
     def resume_reading(self) -> None:
@@ -147,15 +147,15 @@ class WatchedConnection(Connection):
 
     def hold(self) -> None:
         """Note it."""
-        if isinstance(self.protocol, Witness):
-            self.protocol.held += 1
+        if isinstance(self._protocol, Witness):
+            self._protocol.held += 1
         super().hold()
 
     def release(self) -> None:
         """Note it."""
-        if isinstance(self.protocol, Witness):
-            self.protocol.held -= self.protocol.held > 0
-            self.protocol.released_at = self.protocol.world.network.now
+        if isinstance(self._protocol, Witness):
+            self._protocol.held -= self._protocol.held > 0
+            self._protocol.released_at = self._protocol.world.network.now
         super().release()
 
     def write_eof(self) -> None:
@@ -166,8 +166,8 @@ class WatchedConnection(Connection):
 
     def close(self) -> None:
         """Note it."""
-        if isinstance(self.protocol, Witness):
-            self.protocol.world.serving.closes(self.protocol)
+        if isinstance(self._protocol, Witness):
+            self._protocol.world.serving.closes(self._protocol)
         self._note(asked_close=True)
         super().close()
         require(self.is_closing(), 2, "{} is not closing after close", self)
@@ -178,14 +178,14 @@ class WatchedConnection(Connection):
         super().abort()
         require(self.state.name in OVER, 2, "{} has not ended after abort", self)
 
-    def finish(self, reason: Any, error: Exception | None) -> None:
+    def _finish(self, reason: Any, error: Exception | None) -> None:
         """Note it, when it comes with an error of its own."""
         if error is not None:
             self._note(asked_close=True, finished=True)
-        super().finish(reason, error)
+        super()._finish(reason, error)
 
     def _note(self, **facts: float) -> None:
-        witness = self.protocol
+        witness = self._protocol
         if isinstance(witness, Witness):
             for name, value in facts.items():
                 setattr(witness, name, value)

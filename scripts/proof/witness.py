@@ -99,7 +99,7 @@ class Witness(Protocol):
         world.witnesses[world.witnesses.index(former)] = self
         former.life = "gone"
         self.held, self.paused = former.held, False
-        self.reading_paused, self.reading_since = self.connection.reading_paused, world.iteration
+        self.reading_paused, self.reading_since = self.connection._reading_paused, world.iteration
         if self.frames is not None:
             self.known, self.delivered, self.frames = self.delivered, self.frames.begin, None
             if self.life == "eof":
@@ -144,7 +144,7 @@ class Witness(Protocol):
         require(self.life == "new", 3, "connection_made came again, in {}", connection)
         self.life = "made"
         self.connection = connection  # type: ignore[assignment]  # the dispatcher makes no other
-        self.endpoint = connection.socket.endpoint  # type: ignore[attr-defined]
+        self.endpoint = connection._socket.endpoint  # type: ignore[attr-defined]
         self.endpoint.owner = self
         self.since = self.world.loop_time
         told = self.endpoint.no_delay or "setsockopt" in self.world.table.injected

@@ -224,7 +224,7 @@ class World:
         if draw < 0.35:
             raise Interruption
         self.mishaps += 1
-        witness = program.connection.protocol
+        witness = program.connection._protocol
         if program.connection in [other.connection for other in self.live]:
             witness.raised = True
         raise Mishap(type(program).__name__)

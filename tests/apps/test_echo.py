@@ -22,7 +22,7 @@ def test_what_comes_is_sent_back_in_order(stub):
     connection = adopt(stub, StubSocket(receives=[b"one ", b"two ", b"three"]), Echo())
     for _ in range(3):
         stub.happens(connection, READABLE)
-    assert connection.socket.sent == [b"one ", b"two ", b"three"]
+    assert connection._socket.sent == [b"one ", b"two ", b"three"]
 
 
 def test_it_is_what_the_command_line_serves_under_that_name():
@@ -36,23 +36,23 @@ def test_it_reads_no_more_from_a_peer_that_does_not_read_and_goes_on_when_it_doe
             stub.happens(connection, READABLE)
     waiting = connection.get_write_buffer_size()
     assert LIMITS.output_high_bytes < waiting <= LIMITS.output_high_bytes + LIMITS.receive_bytes
-    connection.socket.sends.clear()
+    connection._socket.sends.clear()
     assert not connection.is_reading()
-    assert not stub.poller.watched[connection.fd] & READABLE
-    while connection.has_output():
-        assert stub.poller.watched[connection.fd] & WRITABLE
+    assert not stub.poller.watched[connection._fd] & READABLE
+    while connection._has_output():
+        assert stub.poller.watched[connection._fd] & WRITABLE
         stub.happens(connection, WRITABLE)
     assert connection.is_reading()
-    assert stub.poller.watched[connection.fd] & READABLE
+    assert stub.poller.watched[connection._fd] & READABLE
 
 
 def test_a_chunk_larger_than_the_mark_that_leaves_at_once_does_not_stop_it(stub):
     connection = adopt(stub, StubSocket(receives=[b"x" * 65536] * 10), Echo(), Limits(output_high_bytes=16384))
-    while connection.socket.receives:
+    while connection._socket.receives:
         stub.happens(connection, READABLE)
         stub.finish()
         assert connection.is_reading()
-    assert sum(map(len, connection.socket.sent)) == 10 * 65536
+    assert sum(map(len, connection._socket.sent)) == 10 * 65536
 
 
 @pytest.mark.parametrize("kind", ["pair", "tcp_pair"])

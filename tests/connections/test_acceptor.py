@@ -281,7 +281,7 @@ def test_one_address_cannot_take_all_places(stub, when_full):
     limits = Limits(max_connections_per_peer=2, when_full=when_full)
     listener, made = listening(stub, *sockets, limits=limits)
     stub.acceptor.accept(listener, READABLE)
-    assert [protocol.connection.peername[0] for protocol in made] == ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
+    assert [protocol.connection._peername[0] for protocol in made] == ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
     assert sockets[2][0].closed
     made[0].connection.abort()
     stub.finish()

@@ -26,23 +26,23 @@ in_every_writing_state = pytest.mark.parametrize(
 
 def make_writing(state, ordinary, limits=None):
     connection = make_connection(state, limits)
-    connection.ordinary = ordinary
+    connection._steady = ordinary
     return connection
 
 
 def output(connection):
     """All that waits to be sent, taken as the dispatcher takes it."""
     taken = b""
-    while connection.has_output():
-        piece = connection.take_output()
+    while connection._has_output():
+        piece = connection._take_output()
         taken += piece
-        connection.sent(piece, len(piece))
+        connection._put_back(piece, len(piece))
     return taken
 
 
 def take(connection, count):
     """The kernel takes `count` bytes of what it is offered; whether that was all that waits."""
-    return connection.sent(connection.take_output(), count)
+    return connection._put_back(connection._take_output(), count)
 
 
 def marks(high, low):
@@ -57,7 +57,7 @@ def test_the_only_chunk_is_kept_as_it_is_and_not_copied(state, ordinary):
     connection = make_writing(state, ordinary)
     data = b"x" * 1000
     connection.write(data)
-    assert connection.unsent is data
+    assert connection._unsent is data
 
 
 @in_every_writing_state
@@ -95,7 +95,7 @@ def test_a_memoryview_counts_in_bytes_whatever_its_items_are():
 def test_empty_data_does_nothing(state, ordinary, empty):
     connection = make_writing(state, ordinary, marks(0, 0))
     connection.write(empty)
-    assert not connection.has_output()
+    assert not connection._has_output()
     connection.write(b"a")
     connection.write(empty)
     connection.write(b"b")
@@ -109,7 +109,7 @@ def test_anything_but_bytes_is_refused_with_the_type(state, nonsense):
     connection = make_connection(state)
     with pytest.raises(TypeError, match=f"must be bytes, bytearray or memoryview, not {type(nonsense).__name__}"):
         connection.write(nonsense)
-    assert not connection.has_output() and connection.dropped_writes == 0
+    assert not connection._has_output() and connection._dropped_writes == 0
 
 
 def test_writelines_is_write_for_each():
@@ -122,7 +122,7 @@ def test_writelines_of_nothing_writes_nothing():
     connection = make_connection()
     connection.writelines([])
     connection.writelines([b"", b""])
-    assert not connection.has_output()
+    assert not connection._has_output()
 
 
 def test_writelines_takes_no_text_for_lines():
@@ -136,9 +136,9 @@ def test_writelines_takes_no_text_for_lines():
 def test_writelines_pauses_writing_too():
     connection = make_connection(limits=marks(10, 5))
     connection.writelines([b"12345", b"67890"])
-    assert connection.protocol.calls == []
+    assert connection._protocol.calls == []
     connection.writelines([b"", b"1", b"2"])
-    assert connection.protocol.calls == [("pause_writing",)]
+    assert connection._protocol.calls == [("pause_writing",)]
 
 
 @in_every_ending
@@ -147,10 +147,10 @@ def test_a_write_after_the_end_is_dropped_counted_and_logged_once(state, caplog)
     connection = make_connection(state)
     for _ in range(10_000):
         connection.write(b"late")
-    assert not connection.has_output()
-    assert connection.dropped_writes == connection.reactor.counters.dropped_writes == 10_000
+    assert not connection._has_output()
+    assert connection._dropped_writes == connection.reactor.counters.dropped_writes == 10_000
     assert len(caplog.records) == 1
-    assert connection.protocol.calls == []
+    assert connection._protocol.calls == []
 
 
 def test_a_write_after_write_eof_is_the_programs_mistake():
@@ -162,7 +162,7 @@ def test_a_write_after_write_eof_is_the_programs_mistake():
     with pytest.raises(RuntimeError, match="write after write_eof"):
         connection.writelines([b"after"])
     assert output(connection) == b"before"
-    assert connection.dropped_writes == 0
+    assert connection._dropped_writes == 0
 
 
 # What the kernel took.
@@ -176,13 +176,13 @@ def test_what_the_kernel_did_not_take_stays_in_front(step):
     connection.write(b"behind")
     sent, all_of_it = b"", False
     while not all_of_it:
-        offered = connection.take_output()
+        offered = connection._take_output()
         piece = bytes(offered[:step])
         sent += piece
-        all_of_it = connection.sent(offered, len(piece))
+        all_of_it = connection._put_back(offered, len(piece))
         assert connection.get_write_buffer_size() == len(data) + 6 - len(sent)
     assert sent == data + b"behind"
-    assert not connection.has_output()
+    assert not connection._has_output()
 
 
 @pytest.mark.parametrize("taken", [0, 1, 4])
@@ -199,7 +199,7 @@ def test_the_only_chunk_can_be_taken_whole():
     connection = make_connection()
     connection.write(b"12345")
     assert take(connection, 5) is True
-    assert not connection.has_output()
+    assert not connection._has_output()
 
 
 # The marks.
@@ -209,23 +209,23 @@ def test_the_only_chunk_can_be_taken_whole():
 def test_pause_writing_comes_only_strictly_above_the_high_mark(state, ordinary):
     connection = make_writing(state, ordinary, marks(10, 5))
     connection.write(b"1234567890")
-    assert connection.protocol.calls == []
+    assert connection._protocol.calls == []
     connection.write(b"1")
-    assert connection.protocol.calls == [("pause_writing",)]
+    assert connection._protocol.calls == [("pause_writing",)]
 
 
 @in_every_writing_state
 def test_a_first_chunk_over_the_mark_is_judged_by_what_the_kernel_leaves_of_it(state, ordinary):
     connection = make_writing(state, ordinary, marks(10, 5))
     connection.write(b"123456789012")
-    connection.check_high_mark()
-    assert connection.protocol.calls == [], "it was not offered yet"
+    connection._check_high_mark()
+    assert connection._protocol.calls == [], "it was not offered yet"
     for taken, calls in ((1, [("pause_writing",)]), (2, [])):
         connection = make_writing(state, ordinary, marks(10, 5))
         connection.write(b"123456789012")
         take(connection, taken)
-        connection.check_high_mark()
-        assert connection.protocol.calls == calls
+        connection._check_high_mark()
+        assert connection._protocol.calls == calls
 
 
 @in_every_writing_state
@@ -233,20 +233,20 @@ def test_pause_writing_comes_once_however_much_is_written(state, ordinary):
     connection = make_writing(state, ordinary, marks(10, 5))
     for _ in range(10):
         connection.write(b"1234567890")
-    assert connection.protocol.calls == [("pause_writing",)]
+    assert connection._protocol.calls == [("pause_writing",)]
 
 
 def test_pause_writing_can_write_more_without_recursion():
     connection = make_connection(limits=marks(2, 1), pause_writing=lambda recorder: recorder.connection.write(b"more"))
     connection.writelines([b"so", b"me "])
-    assert connection.protocol.calls == [("pause_writing",)]
+    assert connection._protocol.calls == [("pause_writing",)]
     assert output(connection) == b"some more"
 
 
 def test_what_two_connections_write_to_each_other_in_pause_writing_stays_in_order():
     first, second = make_connection(limits=marks(0, 0)), make_connection(limits=marks(0, 0))
-    first.protocol.reactions["pause_writing"] = lambda _: second.writelines([b"from ", b"the first"])
-    second.protocol.reactions["pause_writing"] = lambda _: first.write(b" from the second")
+    first._protocol.reactions["pause_writing"] = lambda _: second.writelines([b"from ", b"the first"])
+    second._protocol.reactions["pause_writing"] = lambda _: first.write(b" from the second")
     first.writelines([b"be", b"gin"])
     assert output(first) == b"begin from the second"
     assert output(second) == b"from the first"
@@ -266,7 +266,7 @@ def test_an_exception_in_pause_writing_ends_that_connection_and_not_the_one_who_
     connection = make_connection(limits=marks(2, 1), pause_writing=broken)
     connection.writelines([b"so", b"me"])
     assert (connection.state, connection.close_reason) == (ENDED, CloseReason.HANDLER_ERROR)
-    assert isinstance(connection.error, LookupError)
+    assert isinstance(connection._error, LookupError)
     (record,) = caplog.records
     assert "pause_writing" in record.getMessage() and record.exc_info[0] is LookupError
 
@@ -278,8 +278,8 @@ def test_what_was_written_is_sent_even_when_pause_writing_leaves_the_loop():
     connection = make_connection(limits=marks(2, 1), pause_writing=leave)
     with pytest.raises(SystemExit):
         connection.writelines([b"s", b"ome"])
-    assert connection in connection.attention
-    assert connection.state is OPEN and connection.writing_paused
+    assert connection in connection._attention
+    assert connection.state is OPEN and connection._writing_paused
 
 
 def test_the_marks_are_those_of_the_limits():
@@ -317,31 +317,31 @@ def test_a_high_mark_of_zero_pauses_whenever_anything_waits():
     connection.set_write_buffer_limits(high=0)
     connection.write(b"")
     take(connection, 0)
-    connection.check_high_mark()
-    assert connection.protocol.calls == []
+    connection._check_high_mark()
+    assert connection._protocol.calls == []
     connection.write(b"1")
     take(connection, 0)
-    connection.check_high_mark()
-    assert connection.protocol.calls == [("pause_writing",)]
+    connection._check_high_mark()
+    assert connection._protocol.calls == [("pause_writing",)]
 
 
 def test_a_high_mark_that_is_lowered_below_what_waits_pauses():
     connection = make_connection()
     connection.writelines([b"12345", b"67890"])
     connection.set_write_buffer_limits(high=10)
-    assert connection.protocol.calls == []
+    assert connection._protocol.calls == []
     connection.set_write_buffer_limits(high=9)
-    assert connection.protocol.calls == [("pause_writing",)]
-    assert connection in connection.attention
+    assert connection._protocol.calls == [("pause_writing",)]
+    assert connection in connection._attention
 
 
 @in_every_state
 def test_marks_can_be_set_in_every_state_and_pause_nobody_who_cannot_write(state):
     connection = make_connection(state)
-    connection.unsent = b"waiting"
+    connection._unsent = b"waiting"
     take(connection, 0)
     connection.set_write_buffer_limits(high=0)
-    assert connection.protocol.calls == ([("pause_writing",)] if state in WRITING else [])
+    assert connection._protocol.calls == ([("pause_writing",)] if state in WRITING else [])
 
 
 # What may be kept (W1, W2, W5).
@@ -359,8 +359,8 @@ def test_a_write_that_finds_more_than_the_hard_mark_waiting_ends_the_connection(
         assert connection.state is OPEN, "it finds no more than the mark"
     connection.write(b"2") if write == "write" else connection.writelines([b"2", b"3"])
     assert (connection.state, connection.close_reason) == (ENDED, CloseReason.SLOW_READER)
-    assert "11 bytes" in str(connection.error) and "output_hard_bytes (10)" in str(connection.error)
-    assert connection.protocol.names == ["pause_writing"], "it was asked to pause first"
+    assert "11 bytes" in str(connection._error) and "output_hard_bytes (10)" in str(connection._error)
+    assert connection._protocol.names == ["pause_writing"], "it was asked to pause first"
     assert connection.get_write_buffer_size() == 11
 
 
@@ -368,7 +368,7 @@ def test_one_write_may_be_larger_than_the_hard_mark_and_the_next_is_asked_to_pau
     connection = make_connection(limits=hard(10))
     connection.write(b"x" * 1000)
     connection.write(b"y" * 1000)
-    assert connection.state is OPEN and connection.protocol.names == ["pause_writing"]
+    assert connection.state is OPEN and connection._protocol.names == ["pause_writing"]
     connection.write(b"z")
     assert connection.close_reason is CloseReason.SLOW_READER
 
@@ -382,8 +382,8 @@ def test_an_empty_write_ends_nobody_however_much_waits(empty):
 
 def counted(connection):
     """What is counted against the memory of all, which must be what this one keeps."""
-    assert connection.reactor.counters.buffered_bytes == connection.buffered_bytes()
-    return connection.buffered_bytes()
+    assert connection.reactor.counters.buffered_bytes == connection._buffered_bytes()
+    return connection._buffered_bytes()
 
 
 def test_what_is_kept_is_counted_until_it_is_sent():
@@ -403,25 +403,25 @@ def test_what_is_kept_is_counted_until_it_is_sent():
 
 def test_input_that_is_kept_is_counted_too():
     connection = make_connection()
-    connection.keep_input(100, 5.0)
+    connection._keep_input(100, 5.0)
     assert counted(connection) == 100
     connection.write(b"12345")
     connection.write(b"67890")
     assert counted(connection) == 110
-    connection.keep_input(30, 5.0)
+    connection._keep_input(30, 5.0)
     assert counted(connection) == 40
-    connection.drop_buffers()
+    connection._drop_buffers()
     assert counted(connection) == 0
-    assert not connection.has_output()
+    assert not connection._has_output()
 
 
 def test_a_frame_that_begins_has_its_deadline_looked_at_and_one_that_grows_has_not():
     connection = make_connection()
-    connection.attended = True
+    connection._attended = True
     for size, since, touched in [(1, 5.0, True), (2, 5.0, False), (0, NEVER, False), (1, 6.0, True)]:
-        connection.ordinary = True
-        connection.keep_input(size, since)
-        assert (connection.frame_since, connection.ordinary) == (since, not touched)
+        connection._steady = True
+        connection._keep_input(size, since)
+        assert (connection._frame_since, connection._steady) == (since, not touched)
 
 
 def test_a_hold_is_counted():
@@ -429,7 +429,7 @@ def test_a_hold_is_counted():
     connection.hold()
     connection.hold()
     connection.release()
-    assert connection.holds == 1
+    assert connection._holds == 1
     connection.release()
     with pytest.raises(RuntimeError, match="release without hold"):
         connection.release()
@@ -446,6 +446,6 @@ def test_a_close_ends_all_holds(state):
     connection.hold()
     connection.hold()
     connection.close()
-    assert connection.holds == 0
+    assert connection._holds == 0
     connection.release()
-    assert connection.holds == 0
+    assert connection._holds == 0

@@ -40,14 +40,14 @@ AFTER_WRITE_EOF = {OPEN: HALF_CLOSED_LOCAL, HALF_CLOSED_REMOTE: FLUSHING}
 @in_every_state
 def test_close_moves_on_once_keeps_what_was_written_and_tells_nobody_yet(state):
     connection = make_connection(state)
-    connection.unsent = b"waiting"
+    connection._unsent = b"waiting"
     for _ in range(3):
         connection.close()
     assert connection.state is AFTER_CLOSE.get(state, state)
     assert connection.is_closing()
     assert connection.get_write_buffer_size() == 7
-    assert connection.protocol.calls == []
-    assert list(connection.attention) == ([connection] if state in AFTER_CLOSE else [])
+    assert connection._protocol.calls == []
+    assert list(connection._attention) == ([connection] if state in AFTER_CLOSE else [])
 
 
 def test_close_by_the_program_is_the_reason_unless_the_peer_closed_first():
@@ -67,7 +67,7 @@ def test_write_eof_ends_our_side_once(state):
     for _ in range(3):
         connection.write_eof()
     assert connection.state is AFTER_WRITE_EOF.get(state, state)
-    assert connection.protocol.calls == []
+    assert connection._protocol.calls == []
 
 
 @in_every_state
@@ -80,10 +80,10 @@ def test_abort_ends_it_in_every_state_and_the_first_reason_stands(state):
     else:
         assert (connection.state, connection.close_reason) == (ENDED, CloseReason.ABORTED)
     reason = connection.close_reason
-    connection.end(CloseReason.RESET, OSError("later"))
+    connection._end(CloseReason.RESET, OSError("later"))
     assert connection.close_reason is reason
-    assert connection.error is None
-    assert connection.protocol.calls == []
+    assert connection._error is None
+    assert connection._protocol.calls == []
 
 
 def test_an_unclean_end_takes_the_place_of_a_clean_one_that_was_under_way():
@@ -91,8 +91,8 @@ def test_an_unclean_end_takes_the_place_of_a_clean_one_that_was_under_way():
     connection.write(b"never taken")
     connection.close()
     error = OSError("broken")
-    connection.end(CloseReason.RESET, error)
-    assert (connection.state, connection.close_reason, connection.error) == (ENDED, CloseReason.RESET, error)
+    connection._end(CloseReason.RESET, error)
+    assert (connection.state, connection.close_reason, connection._error) == (ENDED, CloseReason.RESET, error)
 
 
 @in_every_state
@@ -137,12 +137,12 @@ OUTPUT = {"nothing": False, "one chunk": True, "a backlog": True}
 @pytest.mark.parametrize(("state", "paused", "waiting"), list(itertools.product(State, [False, True], OUTPUT)))
 def test_interest_is_a_function_of_the_state_alone(state, paused, waiting):
     connection = make_connection(state)
-    connection.reading_paused = paused
+    connection._reading_paused = paused
     if waiting == "one chunk":
-        connection.unsent = b"x"
+        connection._unsent = b"x"
     elif waiting == "a backlog":
-        connection.unsent = b"xx"
-        connection.sent(connection.take_output(), 1)
+        connection._unsent = b"xx"
+        connection._put_back(connection._take_output(), 1)
     expected = INTEREST.get((state, paused), INTEREST[state, False])
     if OUTPUT[waiting] and state not in (ENDED, CLOSED):
         expected |= WRITABLE | BROKEN
@@ -155,7 +155,7 @@ def test_interest_is_a_function_of_the_state_alone(state, paused, waiting):
 def test_what_the_kernel_has_told_a_paused_reader_is_not_asked_for_again(known):
     connection = make_connection()
     connection.pause_reading()
-    connection.known = known
+    connection._reported = known
     assert wanted_interest(connection) == (PEER_FIN | BROKEN) & ~known
     connection.write(b"x")
     assert wanted_interest(connection) == WRITABLE | BROKEN | PEER_FIN & ~known
@@ -164,7 +164,7 @@ def test_what_the_kernel_has_told_a_paused_reader_is_not_asked_for_again(known):
 def test_a_reader_that_pauses_again_is_told_again():
     connection = make_connection()
     connection.pause_reading()
-    connection.known = PEER_FIN | BROKEN
+    connection._reported = PEER_FIN | BROKEN
     connection.resume_reading()
     assert wanted_interest(connection) == READABLE | BROKEN
     connection.pause_reading()
@@ -193,17 +193,17 @@ def test_whoever_touches_a_connection_from_outside_has_it_settled_once(touch):
     touch(connection)
     connection.close()
     connection.abort()
-    assert list(connection.attention) == [connection]
+    assert list(connection._attention) == [connection]
 
 
 def test_in_its_own_callback_it_is_settled_anyway():
     connection = make_connection()
-    connection.attended = True
+    connection._attended = True
     connection.write(b"x")
     connection.write(b"y")
     connection.close()
     connection.abort()
-    assert not connection.attention
+    assert not connection._attention
 
 
 # The rest.
@@ -213,28 +213,28 @@ def test_the_extra_info_of_pep_3156():
     connection = make_connection()
     assert connection.get_extra_info("peername") == "peer"
     assert connection.get_extra_info("sockname") == "stub"
-    assert connection.get_extra_info("socket") is connection.socket
+    assert connection.get_extra_info("socket") is connection._socket
     assert connection.get_extra_info("sslcontext") is None
     assert connection.get_extra_info("sslcontext", "default") == "default"
 
 
 def test_extra_info_after_the_end_raises_nothing():
     connection = make_connection(CLOSED)
-    connection.socket = None
+    connection._socket = None
     assert connection.get_extra_info("peername") == "peer"
     assert connection.get_extra_info("sockname", "gone") == "gone"
 
 
 def test_who_has_heard_of_the_end_is_let_go_and_nobody_can_take_over():
     connection = make_connection(State.CLOSED)
-    connection.protocol = None  # as the dispatcher leaves it
-    connection.set_protocol(make_connection().protocol)
+    connection._protocol = None  # as the dispatcher leaves it
+    connection.set_protocol(make_connection()._protocol)
     assert connection.get_protocol() is None
 
 
 def test_the_protocol_can_hand_over():
     connection = make_connection(limits=marks(2, 1))
-    first, second = connection.get_protocol(), make_connection().protocol
+    first, second = connection.get_protocol(), make_connection()._protocol
     connection.set_protocol(second)
     assert connection.get_protocol() is second
     connection.writelines([b"so", b"me"])

@@ -83,5 +83,5 @@ def test_a_thousand_writes_to_what_has_ended_are_counted_and_logged_once(reactor
     for _ in range(1000):
         connection.write(b"late")
     reactor.run_once(0)
-    assert reactor.counters.dropped_writes == connection.dropped_writes == 1000
+    assert reactor.counters.dropped_writes == connection._dropped_writes == 1000
     assert len([record for record in caplog.records if "dropped" in record.message]) == 1

@@ -22,9 +22,9 @@ in_every_living_state = pytest.mark.parametrize("state", ALIVE, ids=lambda state
 
 def since(moment, state=State.OPEN, limits=LIMITS, **moments):
     connection = make_connection(state, limits)
-    connection.since = moment
+    connection._state_since = moment
     for name, value in moments.items():
-        setattr(connection, name, value)
+        setattr(connection, f"_{name}", value)
     return connection
 
 
@@ -43,7 +43,7 @@ def test_after_it_silence_in_both_directions_has_one(state, heard, progress):
 def test_a_frame_has_one_from_its_first_byte_however_much_trickles_in():
     connection = since(1000, heard_at=1100, frame_since=1100)
     assert next_deadline(connection) == (1130, CloseReason.FRAME_TIMEOUT)
-    connection.heard_at = 1129
+    connection._heard_at = 1129
     assert next_deadline(connection) == (1130, CloseReason.FRAME_TIMEOUT)
 
 
@@ -65,7 +65,7 @@ def test_the_earlier_of_two_holds():
 def test_output_that_waits_has_one_since_the_kernel_last_took_some(state):
     connection = since(1000, state, heard_at=1200, progress_at=1100, unsent=b"waiting")
     assert next_deadline(connection) == (1150, CloseReason.WRITE_STALLED)
-    connection.unsent = b""
+    connection._unsent = b""
     assert next_deadline(connection) == (1500, CloseReason.IDLE_TIMEOUT)
 
 
@@ -86,7 +86,7 @@ def test_what_has_ended_needs_none():
 def test_an_infinite_deadline_never_comes():
     connection = since(1000, limits=Limits(first_byte_seconds=math.inf, idle_seconds=math.inf))
     assert next_deadline(connection)[0] == math.inf
-    connection.heard_at = 1000
+    connection._heard_at = 1000
     assert next_deadline(connection)[0] == math.inf
 
 
@@ -157,8 +157,8 @@ def test_a_trickle_does_not_push_back_the_deadline_of_a_frame(stub):
 
     def trickle():
         stub.happens(connection, READABLE)
-        since = connection.frame_since if connection.frame_bytes else stub.timers.now
-        connection.keep_input(connection.frame_bytes + 1, since)
+        since = connection._frame_since if connection._kept_bytes else stub.timers.now
+        connection._keep_input(connection._kept_bytes + 1, since)
 
     assert pass_until_the_end(stub, connection, feed=trickle) == 30
     assert connection.close_reason is CloseReason.FRAME_TIMEOUT
@@ -177,7 +177,7 @@ def test_who_takes_nothing_of_what_waits_is_ended_and_who_takes_a_little_is_not(
     retry = lambda: stub.happens(connection, WRITABLE)  # noqa: E731
     assert pass_until_the_end(stub, connection, feed=retry) == 50
     assert connection.close_reason is CloseReason.WRITE_STALLED
-    assert connection.socket.resets
+    assert connection._socket.resets
 
 
 @pytest.mark.parametrize("quiet_seconds", [0, 200])
@@ -189,7 +189,7 @@ def test_the_wait_for_the_kernel_begins_when_it_is_first_full(stub, quiet_second
         stub.finish()
         stub.pass_time(quiet_seconds)
     else:
-        connection.socket.sends.popleft()
+        connection._socket.sends.popleft()
     connection.write(b"more")
     stub.finish()
     assert pass_until_the_end(stub, connection) == 50
@@ -227,7 +227,7 @@ def test_the_next_frame_has_its_own_time_and_one_that_its_program_holds_back_has
     connection = stubbed(stub, receives=[b"x"])
     stub.happens(connection, READABLE)
     for since in (True, False, True):
-        connection.keep_input(1, stub.timers.now if since else NEVER)
+        connection._keep_input(1, stub.timers.now if since else NEVER)
         stub.finish()
         stub.pass_time(29 if since else 200)
         stub.finish()
@@ -239,14 +239,14 @@ def test_the_next_frame_has_its_own_time_and_one_that_its_program_holds_back_has
 def test_who_is_looked_at_is_asked_for_little_again(stub):
     """A connection that once had a large message would pay for the room of one with every small one."""
     connection = stubbed(stub, receives=[b"x" * 10_000])
-    little = connection.receive_bytes
+    little = connection._receive_bytes
     for _ in range(3):
         stub.happens(connection, READABLE)
-    assert connection.receive_bytes > little
+    assert connection._receive_bytes > little
     for _ in range(3):
         stub.pass_time(59)
         stub.finish()
-    assert connection.state is State.OPEN and connection.receive_bytes == little
+    assert connection.state is State.OPEN and connection._receive_bytes == little
 
 
 def test_a_message_arms_no_timer(stub):

@@ -41,7 +41,7 @@ def test_a_peer_that_left_before_its_options_could_be_set_is_no_trouble():
 
 def test_what_connection_made_writes_is_sent_at_once(stub):
     connection = stubbed(stub, connection_made=write(b"220 ready"))
-    assert connection.socket.sent == [b"220 ready"]
+    assert connection._socket.sent == [b"220 ready"]
 
 
 # Reading.
@@ -88,7 +88,7 @@ def test_what_was_echoed_is_let_go_before_more_is_received(stub):
             return len(data)
 
     connections = [adopt(stub, Watched(), Echo()) for _ in range(3)]
-    fast_path.dispatch(stub.dispatcher, [(connection.fd, READABLE) for connection in connections])
+    fast_path.dispatch(stub.dispatcher, [(connection._fd, READABLE) for connection in connections])
     assert len(held) == 1 + 2 and set(held) == set(references())  # as many as when all is over
 
 
@@ -137,7 +137,7 @@ def test_what_eof_received_returns_decides_whether_it_stays_open_for_writing(stu
     assert connection.state is State.HALF_CLOSED_REMOTE
     connection.write(b"more")
     stub.finish()
-    assert connection.socket.sent == [b"more"]
+    assert connection._socket.sent == [b"more"]
     connection.close()
     stub.finish()
     assert ended(connection) is CloseReason.PEER_CLOSED
@@ -150,7 +150,7 @@ def test_write_eof_after_the_peers_end_closes(stub):
     connection.write(b"last")
     connection.write_eof()
     stub.finish()
-    assert connection.socket.sent == [b"last"]
+    assert connection._socket.sent == [b"last"]
     assert ended(connection) is CloseReason.PEER_CLOSED
 
 
@@ -159,12 +159,12 @@ def test_output_that_waits_at_the_peers_end_is_sent_first(stub):
     connection.write(b"reply")
     readable(stub, connection)
     assert connection.state is State.FLUSHING
-    assert stub.poller.watched[connection.fd] == WRITABLE | BROKEN
+    assert stub.poller.watched[connection._fd] == WRITABLE | BROKEN
     stub.happens(connection, WRITABLE)
     stub.finish()
     stub.happens(connection, WRITABLE) if connection.state is State.FLUSHING else None
     stub.finish()
-    assert b"".join(connection.socket.sent) == b"reply late"
+    assert b"".join(connection._socket.sent) == b"reply late"
     assert ended(connection) is CloseReason.PEER_CLOSED
 
 
@@ -173,7 +173,7 @@ def test_when_both_sides_have_ended_it_is_over_whatever_eof_received_returns(stu
     connection = stubbed(stub, receives=[b"data", b""], eof_received=lambda recorder: keep_open)
     connection.write_eof()
     stub.dispatcher.flush()
-    assert connection.socket.shut == [socket.SHUT_WR]
+    assert connection._socket.shut == [socket.SHUT_WR]
     readable(stub, connection)
     assert told(connection).received == b"data", "reading goes on"
     readable(stub, connection)
@@ -187,10 +187,10 @@ def test_a_paused_reader_is_left_alone_and_a_resumed_one_is_not(stub):
     stub.happens(connection, READABLE)  # of this batch still
     stub.finish()
     assert told(connection).received == b""
-    assert stub.poller.watched[connection.fd] == PEER_FIN | BROKEN
+    assert stub.poller.watched[connection._fd] == PEER_FIN | BROKEN
     connection.resume_reading()
     stub.finish()
-    assert stub.poller.watched[connection.fd] == READABLE | BROKEN
+    assert stub.poller.watched[connection._fd] == READABLE | BROKEN
     readable(stub, connection)
     assert told(connection).received == b"data"
 
@@ -200,7 +200,7 @@ def test_what_another_has_aborted_in_the_same_batch_is_not_read_any_more(stub, a
     connection = stubbed(stub, receives=[answer])
     connection.abort()  # by another's callback
     readable(stub, connection)
-    assert len(connection.socket.receives) == 1
+    assert len(connection._socket.receives) == 1
     assert ended(connection) is CloseReason.ABORTED
     assert told(connection).names == ["connection_made", "connection_lost"]
 
@@ -210,7 +210,7 @@ def test_what_another_has_aborted_in_the_same_batch_is_not_read_any_more(stub, a
 
 def test_a_reset_while_reading_is_paused_ends_it(stub):
     connection = paused(stub, b"unread")
-    connection.socket.error = errno.ECONNRESET
+    connection._socket.error = errno.ECONNRESET
     stub.happens(connection, BROKEN | PEER_FIN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET
@@ -222,14 +222,14 @@ def test_a_fin_with_nothing_unread_is_told_to_a_paused_reader(stub):
     connection = paused(stub, b"", eof_received=lambda recorder: True)
     stub.happens(connection, PEER_FIN)
     assert told(connection).names == ["connection_made", "eof_received"]
-    assert stub.poller.watched[connection.fd] == BROKEN
+    assert stub.poller.watched[connection._fd] == BROKEN
 
 
 def test_a_fin_behind_unread_data_waits_for_its_turn_and_is_not_asked_for_again(stub):
     connection = paused(stub, b"unread", b"")
     stub.happens(connection, PEER_FIN)
     assert told(connection).names == ["connection_made"]
-    assert stub.poller.watched[connection.fd] == BROKEN, "it would spin"
+    assert stub.poller.watched[connection._fd] == BROKEN, "it would spin"
     connection.resume_reading()
     stub.finish()
     readable(stub, connection)
@@ -243,7 +243,7 @@ def test_a_fin_whose_data_is_gone_again_is_no_end_yet(stub):
     connection = paused(stub, BlockingIOError())
     stub.happens(connection, PEER_FIN)
     assert connection.state is State.OPEN
-    assert stub.poller.watched[connection.fd] == PEER_FIN | BROKEN, "it is to be told again"
+    assert stub.poller.watched[connection._fd] == PEER_FIN | BROKEN, "it is to be told again"
 
 
 def test_an_error_found_while_looking_ends_it(stub):
@@ -256,7 +256,7 @@ def test_an_error_found_while_looking_ends_it(stub):
 def test_a_reset_after_the_fin_ends_it(stub):
     connection = stubbed(stub, receives=[b""], eof_received=lambda recorder: True)
     readable(stub, connection)
-    connection.socket.error = errno.EPIPE
+    connection._socket.error = errno.EPIPE
     stub.happens(connection, BROKEN)
     stub.finish()
     assert ended(connection) is CloseReason.RESET

@@ -32,16 +32,16 @@ def test_close_sends_what_was_written_then_our_fin_and_waits_for_the_peers(stub)
     connection.write(b"reply")
     connection.close()
     stub.finish()
-    assert (connection.state, connection.socket.shut) == (State.CLOSING, [])
+    assert (connection.state, connection._socket.shut) == (State.CLOSING, [])
     stub.happens(connection, WRITABLE)
-    assert (connection.state, connection.socket.shut) == (State.LINGERING, [socket.SHUT_WR])
-    assert b"".join(connection.socket.sent) == b"reply"
+    assert (connection.state, connection._socket.shut) == (State.LINGERING, [socket.SHUT_WR])
+    assert b"".join(connection._socket.sent) == b"reply"
     readable(stub, connection)
     assert connection.state is State.LINGERING
     readable(stub, connection)
     assert ended(connection) is CloseReason.CLOSED
     assert told(connection).calls == [("connection_made",), ("connection_lost", None)]
-    assert not connection.socket.resets
+    assert not connection._socket.resets
 
 
 def test_input_is_read_and_thrown_away_while_the_reply_is_still_being_sent(stub):
@@ -51,7 +51,7 @@ def test_input_is_read_and_thrown_away_while_the_reply_is_still_being_sent(stub)
     stub.finish()
     for _ in range(5):
         readable(stub, connection)
-    assert not connection.socket.receives
+    assert not connection._socket.receives
     assert told(connection).received == b""
     assert connection.state is State.CLOSING
 
@@ -77,7 +77,7 @@ def test_the_peers_fin_while_we_flush_ends_it_when_all_is_sent_and_is_not_told(s
     assert connection.state is State.FLUSHING
     stub.happens(connection, WRITABLE)
     stub.finish()
-    assert connection.socket.sent == [b"reply"]
+    assert connection._socket.sent == [b"reply"]
     assert ended(connection) is CloseReason.CLOSED
     assert told(connection).names == ["connection_made", "connection_lost"]
 
@@ -85,7 +85,7 @@ def test_the_peers_fin_while_we_flush_ends_it_when_all_is_sent_and_is_not_told(s
 def test_after_the_peers_clean_end_no_error_is_told_though_our_own_end_has_one(stub):
     connection = stubbed(stub, receives=[b""], eof_received=lambda recorder: True)
     readable(stub, connection)
-    connection.finish(CloseReason.FRAME_TOO_LARGE, ValueError("behind the end"))
+    connection._finish(CloseReason.FRAME_TOO_LARGE, ValueError("behind the end"))
     stub.finish()
     assert ended(connection) is CloseReason.PEER_CLOSED
     assert told(connection).calls[-1] == ("connection_lost", None)
@@ -103,7 +103,7 @@ def test_a_paused_reader_that_closes_still_throws_its_input_away(stub):
     connection = paused(stub, b"unread", b"")
     connection.close()
     stub.finish()
-    assert stub.poller.watched[connection.fd] & READABLE
+    assert stub.poller.watched[connection._fd] & READABLE
     readable(stub, connection)
     readable(stub, connection)
     assert ended(connection) is CloseReason.CLOSED
@@ -139,7 +139,7 @@ def test_our_fin_is_sent_once(stub):
     connection.close()
     stub.finish()
     assert connection.state is State.LINGERING
-    assert connection.socket.shut == [socket.SHUT_WR]
+    assert connection._socket.shut == [socket.SHUT_WR]
 
 
 def test_write_eof_waits_until_all_is_sent(stub):
@@ -147,9 +147,9 @@ def test_write_eof_waits_until_all_is_sent(stub):
     connection.write(b"last")
     connection.write_eof()
     stub.dispatcher.flush()
-    assert connection.socket.shut == []
+    assert connection._socket.shut == []
     stub.happens(connection, WRITABLE)
-    assert (connection.socket.sent, connection.socket.shut) == ([b"last"], [socket.SHUT_WR])
+    assert (connection._socket.sent, connection._socket.shut) == ([b"last"], [socket.SHUT_WR])
     assert connection.state is State.HALF_CLOSED_LOCAL
 
 
@@ -159,7 +159,7 @@ def test_a_fin_that_cannot_be_sent_means_that_the_peer_is_gone(stub):
     def shutdown(_how):
         raise os_error(errno.ENOTCONN)
 
-    connection.socket.shutdown = shutdown
+    connection._socket.shutdown = shutdown
     connection.close()
     stub.finish()
     assert ended(connection) is CloseReason.RESET
@@ -170,8 +170,8 @@ def test_a_fin_that_cannot_be_sent_means_that_the_peer_is_gone(stub):
     ("end", "resets"),
     [
         (lambda connection: connection.abort(), True),
-        (lambda connection: connection.fail("a callback", LookupError()), True),
-        (lambda connection: connection.end(CloseReason.SHUTDOWN, None), False),
+        (lambda connection: connection._fail("a callback", LookupError()), True),
+        (lambda connection: connection._end(CloseReason.SHUTDOWN, None), False),
     ],
     ids="abort handler_error shutdown".split(),
 )
@@ -183,8 +183,8 @@ def test_the_peer_sees_a_reset_unless_it_has_everything(stub, end, resets, waiti
     end(connection)
     stub.finish()
     ended(connection)
-    assert connection.socket.resets is (resets or bool(waiting))
-    assert connection.socket.sent == []
+    assert connection._socket.resets is (resets or bool(waiting))
+    assert connection._socket.sent == []
 
 
 def test_the_socket_is_closed_in_the_last_phase_only_after_connection_lost(stub):
@@ -193,11 +193,11 @@ def test_the_socket_is_closed_in_the_last_phase_only_after_connection_lost(stub)
         stub,
         receives=[b"x"],
         data_received=call("abort"),
-        connection_lost=lambda recorder, exc: seen.append(recorder.connection.socket.closed),
+        connection_lost=lambda recorder, exc: seen.append(recorder.connection._socket.closed),
     )
     stub.happens(connection, READABLE)
     assert connection.state is State.ENDED
-    assert not connection.socket.closed and not seen
+    assert not connection._socket.closed and not seen
     assert not stub.dispatcher.connections(), "nothing stale can reach it any more"
     stub.dispatcher.reap()
     assert seen == [False]
@@ -278,7 +278,7 @@ def test_an_exception_in_a_callback_ends_its_connection_with_one_log_line(stub, 
     assert isinstance(told(connection).calls[-1][1], LookupError)
     (record,) = caplog.records
     assert callback in record.getMessage() and record.exc_info[0] is LookupError
-    assert connection.socket.resets, "the peer must not take what it has for the whole"
+    assert connection._socket.resets, "the peer must not take what it has for the whole"
     assert other.state is State.OPEN
     assert stub.counters.closed[CloseReason.HANDLER_ERROR] == 1
 
@@ -330,9 +330,9 @@ def test_after_system_exit_from_pause_writing_the_connection_is_settled_on(stub,
             stub.happens(connection, READABLE)
     stub.finish()
     for _ in range(2):
-        assert stub.poller.watched[connection.fd] & WRITABLE or not connection.has_output()
+        assert stub.poller.watched[connection._fd] & WRITABLE or not connection._has_output()
         stub.happens(connection, WRITABLE)
-    assert b"".join(connection.socket.sent) == b"x" * 200_000
+    assert b"".join(connection._socket.sent) == b"x" * 200_000
     assert told(connection).names[-1] == "resume_writing"
 
 
@@ -349,7 +349,7 @@ def test_after_system_exit_from_resume_writing_the_connection_is_settled_on(stub
             stub.happens(connection, WRITABLE)
     stub.finish()
     assert connection.state is State.LINGERING
-    assert b"".join(connection.socket.sent) == b"x" * 100_000
+    assert b"".join(connection._socket.sent) == b"x" * 100_000
     connection.abort()
     stub.finish()
     assert ended(connection) is CloseReason.ABORTED
@@ -376,5 +376,5 @@ def test_the_kernel_is_told_only_what_changed(stub):
     changes = stub.poller.changes
     for _ in range(10):
         readable(stub, connection)
-    assert connection.socket.sent == [b"echo"] * 10
+    assert connection._socket.sent == [b"echo"] * 10
     assert stub.poller.changes == changes

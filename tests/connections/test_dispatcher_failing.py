@@ -23,7 +23,7 @@ def debug_log():
 
 def test_no_memory_for_a_receive_ends_that_connection(stub):
     poor, other = stubbed(stub, receives=[MemoryError()]), stubbed(stub, receives=[b"x"])
-    fast_path.dispatch(stub.dispatcher, [(poor.fd, READABLE), (other.fd, READABLE)])
+    fast_path.dispatch(stub.dispatcher, [(poor._fd, READABLE), (other._fd, READABLE)])
     stub.finish()
     assert ended(poor) is CloseReason.MEMORY
     assert isinstance(told(poor).calls[-1][1], MemoryError)
@@ -48,7 +48,7 @@ def test_no_memory_for_a_send_ends_that_connection_with_a_reset(stub, late):
     else:
         readable(stub, connection)
     assert ended(connection) is CloseReason.MEMORY
-    assert connection.socket.resets, "its peer must not take what it has for the whole"
+    assert connection._socket.resets, "its peer must not take what it has for the whole"
 
 
 def test_no_memory_for_a_newcomer_costs_no_place(stub, monkeypatch, caplog):
@@ -92,7 +92,7 @@ def test_what_a_signal_handler_raises_in_a_system_call_leaves_with_the_connectio
     stub.finish()
     assert ended(connection) is CloseReason.HANDLER_ERROR
     assert isinstance(told(connection).calls[-1][1], ConnectionAbortedError)  # no clean end, and it is told so
-    assert connection.socket.resets
+    assert connection._socket.resets
 
 
 @pytest.mark.parametrize("where", ["recv", "send"])
@@ -130,7 +130,7 @@ def test_a_connection_that_the_kernel_refuses_to_watch_ends_and_no_other(stub, m
     watch = stub.poller._watch
 
     def refuse(_, fd, before, after):
-        if fd == refused.fd and after:
+        if fd == refused._fd and after:
             raise os_error(errno.ENOSPC)
         watch(fd, before, after)
 
@@ -140,7 +140,7 @@ def test_a_connection_that_the_kernel_refuses_to_watch_ends_and_no_other(stub, m
     stub.finish()
     stub.finish()  # it is refused in one turn, and buried in the next
     assert ended(refused) is CloseReason.RESET and told(refused).calls[-1][1].errno == errno.ENOSPC
-    assert other.state is State.OPEN and other.fd in stub.poller.watched
+    assert other.state is State.OPEN and other._fd in stub.poller.watched
 
 
 @pytest.mark.parametrize("callback", ["data_received", "connection_lost"])
@@ -192,17 +192,17 @@ def test_a_log_handler_that_writes_to_the_connection_that_failed_comes_to_an_end
         debug_log.removeHandler(handler)
     assert ended(connection) is CloseReason.HANDLER_ERROR
     assert handler.records <= 3
-    assert stub.counters.dropped_writes == connection.dropped_writes >= 3
+    assert stub.counters.dropped_writes == connection._dropped_writes >= 3
 
 
 def test_a_socket_that_cannot_be_closed_is_told_and_forgotten(stub):
     connection = stubbed(stub)
 
     def close():
-        StubSocket.close(connection.socket)
+        StubSocket.close(connection._socket)
         raise os_error(errno.EIO)
 
-    connection.socket.close = close
+    connection._socket.close = close
     connection.abort()
     stub.finish()
     assert ended(connection) is CloseReason.ABORTED

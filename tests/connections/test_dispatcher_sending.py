@@ -18,16 +18,16 @@ def test_what_one_callback_writes_leaves_as_one_system_call(stub):
 
     connection = stubbed(stub, receives=[b"x"], data_received=write_three)
     stub.happens(connection, READABLE)
-    assert connection.socket.sent == [b"one two three"]
+    assert connection._socket.sent == [b"one two three"]
 
 
 def test_several_writes_from_outside_leave_as_one_system_call_when_they_are_flushed(stub):
     connection = stubbed(stub)
     connection.write(b"one ")
     connection.write(b"two")
-    assert connection.socket.sent == []
+    assert connection._socket.sent == []
     stub.dispatcher.flush()
-    assert connection.socket.sent == [b"one two"]
+    assert connection._socket.sent == [b"one two"]
 
 
 @pytest.mark.parametrize("sends", [[1] * 2000, [0, 3, BlockingIOError()] * 700, [999, BlockingIOError()] * 5])
@@ -38,14 +38,14 @@ def test_however_little_the_kernel_takes_all_arrives_in_order(stub, sends):
         connection.write(message[start : start + 100])
         stub.finish()
     turns = 0
-    while connection.has_output():
-        assert stub.poller.watched[connection.fd] & WRITABLE
+    while connection._has_output():
+        assert stub.poller.watched[connection._fd] & WRITABLE
         stub.happens(connection, WRITABLE)
         turns += 1
         assert turns < 3000
-    assert b"".join(connection.socket.sent) == message
+    assert b"".join(connection._socket.sent) == message
     assert stub.counters.bytes_sent == len(message)
-    assert not stub.poller.watched[connection.fd] & WRITABLE
+    assert not stub.poller.watched[connection._fd] & WRITABLE
 
 
 def test_a_full_kernel_is_asked_again_only_when_it_has_room(stub):
@@ -53,11 +53,11 @@ def test_a_full_kernel_is_asked_again_only_when_it_has_room(stub):
     connection.write(b"data")
     stub.dispatcher.flush()
     stub.dispatcher.flush()
-    assert connection.socket.sent == []
-    assert stub.poller.watched[connection.fd] == READABLE | WRITABLE | BROKEN
+    assert connection._socket.sent == []
+    assert stub.poller.watched[connection._fd] == READABLE | WRITABLE | BROKEN
     stub.happens(connection, WRITABLE)
-    assert connection.socket.sent == [b"data"]
-    assert stub.poller.watched[connection.fd] == READABLE | BROKEN
+    assert connection._socket.sent == [b"data"]
+    assert stub.poller.watched[connection._fd] == READABLE | BROKEN
 
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT], ids=errno.errorcode.get)
@@ -67,7 +67,7 @@ def test_an_error_while_sending_ends_it_with_that_error(stub, number):
     stub.finish()
     assert ended(connection) is CloseReason.RESET
     assert told(connection).calls[-1][1].errno == number
-    assert not connection.has_output()
+    assert not connection._has_output()
 
 
 def test_ten_thousand_writes_after_the_reset_raise_nothing_and_log_once(stub, caplog):
@@ -78,7 +78,7 @@ def test_ten_thousand_writes_after_the_reset_raise_nothing_and_log_once(stub, ca
         connection.write(b"late")
     stub.finish()
     connection.write(b"later")
-    assert connection.socket.sent == []
+    assert connection._socket.sent == []
     assert len(caplog.records) == 1
 
 
@@ -88,12 +88,12 @@ def test_sending_has_a_budget_so_that_a_fast_reader_starves_nobody(stub):
     for _ in range(20):
         connection.write(b"x" * 50_000)
     stub.dispatcher.flush()
-    sent = sum(map(len, connection.socket.sent))
+    sent = sum(map(len, connection._socket.sent))
     assert 100_000 <= sent < 200_000
-    assert stub.poller.watched[connection.fd] & WRITABLE
-    while connection.has_output():
+    assert stub.poller.watched[connection._fd] & WRITABLE
+    while connection._has_output():
         stub.happens(connection, WRITABLE)
-    assert sum(map(len, connection.socket.sent)) == 1_000_000
+    assert sum(map(len, connection._socket.sent)) == 1_000_000
 
 
 # The marks.
@@ -112,7 +112,7 @@ def test_a_large_reply_is_paused_for_by_what_the_kernel_leaves_of_it(stub, how, 
         stub.happens(connection, READABLE)
     assert ("pause_writing" in told(connection).names) == paused
     assert connection.get_write_buffer_size() == 1000 - taken
-    assert bool(stub.poller.watched[connection.fd] & WRITABLE) == (taken < 1000)
+    assert bool(stub.poller.watched[connection._fd] & WRITABLE) == (taken < 1000)
 
 
 def test_what_follows_a_first_chunk_is_judged_inside_the_write(stub):
@@ -136,7 +136,7 @@ def test_pause_writing_can_abort_while_the_kernel_takes_part_after_part(stub):
     connection = stubbed(stub, sends=[0], limits=limits, pause_writing=lambda recorder: recorder.connection.abort())
     connection.write(b"x" * 1000)
     stub.finish()
-    assert connection.socket.sent == [b""]
+    assert connection._socket.sent == [b""]
     assert ended(connection) is CloseReason.ABORTED
 
 
@@ -182,10 +182,10 @@ def test_what_resume_writing_writes_has_its_turn_after_the_others(stub):
     endless.writelines([b"fi", b"rst"])
     other.write(b"other")
     stub.dispatcher.flush()
-    assert endless.socket.sent == [b"first"]
-    assert other.socket.sent == [b"other"]
+    assert endless._socket.sent == [b"first"]
+    assert other._socket.sent == [b"other"]
     stub.dispatcher.flush()
-    assert endless.socket.sent == [b"first", b"more"]
+    assert endless._socket.sent == [b"first", b"more"]
 
 
 def test_a_protocol_that_always_has_more_to_say_gets_no_more_turns_the_longer_it_speaks(stub):
@@ -193,9 +193,9 @@ def test_a_protocol_that_always_has_more_to_say_gets_no_more_turns_the_longer_it
     connection = stubbed(stub, receives=[b"x"] * 100, limits=limits, resume_writing=write(b"mo", b"re"))
     connection.writelines([b"fi", b"rst"])
     for _ in range(50):
-        sent = len(connection.socket.sent)
+        sent = len(connection._socket.sent)
         readable(stub, connection)
-        assert len(connection.socket.sent) - sent <= 2
+        assert len(connection._socket.sent) - sent <= 2
     assert len(stub.dispatcher.attention) <= 1
 
 
@@ -248,7 +248,7 @@ def test_who_makes_room_when_asked_is_not_ended():
     stub = StubReactor(Limits(memory_bytes=100))
     connections = [full(stub, 60), full(stub, 60)]
     stub.finish()
-    connections[0].socket.sends.clear()
+    connections[0]._socket.sends.clear()
     stub.happens(connections[0], WRITABLE)
     for _ in range(3):
         stub.finish()
@@ -260,7 +260,7 @@ def test_the_next_time_there_is_too_much_there_is_a_warning_again():
     connections = [full(stub, 60), full(stub, 60)]
     stub.finish()
     for connection in connections:
-        connection.socket.sends.clear()
+        connection._socket.sends.clear()
         stub.happens(connection, WRITABLE)
     stub.finish()
     connections = [full(stub, 60), full(stub, 60)]
@@ -280,9 +280,9 @@ def test_who_cannot_write_any_more_is_not_asked_to_pause():
 @pytest.mark.parametrize("how", ["abort", "reset"])
 def test_who_ends_gives_back_what_was_kept(stub, how):
     connection = full(stub, 60)
-    connection.keep_input(40, stub.timers.now)
+    connection._keep_input(40, stub.timers.now)
     stub.finish()
     assert stub.counters.buffered_bytes == 100
-    connection.abort() if how == "abort" else connection.end(CloseReason.RESET, None)
+    connection.abort() if how == "abort" else connection._end(CloseReason.RESET, None)
     stub.finish()
     assert stub.counters.buffered_bytes == 0

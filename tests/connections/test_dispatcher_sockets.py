@@ -133,7 +133,7 @@ def test_a_fin_behind_unread_data_is_noticed_in_its_turn_and_nothing_spins(react
     connection = adopt(reactor, ours, protocol)
     theirs.send(b"unread")
     theirs.close()
-    turn_until(reactor, lambda: connection.known, "that the peer has left")
+    turn_until(reactor, lambda: connection._reported, "that the peer has left")
     turn_until_idle(reactor)
     assert protocol.names == ["connection_made"]
     connection.resume_reading()
@@ -149,7 +149,7 @@ def test_a_fin_that_came_behind_unread_data_is_noticed_in_the_next_pause(reactor
     protocol.reactions["data_received"] = lambda recorder, data: connection.pause_reading()
     theirs.send(b"unread")
     theirs.close()
-    turn_until(reactor, lambda: connection.known, "that the peer has left")
+    turn_until(reactor, lambda: connection._reported, "that the peer has left")
     connection.resume_reading()
     turn_until(reactor, lambda: protocol.lost, "the end, though reading is paused")
     assert protocol.received == b"unread"
@@ -222,8 +222,8 @@ def test_an_event_of_a_connection_closed_in_the_same_batch_is_dropped_and_its_nu
     newcomers, told = [], []
 
     def close_and_open(victim):
-        number = victim.socket.fileno()
-        told.append(victim.protocol)
+        number = victim._socket.fileno()
+        told.append(victim._protocol)
         victim.abort()
         ours, theirs = socket.socketpair()
         newcomers.append((adopt(reactor, ours, Recorder()), theirs))
@@ -233,7 +233,7 @@ def test_an_event_of_a_connection_closed_in_the_same_batch_is_dropped_and_its_nu
     ((newcomer, theirs),) = newcomers
     with theirs:
         assert told[0].names == ["connection_made", "connection_lost"]
-        assert newcomer.protocol.names == ["connection_made"]
+        assert newcomer._protocol.names == ["connection_made"]
         assert newcomer.state is State.OPEN
 
 
@@ -316,5 +316,5 @@ def test_a_program_that_closes_its_own_socket_disturbs_nobody_that_gets_the_numb
         rig.turns(timed, 2)
         assert first.lost and connection.close_reason is CloseReason.HANDLER_ERROR
         theirs.send(b"hello")
-        turn_until(timed, lambda: newcomer.protocol.received, "what the newcomer is told")
-        assert newcomer.protocol.received == b"hello" and newcomer.close_reason is None
+        turn_until(timed, lambda: newcomer._protocol.received, "what the newcomer is told")
+        assert newcomer._protocol.received == b"hello" and newcomer.close_reason is None

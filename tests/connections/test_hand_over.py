@@ -53,10 +53,10 @@ def test_what_waits_to_be_told_stays_counted_whatever_the_new_protocol_keeps(stu
     connection = kept(stub, b"rest")
     heir = Heir(connection)
     connection.pause_reading()
-    connection.keep_input(0, NEVER)  # as a protocol of frames says that begins by pausing them
+    connection._keep_input(0, NEVER)  # as a protocol of frames says that begins by pausing them
     stub.finish()
     assert heir.calls == [] and stub.counters.buffered_bytes == 4
-    connection.keep_input(3, NEVER)
+    connection._keep_input(3, NEVER)
     assert stub.counters.buffered_bytes == 7
     connection.resume_reading()
     stub.finish()
@@ -104,7 +104,7 @@ def test_while_reading_is_paused_it_waits_and_so_does_the_peers_end(stub):
 def test_an_end_that_was_given_up_is_told_and_its_answer_counts(stub, rest, answer, state):
     connection = kept(stub, rest, True)
     connection.get_protocol().reactions["eof_received"] = lambda keeper: True
-    connection.socket.receives.append(b"")
+    connection._socket.receives.append(b"")
     stub.happens(connection, READABLE)
     heir = Heir(connection, eof_received=lambda _heir: answer)
     stub.finish()
@@ -185,7 +185,7 @@ def test_who_gives_up_nothing_leaves_the_connection_an_ordinary_one(stub):
     connection = kept(stub, b"")
     heir = Heir(connection)
     stub.finish()
-    assert heir.calls == [] and connection.ordinary == READABLE and connection.rest is None
+    assert heir.calls == [] and connection._steady == READABLE and connection._given_up is None
 
 
 def test_handing_over_to_the_same_one_does_nothing(stub):
@@ -207,16 +207,16 @@ def test_the_new_protocol_is_paused_anew_and_hears_no_resume_of_anothers_pause(s
     assert connection.get_protocol().names[-1] == "pause_writing"
     stub.finish()
     heir = Heir(connection)
-    connection.socket.sends.append(3000 - left)
+    connection._socket.sends.append(3000 - left)
     stub.finish()
     assert heir.names == names[:1]
     stub.happens(connection, WRITABLE)
-    assert heir.names == names and not connection.has_output()
+    assert heir.names == names and not connection._has_output()
 
 
 def test_a_pause_is_told_before_the_rest(stub):
     connection = kept(stub, b"rest", limits=Limits(output_high_bytes=10, output_low_bytes=1))
-    connection.socket.sends.extend([0, 0, 0, 0])
+    connection._socket.sends.extend([0, 0, 0, 0])
     connection.writelines([b"x" * 20, b"y" * 20])
     stub.finish()
     heir = Heir(connection)
@@ -234,7 +234,7 @@ def test_a_pause_or_its_end_can_hand_over(stub, callback):
     stub.happens(connection, WRITABLE)
     stub.finish()
     told = ["pause_writing", "data_received", "resume_writing"] if callback == "pause_writing" else ["data_received"]
-    assert heirs[0].names == told and not connection.has_output()
+    assert heirs[0].names == told and not connection._has_output()
 
 
 def test_a_plain_protocol_passes_its_own_rest_on(reactor, pair):

@@ -64,7 +64,7 @@ def at_every_moment(case):
 def settle_all(stub, connection):
     """Let the kernel have room, until nothing is left to be done."""
     for _ in range(50):
-        if connection.fd >= 0 and stub.poller.watched.get(connection.fd, 0) & WRITABLE:
+        if connection._fd >= 0 and stub.poller.watched.get(connection._fd, 0) & WRITABLE:
             stub.happens(connection, WRITABLE)
         stub.finish()
     assert not stub.dispatcher.attention and not stub.dispatcher.doomed
@@ -95,19 +95,19 @@ def test_what_is_written_meanwhile_comes_once_and_so_does_the_reply(chunks, case
         with Interruption(number, foreign) as interruption:
             stub.happens(connection, READABLE)
             stub.finish()
-            if stub.poller.watched[connection.fd] & WRITABLE:
+            if stub.poller.watched[connection._fd] & WRITABLE:
                 stub.happens(connection, WRITABLE)
             stub.finish()
         settle_all(stub, connection)
-        sent = b"".join(connection.socket.sent)
+        sent = b"".join(connection._socket.sent)
         if interruption.came:
             assert sorted(sent) == sorted(REPLY + BEHIND * foreign_writes), f"moment {number}: {sent}"
             assert sent.count(BEHIND) == foreign_writes, f"moment {number}: {sent}"
             rest = sent.replace(BEHIND, b"")
             assert rest == REPLY, f"moment {number}: {sent}"
-        assert not connection.has_output() and stub.counters.buffered_bytes == 0
+        assert not connection._has_output() and stub.counters.buffered_bytes == 0
         assert stub.counters.bytes_sent == len(sent)
-        assert not connection.attended
+        assert not connection._attended
         return interruption.came
 
     at_every_moment(run)
@@ -123,7 +123,7 @@ def test_what_is_written_meanwhile_to_a_connection_that_is_flushed_comes_once(ca
         with Interruption(number, lambda: connection.write(BEHIND)) as interruption:
             stub.finish()
         settle_all(stub, connection)
-        sent = b"".join(connection.socket.sent)
+        sent = b"".join(connection._socket.sent)
         assert sent.replace(BEHIND, b"", 1) == REPLY and sent.count(BEHIND) == interruption.came
         assert stub.counters.buffered_bytes == 0
         return interruption.came
@@ -163,7 +163,7 @@ def test_an_end_from_outside_at_any_moment_is_one_end(start, receives, way, keep
         with Interruption(number, lambda: way(connection)) as interruption:
             stub.finish()
             for _ in range(4):
-                if connection.fd >= 0 and stub.poller.watched.get(connection.fd, 0) & READABLE:
+                if connection._fd >= 0 and stub.poller.watched.get(connection._fd, 0) & READABLE:
                     stub.happens(connection, READABLE)
                 stub.finish()
         if interruption.came and way is WAYS["abort"]:
@@ -173,11 +173,11 @@ def test_an_end_from_outside_at_any_moment_is_one_end(start, receives, way, keep
         connection.resume_reading()
         connection.close()
         for _ in range(4):
-            if connection.fd >= 0 and stub.poller.watched.get(connection.fd, 0) & READABLE:
+            if connection._fd >= 0 and stub.poller.watched.get(connection._fd, 0) & READABLE:
                 stub.happens(connection, READABLE)
             stub.finish()
         names = told(connection).names
-        assert connection.state is State.CLOSED and connection.socket.closed, f"moment {number}: {connection}"
+        assert connection.state is State.CLOSED and connection._socket.closed, f"moment {number}: {connection}"
         assert names.count("connection_lost") == 1 and names[-1] == "connection_lost", f"moment {number}: {names}"
         assert names.count("eof_received") <= 1
         assert sum(stub.counters.closed.values()) == 1
@@ -311,12 +311,12 @@ def test_what_an_interruption_ends_in_the_middle_of_a_batch_gets_nothing_of_it()
             ended.append(len(told(second).names))
 
         with Interruption(number, foreign) as interruption:
-            fast_path.dispatch(stub.dispatcher, [(first.fd, READABLE), (second.fd, READABLE)])
+            fast_path.dispatch(stub.dispatcher, [(first._fd, READABLE), (second._fd, READABLE)])
             stub.finish()
         stub.finish()
         if interruption.came:
             assert told(second).names[ended[0] :] in (["connection_lost"], ["data_received", "connection_lost"])
-        assert b"".join(first.socket.sent) == b"1"
+        assert b"".join(first._socket.sent) == b"1"
         return interruption.came
 
     at_every_moment(run)
@@ -334,7 +334,7 @@ def test_after_a_resume_at_any_moment_the_next_pause_hears_of_the_peers_end():
         if interruption.came:
             connection.pause_reading()
             stub.finish()
-            assert stub.poller.watched[connection.fd] & PEER_FIN
+            assert stub.poller.watched[connection._fd] & PEER_FIN
         return interruption.came
 
     at_every_moment(case)

@@ -23,7 +23,7 @@ def test_close_ends_every_connection_tells_each_and_gives_back_every_descriptor(
     address = listener.address
     clients = [socket.create_connection(address) for _ in range(20)]
     turn_until(reactor, lambda: reactor.counters.accepted == 20, "all of them")
-    protocols = [connection.protocol for connection in reactor.dispatcher.connections()]
+    protocols = [connection._protocol for connection in reactor.dispatcher.connections()]
     protocols[0].connection.write(b"x" * 10_000_000)
     protocols[1].connection.close()
     protocols[2].connection.abort()

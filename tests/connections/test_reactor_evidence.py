@@ -127,7 +127,7 @@ def test_a_frame_whose_end_came_while_the_loop_was_held_up_is_read_however_many_
     whole, framed = bytes(50_000), Framed()
     adopt(reactor, ours, framed, LIMITS)
     theirs.sendall(whole[:10])
-    turn_until(reactor, framed.connection.buffered_bytes, "its beginning")
+    turn_until(reactor, framed.connection._buffered_bytes, "its beginning")
     theirs.sendall(whole[10:] + b"\n")
     reactor.timers.clock.now += HELD_UP_SECONDS
     turn_until(reactor, lambda: framed.frames or framed.connection.close_reason, "the frame, or the end")
@@ -158,7 +158,7 @@ def test_what_falls_due_while_the_loop_is_held_up_has_as_much_time_again_and_no_
     framed = Framed()
     adopt(reactor, ours, framed, LIMITS)
     theirs.sendall(b"x")
-    turn_until(reactor, framed.connection.buffered_bytes, "the byte")
+    turn_until(reactor, framed.connection._buffered_bytes, "the byte")
     reactor.timers.clock.now += HELD_UP_SECONDS
     rig.turns(reactor, 3)
     for seconds in (4.0, 5.8):
@@ -178,7 +178,7 @@ def test_what_was_put_off_gives_way_to_the_shorter_time_that_the_first_byte_brin
     reactor.timers.clock.now += HELD_UP_SECONDS
     rig.turns(reactor, 3)
     theirs.sendall(b"x")
-    turn_until(reactor, lambda: connection.heard_at > 0, "the byte")
+    turn_until(reactor, lambda: connection._heard_at > 0, "the byte")
     assert connection.close_reason is None
     rig.pass_time(reactor, 1.2)
     rig.turns(reactor, 3)
@@ -279,7 +279,7 @@ def test_what_falls_due_while_the_process_is_stopped_in_a_wait_is_put_off_too(he
     rig.pass_time(reactor, fraction)
     adopt(reactor, ours, framed, LIMITS)
     theirs.sendall(b"x")
-    turn_until(reactor, framed.connection.buffered_bytes, "the byte")
+    turn_until(reactor, framed.connection._buffered_bytes, "the byte")
     rig.turns(reactor, 2)
     real = reactor.poller.poll
 

@@ -73,8 +73,8 @@ def test_what_comes_after_a_long_wait_was_heard_then(slow, clock, pairs):
     theirs.send(b"x")
     slow.poller.selector.seconds = 7.0
     slow.run_once()
-    assert connection.protocol.received == b"x"
-    assert connection.heard_at == clock.now == 1007.0
+    assert connection._protocol.received == b"x"
+    assert connection._heard_at == clock.now == 1007.0
 
 
 def test_a_close_in_a_slow_callback_has_its_deadline_from_when_it_is_settled(slow, clock, pairs):

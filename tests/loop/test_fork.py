@@ -125,7 +125,7 @@ def test_closing_and_leaving_it_in_the_child_does_nothing(reactor, pair):
 
     assert ask_child(leave) == "None"
     theirs.sendall(b"hello")
-    turn_until(reactor, lambda: echo.protocol.received, "the data")
+    turn_until(reactor, lambda: echo._protocol.received, "the data")
     assert theirs.recv(100) == b"hello"
 
 

@@ -272,13 +272,13 @@ MUTANTS = (
            "            self._sent = 0\n",
            "tests/connections/test_interruptions.py::test_what_is_written_meanwhile_comes_once_and_so_does_the_reply"),
     Mutant("what is written during a send is lost", "reactor/connections/fast_path.py",
-           "                        count = connection.socket.send(data)\n",
-           "                        count = connection.socket.send(data)\n"
-           '                        connection.unsent = b""\n',
+           "                        count = connection._socket.send(data)\n",
+           "                        count = connection._socket.send(data)\n"
+           '                        connection._unsent = b""\n',
            "tests/connections/test_interruptions.py::test_what_is_written_meanwhile_comes_once_and_so_does_the_reply"),
     Mutant("what is written after the send waits for the next event", "reactor/connections/dispatcher.py",
-           "        elif connection.unsent:  # written after the send, and not by a callback of ours\n"
-           "            connection.ask_for_attention()\n",
+           "        elif connection._unsent:  # written after the send, and not by a callback of ours\n"
+           "            connection._ask_for_attention()\n",
            "",
            "tests/connections/test_interruptions.py::"
            "test_what_is_written_meanwhile_to_a_connection_that_is_flushed_comes_once"),
@@ -287,12 +287,12 @@ MUTANTS = (
            "            pass  # it was",
            "tests/connections/test_interruptions.py::test_an_end_from_outside_at_any_moment_is_one_end"),
     Mutant("no memory to receive leaves the loop", "reactor/connections/dispatcher.py",
-           "            connection.end(CloseReason.MEMORY, exc)\n",
+           "            connection._end(CloseReason.MEMORY, exc)\n",
            "            raise exc\n",
            "tests/connections/test_dispatcher_failing.py::test_no_memory_for_a_receive_ends_that_connection"),
     Mutant("an answer of eof_received that has no truth value leaves the loop", "reactor/connections/dispatcher.py",
-           "            keep_open = bool(connection.protocol.eof_received())",
-           "            keep_open = connection.protocol.eof_received()",
+           "            keep_open = bool(connection._protocol.eof_received())",
+           "            keep_open = connection._protocol.eof_received()",
            "tests/connections/test_dispatcher_failing.py::"
            "test_an_answer_of_eof_received_without_a_truth_value_ends_that_connection"),
     Mutant("no memory for a newcomer's connection leaves the loop", "reactor/connections/dispatcher.py",
@@ -300,11 +300,11 @@ MUTANTS = (
            "        except OSError as exc:\n            self.counters.closed",
            "tests/connections/test_dispatcher_failing.py::test_no_memory_for_a_newcomer_costs_no_place"),
     Mutant("the peer's end overtakes what was handed over", "reactor/connections/dispatcher.py",
-           "            if connection.rest is not None:\n                connection.rest = connection.rest[0], True",
-           "            if False:\n                connection.rest = connection.rest[0], True",
+           "            if connection._given_up is not None:\n                connection._given_up = connection._given_up[0], True",
+           "            if False:\n                connection._given_up = connection._given_up[0], True",
            "tests/connections/test_hand_over.py::test_while_reading_is_paused_it_waits_and_so_does_the_peers_end"),
     Mutant("a connection that is closed stays held", "reactor/connections/connection.py",
-           "        self.holds = 0\n        self.rest = None",
-           "        self.rest = None",
+           "        self._holds = 0\n        self._given_up = None",
+           "        self._given_up = None",
            "tests/connections/test_connection.py::test_a_close_ends_all_holds"),
 )  # fmt: skip

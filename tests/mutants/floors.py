@@ -7,13 +7,13 @@ from .hunting import Mutant
 MUTANTS = (
     # Frames.
     Mutant("a frame that is held behind an absence is charged with it", "reactor/net/framing.py",
-           "timers.now - max(connection.frame_since, timers.back_at)",
-           "timers.now - connection.frame_since",
+           "timers.now - max(connection._frame_since, timers.back_at)",
+           "timers.now - connection._frame_since",
            "tests/net/test_framed_time.py::test_a_frame_that_is_held_behind_an_absence_has_its_whole_time_again"),
     # Drains.
     Mutant("a drain ends who lingers by the clock, not by what came", "reactor/service/drain.py",
-           "self._reactor.timers.asked_at >= connection.since",
-           "self._reactor.time() >= connection.since",
+           "self._reactor.timers.asked_at >= connection._state_since",
+           "self._reactor.time() >= connection._state_since",
            "tests/service/test_drain.py::"
            "test_a_drain_that_begins_when_the_process_was_stopped_has_the_kernel_asked_first"),
     # Being stuck.
@@ -155,24 +155,24 @@ MUTANTS = (
            "tests/net/test_framed_work.py::"
            "test_frames_behind_the_budget_hold_the_connection_until_the_last_is_handed_over"),
     Mutant("an exception in a later turn's frame is the loop's", "reactor/net/framing.py",
-           '                self.connection.fail("frame_received", exc)\n',
+           '                self.connection._fail("frame_received", exc)\n',
            "                raise exc\n",
            "tests/net/test_framed_protocol.py::test_an_exception_ends_its_connection_however_late_in_a_segment"),
     # Draining.
     Mutant("lingering counts from SIGTERM, not from our FIN", "reactor/service/drain.py",
-           "            connection.since = self._reactor.time()  #",
+           "            connection._state_since = self._reactor.time()  #",
            "            pass  #",
            "tests/service/test_drain.py::test_while_the_kernel_has_something_to_deliver_the_time_has_not_begun"),
     Mutant("our own FIN counts as a byte that the peer lacks", "reactor/connections/socket_options.py",
-           "max(0, count - connection.fin_sent)",
+           "max(0, count - connection._fin_sent)",
            "count",
            "tests/service/test_drain.py::test_a_connection_lingers_for_its_time_from_its_own_fin"),
     Mutant("a client that never stops sending is waited for", "reactor/service/drain.py",
-           "connection.is_reading() and connection.heard_at < self._began and",
+           "connection.is_reading() and connection._heard_at < self._began and",
            "connection.is_reading() and",
            "tests/service/test_drain.py::test_a_client_that_never_stops_sending_is_not_waited_for"),
     Mutant("what we opened for the sake of an answer is closed before it", "reactor/service/drain.py",
-           "            elif answering and connection.admitted_from is None:\n",
+           "            elif answering and connection._admitted_from is None:\n",
            "            elif False:\n",
            "tests/service/test_drain.py::test_a_connection_that_we_opened_is_kept_for_as_long_as_an_answer_is_to_come"),
     # Descriptors.

@@ -85,7 +85,7 @@ def test_the_next_endpoint_is_tried_when_one_fails(reactor, outcome, listening):
     endpoints = [nobody(), Endpoint(socket.AF_UNIX, "no/such/path"), nobody(), endpoint(listening)]
     connect(reactor, outcome.make, endpoints, outcome.errors.append)
     turn_until(reactor, lambda: outcome.any, "an answer")
-    assert outcome.protocol.connection.peername == listening.getsockname()
+    assert outcome.protocol.connection._peername == listening.getsockname()
 
 
 def test_the_error_is_that_of_the_last_endpoint(reactor, outcome):
@@ -351,4 +351,4 @@ def test_hundreds_of_attempts_leave_nothing_behind(reactor, listening):
     turn_until(reactor, lambda: sum(bool(each.any) for each in outcomes) == 200, "all answers")
     assert not reactor.at_close and len(reactor.timers) <= reactor.counters.open, "the deadlines of those that are open"
     assert all(not each.any for each in outcomes[::3])
-    assert WRITABLE not in [connection.interest for connection in reactor.dispatcher.connections()]
+    assert WRITABLE not in [connection._interest for connection in reactor.dispatcher.connections()]

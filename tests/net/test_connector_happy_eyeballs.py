@@ -88,7 +88,7 @@ def test_an_address_that_does_not_answer_is_followed_by_the_next_after_a_quarter
     assert [attempt.endpoint for attempt in connector.attempts] == [unanswered] and nobody_waits_at(listening)
     clock.now += 0.001
     turn_until(timed, lambda: outcome.any, "an answer")
-    assert outcome.protocol.connection.peername == listening.getsockname()
+    assert outcome.protocol.connection._peername == listening.getsockname()
     assert not connector.attempts and not timed.at_close
 
 
@@ -96,7 +96,7 @@ def test_a_failure_is_followed_by_the_next_at_once(timed, outcome, listening):
     endpoints = [nobody(), NO_SUCH_PATH, nobody(), endpoint(listening)]
     connect(timed, outcome.make, endpoints, outcome.errors.append)
     turn_until(timed, lambda: outcome.any, "an answer, though no time passes")
-    assert outcome.protocol.connection.peername == listening.getsockname()
+    assert outcome.protocol.connection._peername == listening.getsockname()
 
 
 def test_a_failure_beside_one_that_does_not_answer_is_followed_at_once_too(
@@ -105,7 +105,7 @@ def test_a_failure_beside_one_that_does_not_answer_is_followed_at_once_too(
     connect(timed, outcome.make, [unanswered, nobody(), endpoint(listening)], outcome.errors.append)
     clock.now += NEXT_ATTEMPT_SECONDS
     turn_until(timed, lambda: outcome.any, "an answer")
-    assert outcome.protocol.connection.peername == listening.getsockname()
+    assert outcome.protocol.connection._peername == listening.getsockname()
 
 
 def test_when_the_first_answers_no_other_is_tried(timed, clock, outcome, listening):
@@ -114,7 +114,7 @@ def test_when_the_first_answers_no_other_is_tried(timed, clock, outcome, listeni
         turn_until(timed, lambda: outcome.any, "an answer")
         clock.now += 1.0
         turn_until_idle(timed)
-        assert outcome.protocol.connection.peername == listening.getsockname()
+        assert outcome.protocol.connection._peername == listening.getsockname()
         assert nobody_waits_at(second)
 
 
@@ -176,14 +176,14 @@ def test_after_a_slow_callback_the_address_behind_a_failure_is_tried(timed, cloc
     endpoints = [*(make() for make in failing), endpoint(listening)]
     connect(timed, outcome.make, endpoints, outcome.errors.append, SHORT)
     turn_until(timed, lambda: outcome.any, "an answer")
-    assert outcome.protocol.connection.peername == listening.getsockname()
+    assert outcome.protocol.connection._peername == listening.getsockname()
 
 
 def test_after_a_slow_callback_the_address_behind_a_silent_one_is_asked(timed, clock, outcome, unanswered, listening):
     timed.call_soon(setattr, clock, "now", clock.now + LATE)
     connect(timed, outcome.make, [unanswered, endpoint(listening)], outcome.errors.append, SHORT)
     turn_until(timed, lambda: outcome.any, "an answer")
-    assert outcome.protocol.connection.peername == listening.getsockname()
+    assert outcome.protocol.connection._peername == listening.getsockname()
 
 
 def test_after_a_slow_callback_a_unix_socket_that_has_room_again_is_asked(timed, clock, outcome, busy):
@@ -216,7 +216,7 @@ def test_after_a_slow_callback_the_answer_of_a_look_up_is_heard(timed, clock, ou
     timed.call_soon(block)
     connect(timed, outcome.make, "some.name:80", outcome.errors.append, SHORT)
     turn_until(timed, lambda: outcome.any, "an answer")
-    assert outcome.protocol.connection.peername == listening.getsockname()
+    assert outcome.protocol.connection._peername == listening.getsockname()
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -368,7 +368,7 @@ def test_a_full_backlog_does_not_keep_the_next_address_waiting(timed, clock, out
     connect(timed, outcome.make, [full, endpoint(listening)], outcome.errors.append)
     clock.now += NEXT_ATTEMPT_SECONDS
     turn_until(timed, lambda: outcome.any, "an answer")
-    assert outcome.protocol.connection.peername == listening.getsockname()
+    assert outcome.protocol.connection._peername == listening.getsockname()
     assert len(timed.timers) == timed.counters.open
 
 

@@ -82,7 +82,7 @@ def test_held_frames_go_to_the_other_and_the_old_one_is_out_of_the_game(serve, h
     assert len(served.frames) == taken
     assert recorder.received == stream(lines(3 * BUDGET - taken, taken)) + b"more\n"
     assert recorder.names[0] == ("pause_writing" if held_by == "its output" else "data_received")
-    assert connection.holds == 0
+    assert connection._holds == 0
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_connection_can_come_back(serve):
     served.protocol.resume_frames()
     served.turn()
     assert served.frames[4:] == [b"c"] and raw == [b"\n\n\n\n", b"four"]
-    assert served.connection.is_reading() and served.connection.holds == 0
+    assert served.connection.is_reading() and served.connection._holds == 0
 
 
 def given_back(serve):

@@ -163,7 +163,7 @@ def test_the_programs_pause_and_that_of_its_output_are_two(serve, paused_first):
         protocol.pause_frames()
     served.hear(b"a\n")
     served.read(len(MUCH))
-    assert not connection.writing_paused
+    assert not connection._writing_paused
     assert served.frames == [], "the program's own pause ended with that of its output"
     protocol.resume_frames()
     served.turn()

@@ -77,7 +77,7 @@ def test_while_its_output_is_paused_the_rest_of_a_frame_is_not_the_peers_delay(t
     if paused_by == "a timer":
         timed.reactor.call_soon(connection.write, MUCH)
         timed.turn()
-    assert connection.writing_paused
+    assert connection._writing_paused
     timed.pass_time(40)  # four times what a frame may take
     assert connection.state is State.OPEN
     timed.read(len(MUCH))
@@ -93,7 +93,7 @@ def test_a_pause_does_not_give_a_frame_its_whole_time_again(timed):
         timed.pass_time(4)
         timed.connection.write(MUCH)
         timed.turn()
-        assert timed.connection.writing_paused
+        assert timed.connection._writing_paused
         timed.read(len(MUCH))
         timed.hear(b"z")
     timed.pass_time(1)
@@ -109,7 +109,7 @@ def test_a_frame_that_is_held_behind_an_absence_has_its_whole_time_again(timed):
     timed.turn()
     timed.connection.write(MUCH)
     timed.turn()
-    assert timed.connection.writing_paused
+    assert timed.connection._writing_paused
     timed.read(len(MUCH))
     timed.pass_time(9)
     assert timed.connection.state is State.OPEN

@@ -28,11 +28,11 @@ def framed_by(splitter, **options):
 def test_frames_behind_the_budget_hold_the_connection_until_the_last_is_handed_over(serve):
     served = serve()
     seen = []
-    served.protocol.reaction = lambda protocol, _frame: seen.append(protocol.connection.holds)
+    served.protocol.reaction = lambda protocol, _frame: seen.append(protocol.connection._holds)
     served.peer.sendall(stream(lines(3 * BUDGET)))
     while len(served.frames) < 3 * BUDGET:
         served.reactor.run_once(0)
-        assert served.connection.holds == (0 < len(served.frames) < 3 * BUDGET)
+        assert served.connection._holds == (0 < len(served.frames) < 3 * BUDGET)
     assert seen == [0] * BUDGET + [1] * 2 * BUDGET
 
 
@@ -40,10 +40,10 @@ def test_frames_behind_the_budget_hold_the_connection_until_the_last_is_handed_o
 def test_a_pause_holds_for_a_whole_frame_and_not_for_the_beginning_of_one(serve, rest, holds):
     served = serve(pausing_after(b"pause"))
     served.hear(b"pause\n" + rest)
-    assert served.connection.holds == holds
+    assert served.connection._holds == holds
     served.protocol.resume_frames()
     served.turn()
-    assert served.connection.holds == 0
+    assert served.connection._holds == 0
 
 
 @pytest.mark.parametrize(
@@ -52,44 +52,44 @@ def test_a_pause_holds_for_a_whole_frame_and_not_for_the_beginning_of_one(serve,
 def test_a_frame_behind_its_length_holds_when_it_is_whole(serve, rest, holds):
     served = serve(framed_by(lambda most: PrefixedFrames(2, most)), frame_bytes=10)
     served.hear(b"\0\1p" + rest)
-    assert served.connection.holds == holds
+    assert served.connection._holds == holds
 
 
 def test_a_line_that_is_too_long_holds_nothing(serve):
     served = serve(pausing_after(b"pause"), frame_bytes=10)
     served.hear(b"pause\n" + b"x" * 11 + b"\n")
-    assert served.connection.holds == 0
+    assert served.connection._holds == 0
 
 
 def test_a_splitter_that_cannot_tell_holds_for_whatever_it_keeps(serve):
     served = serve(framed_by(lambda most: Threes()))
     served.hear(b"abcd")
-    assert served.frames == [b"abc"] and served.connection.holds == 1
+    assert served.frames == [b"abc"] and served.connection._holds == 1
     served.protocol.resume_frames()
     served.turn()
-    assert served.connection.holds == 0
+    assert served.connection._holds == 0
 
 
 def test_a_pause_by_its_output_holds_for_the_frames_behind_it(serve):
     served = serve(Framed(lambda protocol, frame: protocol.connection.write(MUCH)))
     served.hear(stream(lines(3)))
-    assert len(served.frames) < 3 and served.connection.holds == 1
+    assert len(served.frames) < 3 and served.connection._holds == 1
     served.read(3 * len(MUCH))
-    assert len(served.frames) == 3 and served.connection.holds == 0
+    assert len(served.frames) == 3 and served.connection._holds == 0
 
 
 def test_the_end_behind_held_frames_is_work_too(serve):
     served = serve()
     holds = []
-    served.protocol.frames_ended = lambda: holds.append(served.connection.holds) or True
+    served.protocol.frames_ended = lambda: holds.append(served.connection._holds) or True
     served.turn()
     served.protocol.pause_frames()
     served.peer.shutdown(socket.SHUT_WR)
     served.turn()
-    assert served.connection.holds == 1
+    assert served.connection._holds == 1
     served.protocol.resume_frames()
     served.turn()
-    assert holds == [0] and served.connection.holds == 0
+    assert holds == [0] and served.connection._holds == 0
 
 
 def test_pausing_again_and_again_holds_once(serve):
@@ -97,14 +97,14 @@ def test_pausing_again_and_again_holds_once(serve):
     served.hear(stream(lines(4)))
     for _ in range(3):
         served.protocol.pause_frames()
-        assert served.connection.holds == 1
+        assert served.connection._holds == 1
         served.protocol.resume_frames()
-        assert served.connection.holds == 1
+        assert served.connection._holds == 1
     served.turn()
-    assert served.connection.holds == 1
+    assert served.connection._holds == 1
     served.protocol.resume_frames()
     served.turn()
-    assert served.connection.holds == 0 and served.frames == lines(4)
+    assert served.connection._holds == 0 and served.frames == lines(4)
 
 
 def test_the_programs_own_holds_are_its_own(serve):
@@ -117,10 +117,10 @@ def test_the_programs_own_holds_are_its_own(serve):
 
     served.protocol.reaction = react
     served.hear(stream(lines(2)))
-    assert served.connection.holds == 2
+    assert served.connection._holds == 2
     served.protocol.resume_frames()
     served.turn()
-    assert served.connection.holds == 2
+    assert served.connection._holds == 2
     for _ in range(2):
         served.connection.release()
     with pytest.raises(RuntimeError, match="release without hold"):
@@ -148,30 +148,30 @@ def too_large(served):
 def test_every_way_out_ends_the_hold(serve, way, caplog):
     served = serve(pausing_after(b"0"), frame_bytes=10)
     served.hear(stream(lines(2)) + b"x" * 12)
-    assert served.connection.holds == 1
+    assert served.connection._holds == 1
     way(served)
     served.turn()
-    assert served.connection.holds == 0
+    assert served.connection._holds == 0
     served.peer.close()
     served.turn()
-    assert served.connection.state is State.CLOSED and served.connection.holds == 0
+    assert served.connection.state is State.CLOSED and served.connection._holds == 0
 
 
 def test_system_exit_in_a_frame_leaves_the_hold_that_the_next_run_ends(serve):
     served = serve(Framed(lambda protocol, frame: frame == b"1" and (_ for _ in ()).throw(SystemExit)))
     with pytest.raises(SystemExit):
         served.hear(stream(lines(3)))
-    assert served.connection.holds == 1
+    assert served.connection._holds == 1
     served.turn()
-    assert served.frames == lines(3) and served.connection.holds == 0
+    assert served.frames == lines(3) and served.connection._holds == 0
 
 
 def test_a_hand_over_ends_the_hold(serve):
     served = serve(pausing_after(b"0"))
     served.hear(stream(lines(2)))
-    assert served.connection.holds == 1
+    assert served.connection._holds == 1
     assert heir(served.connection).calls == []
-    assert served.connection.holds == 0
+    assert served.connection._holds == 0
 
 
 @pytest.mark.parametrize("answer, state", [(True, State.HALF_CLOSED_REMOTE), (None, State.CLOSED)])

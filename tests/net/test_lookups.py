@@ -30,7 +30,7 @@ def test_the_first_endpoint_of_a_name_may_fail(reactor, outcome, listening, reso
     resolver(lambda: found)
     connect(reactor, outcome.make, f"some.name:{port}", outcome.errors.append)
     turn_until(reactor, lambda: outcome.any, "an answer")
-    assert outcome.protocol.connection.peername == (host, port)
+    assert outcome.protocol.connection._peername == (host, port)
 
 
 def test_a_name_is_looked_up_on_a_thread_of_its_own(reactor, outcome, resolver):

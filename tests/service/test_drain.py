@@ -35,7 +35,7 @@ class Rig:
         connection = adopt(self.reactor, ours, recorder)
         if accepted:
             self.reactor.dispatcher.admission.enter("peer", self.reactor.limits)
-            connection.admitted_from = "peer"
+            connection._admitted_from = "peer"
         return connection, recorder, theirs
 
     def turn(self):
@@ -85,7 +85,7 @@ def lingering(rig, pair=narrow_pair):
     connection, recorder, theirs = rig.connect(pair, data_received=lambda recorder, _: recorder.connection.close())
     connection.write(bytes(100_000))
     rig.turn()
-    assert not connection.has_output()
+    assert not connection._has_output()
     theirs.sendall(b"?")
     turn_until(rig.reactor, lambda: connection.state is State.LINGERING, "our FIN")
     return connection, recorder, theirs
@@ -196,7 +196,7 @@ def test_while_the_kernel_has_something_to_deliver_the_time_has_not_begun(rig, p
         rig.pass_time(0.5)
     assert connection.state is State.LINGERING
     assert len(receive_all(theirs)) == 100_000
-    wait_until(lambda: undelivered_bytes(connection.socket) == 0, "the acknowledgement of our FIN")
+    wait_until(lambda: undelivered_bytes(connection._socket) == 0, "the acknowledgement of our FIN")
     rig.pass_time(DRAIN_LINGER_SECONDS - 0.2)
     assert connection.state is State.LINGERING
     rig.pass_time(0.4)
@@ -222,7 +222,7 @@ def test_what_the_kernel_could_not_deliver_by_the_deadline_is_cut_and_seen(rig):
 
 def test_a_fin_that_nobody_acknowledges_is_owed_to_nobody(rig, monkeypatch):
     connection, recorder, _ = rig.connect()
-    monkeypatch.setattr(socket_options, "undelivered_bytes", lambda sock: int(connection.fin_sent))
+    monkeypatch.setattr(socket_options, "undelivered_bytes", lambda sock: int(connection._fin_sent))
     rig.drain.begin()
     rig.pass_time(DRAIN_LINGER_SECONDS + 0.2)
     assert connection.close_reason is CloseReason.LINGER_TIMEOUT
@@ -295,7 +295,7 @@ def unread(rig, **reactions):
     """A connection whose request lies in the kernel."""
     connection, recorder, theirs = rig.connect(**reactions)
     theirs.sendall(b"please")
-    wait_until(lambda: unread_bytes(connection.socket), "it to come")
+    wait_until(lambda: unread_bytes(connection._socket), "it to come")
     return connection, recorder, theirs
 
 
@@ -320,7 +320,7 @@ def test_what_a_program_does_not_want_to_read_is_not_waited_for(rig):
     connection, _, theirs = rig.connect(connection_made=call("pause_reading"))
     rig.turn()
     theirs.sendall(b"please")
-    wait_until(lambda: unread_bytes(connection.socket), "it to come")
+    wait_until(lambda: unread_bytes(connection._socket), "it to come")
     rig.drain.begin()
     rig.pass_time(0.1)
     assert connection.is_closing()
@@ -369,7 +369,7 @@ def test_a_peer_that_goes_on_sending_is_reset_by_the_end_of_the_loop_and_counts_
     rig.turn()
     assert connection.state is State.LINGERING
     peer.send(b"a request that nobody reads")
-    wait_until(lambda: unread_bytes(connection.socket), "the request")
+    wait_until(lambda: unread_bytes(connection._socket), "the request")
     assert rig.drain.finish() == 1
     rig.reactor.close()
     wait_until(lambda: peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "the reset")

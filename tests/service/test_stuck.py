@@ -168,7 +168,7 @@ def pending(pid):
 
 def test_it_ends_too_when_the_loop_has_heard_the_first_signal_and_then_is_stuck(program):
     first = "self.connection.write(bytes(1 << 25))"  # more than the kernel takes, so the drain waits
-    path = program(f"time.sleep(3600) if self.connection.has_output() else {first}")
+    path = program(f"time.sleep(3600) if self.connection.get_write_buffer_size() else {first}")
     with serving("stuck:Stuck", cwd=path) as server:
         with stuck(server) as client:
             receive(client, 1)
