@@ -225,7 +225,7 @@ class StubReactor:
     def finish(self) -> None:
         """The end of an iteration: all that is owed is done."""
         self.dispatcher.flush()
-        if self.dispatcher.reap():
+        if self.dispatcher.reaper.reap():
             self.acceptor.wake_resting()
 
 
@@ -334,7 +334,7 @@ def turn_until_idle(reactor: Reactor) -> None:
     quiet = 0
     for _ in range(10_000):
         events = len(reactor.poller.poll(0))
-        owed = reactor.dispatcher.attention or reactor.dispatcher.doomed
+        owed = reactor.dispatcher.attention or reactor.dispatcher.reaper.doomed
         quiet = 0 if events or owed else quiet + 1
         if quiet == 3:
             return

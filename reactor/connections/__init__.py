@@ -1,6 +1,6 @@
 """The second sitting: one connection's life, and the reactor, which is a loop with connections.
 
 Reading order, each file leaning only on those before it: `protocol`, `states`, `limits`, `counters`, `buffers`,
-`connection`, `derived`, `deadlines`, `budgets`, `socket_options`, `dispatcher`, `fast_path`,
+`fields`, `connection`, `derived`, `socket_options`, `deadlines`, `budgets`, `reaper`, `dispatcher`, `fast_path`,
 `acceptor`, `reactor`.
 """

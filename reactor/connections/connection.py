@@ -1,34 +1,31 @@
-"""One connection: its state, its buffers, and all that a program may ask of it.
+"""One connection: its state and its buffers, and what a program may ask of it.
 
-`socket.sendall` is what a blocking program uses, and what this class promises: everything that is written
-arrives, in order, or the connection is lost. But it cannot be what a non-blocking server calls. On a
-socket that does not block, `sendall` raises in the middle when the kernel has no more room, and with the
-exception is gone how much was sent. The contract is kept with `send`, which tells the count, and with a
-buffer for the rest.
+A blocking program calls `socket.sendall`: all bytes arrive in order, or the connection is lost. `Connection.write`
+gives the same promise, but it cannot call `sendall`. On a non-blocking socket `sendall` raises when the kernel has no
+more room, and the caller does not learn how much was sent. So the dispatcher calls `send`, which returns the count, and
+the connection keeps the rest in a buffer.
 
-A `Connection` is the state of that: it holds what waits to be sent, knows whether its protocol wants to read,
-and where it is in its life (`states`). It makes no system call that moves a byte. The `Dispatcher` does, by
-asking a connection what it wants and telling it what came of it. So this file can be understood, and tested,
-without a network.
+A `Connection` is state. It knows what waits to be sent, whether the program wants to read, and where it is in its life
+(`states`). It makes no system call that moves a byte. The `Dispatcher` makes them: it asks a connection what it wants,
+and tells it what happened. So this file can be understood, and tested, without a network.
 
-A protocol's calls change the state and nothing else: `close` inside a callback does not close a socket under
-that callback's feet, and `write` does not send. When the callback returns, the dispatcher *settles*
-the connection: it sends, and compares what the kernel is asked to watch with what the connection now wants.
-A connection that was touched from elsewhere (another's callback, a timer) puts itself on the list of those
-that want attention, and is settled in the loop's flush phase.
+A call of the program changes this state and nothing else. `close` inside a callback does not close the socket while
+the callback still runs, and `write` does not send. When the callback returns, the dispatcher *settles* the connection:
+it sends, and then asks the kernel to watch for what the connection wants now. A connection may be changed from
+elsewhere, by another connection's callback or by a timer. It then puts itself into the dispatcher's queue, and is
+settled in the flush phase.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import socket
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..loop.poller import WRITABLE
 from ..loop.reports import report
 from .buffers import OutputBuffer
-from .limits import Limits
+from .fields import SMALL_RECEIVE_BYTES, ConnectionFields
+from .protocol import Protocol
 from .states import (
     CLOSED,
     CLOSING,
@@ -37,126 +34,36 @@ from .states import (
     HALF_CLOSED_LOCAL,
     HALF_CLOSED_REMOTE,
     NEVER,
-    NEW,
     OPEN,
     CloseReason,
-    State,
     set_state,
 )
 
-if TYPE_CHECKING:
-    from .protocol import Protocol
-
 logger = logging.getLogger("reactor.connections")
 
-# `recv(n)` allocates n bytes before it knows how many come. Up to 512 the small-object allocator serves that in no
-# time; 64 KiB for a 64-byte message cost 6 % of an echo. So little is asked for, until it is filled once.
-SMALL_RECEIVE_BYTES = 448
 
+class Connection(ConnectionFields):
+    """What `connection_made` gives to a program: the transport of PEP 3156.
 
-class Connection:
-    """What `connection_made` hands to a protocol: the transport of PEP 3156.
-
-    All of it belongs to the thread of its reactor. From another thread, go through
-    `Reactor.call_soon_threadsafe`.
+    It belongs to the thread of its reactor. Another thread must use `Reactor.call_soon_threadsafe`.
     """
 
-    __slots__ = (
-        "_socket",  # the handle; only the dispatcher calls it
-        "_fd",  # its number, for as long as its dispatcher knows it by that; then -1
-        "_protocol",  # whom to tell
-        "state",  # where in its life; moved by `set_state` alone
-        "_peername",  # the peer's address as `accept` or `connect` had it
-        "_steady",  # READABLE, the event to expect, if it is open and reading and nothing was changed; else 0
-        "_receive_bytes",  # how much to ask the kernel for: little, until it fills that
-        "_unsent",  # the only chunk written since the last send: kept as it is, not copied
-        "_output",  # an OutputBuffer once there is more than that, or the kernel was full; else None
-        "limits",  # the bounds it lives under
-        "_high_bytes",  # output above this pauses the protocol's writing
-        "_low_bytes",  # output at or below this resumes it
-        "_writing_paused",  # `pause_writing` was called last
-        "_reading_paused",  # the protocol wants no data now
-        "_reported",  # events the kernel has told and, level-triggered, would tell for ever
-        "_fin_sent",  # our side of the socket is shut down
-        "_undelivered",  # while it lingers: the bytes of output that its peer did not have when we looked last
-        "_interest",  # what the kernel was last asked to watch
-        "_state_since",  # when it came into its state, in seconds of the clock; so are the next three
-        "_heard_at",  # when input last came
-        "_progress_at",  # when the kernel last took output, or output began to wait
-        "_frame_since",  # when the unfinished frame began; NEVER without one
-        "_kept_bytes",  # input that is kept for it, not handed to its program yet
-        "_given_up",  # input that a former protocol gave up, and whether the peer has ended, until it is told; else None
-        "_settled_state",  # the state that it was last settled in
-        "reactor",  # the `Reactor` that it lives on: a later file, so its type is not named here
-        "_attention",  # the dispatcher's queue of connections to settle
-        "_attended",  # on that list, or in its own callback: it will be settled
-        "_queued",  # on that list, whatever else
-        "_next_look_at",  # when its deadline is looked at, in seconds of the clock; infinity: not
-        "_admitted_from",  # the host it was let in from; None if we opened it
-        "close_reason",  # why it ends, once that is known
-        "_error",  # what `connection_lost` will be given
-        "_dropped_writes",  # writes after the end
-        "_holds",  # how often the program said that it is busy with this one, less how often it said that it is done
-    )
+    __slots__ = ()
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        peername: Any,
-        limits: Limits,
-        reactor: Any,
-        attention: deque[Connection],
-    ) -> None:
-        self._socket = sock
-        self._fd = sock.fileno()
-        self._protocol: Protocol = None  # type: ignore[assignment]  # until CLOSED
-        self.state: State = NEW
-        self._peername = peername
-        self._steady = 0
-        self._unsent = b""
-        self._output: OutputBuffer | None = None
-        self.limits = limits
-        self._high_bytes = limits.output_high_bytes
-        self._low_bytes = limits.output_low_bytes
-        self._writing_paused = False
-        self._reading_paused = False
-        self._reported = 0
-        self._fin_sent = False
-        self._undelivered: float = math.inf
-        self._interest = 0
-        self._state_since = NEVER
-        self._heard_at = NEVER
-        self._progress_at = NEVER
-        self._frame_since = NEVER
-        self._kept_bytes = 0
-        self._given_up: tuple[bytes, bool] | None = None
-        self._settled_state: State = NEW
-        self.reactor = reactor
-        self._attention = attention
-        self._attended = False
-        self._queued = False
-        self._next_look_at = math.inf
-        self._admitted_from: str | None = None
-        self.close_reason: CloseReason | None = None
-        self._error: Exception | None = None
-        self._dropped_writes = 0
-        self._holds = 0
-        self._receive_little()
-
-    # What a protocol may ask.
+    # What a program may ask.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of `data`, in order, behind what was written before. Returns at once.
+        """Send all of `data`, in order, after what was written before. Returns at once.
 
-        A `bytes` object is kept, not copied. A `bytearray` or `memoryview`, which its owner may change before
-        it is sent, is copied here. Empty data does nothing. After the connection has ended, or `close` was
-        called, the data is dropped and counted (W4): a peer may leave at any moment, and that is no mistake of
-        the program. TypeError for anything but bytes; RuntimeError after `write_eof`, which is one (PEP 3156).
+        A `bytes` object is kept, not copied. A `bytearray` or `memoryview` is copied here, because its owner may
+        change it before it is sent. Empty data does nothing. After the end, or after `close`, the data is dropped and
+        counted: a peer may leave at any moment, so this is not the program's mistake (W4). TypeError if `data` is not
+        bytes. RuntimeError after `write_eof`: this is the program's mistake (PEP 3156).
 
-        When more than the high mark waits, `pause_writing` is called: inside this call if something waited before,
-        else once the kernel was offered all of `data` and has left as much. A write that then finds more than
-        `output_hard_bytes` waiting ends the connection, reason `slow_reader` (W1): so what is kept is at most that
-        and one write, however large; or two, of which the first found nothing waiting.
+        `pause_writing` is called when more than the high mark waits. If something waits already, it is called inside
+        this call. If not, the kernel is offered `data` first. A write that finds more than `output_hard_bytes` waiting
+        ends the connection with the reason `slow_reader` (W1). So a connection keeps at most `output_hard_bytes` and
+        its last two writes.
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
@@ -165,7 +72,7 @@ class Connection:
             if not self._attended:
                 self._ask_for_attention()
         else:
-            self._write_rare(data)
+            self._write_unsteady(data)
 
     def writelines(self, chunks: Any) -> None:
         """`write` for each of the iterable `chunks`."""
@@ -173,10 +80,10 @@ class Connection:
             self.write(chunk)
 
     def write_eof(self) -> None:
-        """End our side: when all that was written is sent, the peer sees the end. Reading goes on.
+        """End our side: the peer sees the end after all that was written. Reading goes on.
 
-        If the peer has ended its side already, nothing is left to do in either direction and the connection
-        closes. Does nothing when our side has ended. (shutdown(2) with SHUT_WR; RFC 9293, section 3.6.)
+        If the peer has ended its side already, the connection closes. Does nothing when our side has ended.
+        (shutdown(2) with SHUT_WR; RFC 9293, section 3.6.)
         """
         if self.state is OPEN:
             set_state(self, OPEN, HALF_CLOSED_LOCAL)
@@ -193,18 +100,18 @@ class Connection:
         self._finish(CloseReason.CLOSED, None)
 
     def abort(self) -> None:
-        """End the connection now. What is not sent yet is lost, and the peer can tell: it sees a reset."""
+        """End the connection now. Output that is not sent yet is lost. The peer sees a reset."""
         self._end(CloseReason.ABORTED, None)
 
     def is_closing(self) -> bool:
-        """Whether the connection has ended, or is about to: no data will be delivered, no write be taken."""
+        """Whether it has ended or is going to end: no data will be delivered, and no write is taken."""
         return not (self.state.delivers or self.state.writes)
 
     def pause_reading(self) -> None:
-        """Deliver no data until `resume_reading`. The kernel's buffer fills, and TCP holds the peer back."""
+        """Deliver no data until `resume_reading`. The kernel's buffer fills, and TCP then stops the peer."""
         if not self._reading_paused:
             self._reading_paused = True
-            self._reported = 0  # this pause is another one: a FIN that came behind unread data may now be first
+            self._reported = 0  # look again: the data before a FIN may have been read since the last pause
         self._touch()
 
     def resume_reading(self) -> None:
@@ -217,18 +124,17 @@ class Connection:
         return self.state.delivers and not self._reading_paused
 
     def hold(self) -> None:
-        """Say that an answer is still to come on this connection, from a timer or a thread for example.
+        """Say that an answer will come later on this connection, for example from a timer or a thread.
 
-        A drain waits for it, within `drain_seconds`, where it would else close a connection that has nothing to send.
-        Each call wants one of `release`. Nothing else changes: the deadlines of `Limits` go on. `close` ends all holds:
-        whoever closes has nothing more to say.
+        A drain closes a connection that has nothing to send. It waits for a held one, at most for `drain_seconds`. Call
+        `release` once for each `hold`. The deadlines of `Limits` still apply. `close` ends all holds.
         """
         self._holds += 1
 
     def release(self) -> None:
         """Say that an answer for which `hold` was called is written, or will not come.
 
-        RuntimeError when it was not called so often. After `close` or the end it does nothing.
+        RuntimeError if `hold` was not called as often. Does nothing after `close` or the end.
         """
         if self._holds:
             self._holds -= 1
@@ -238,9 +144,9 @@ class Connection:
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set the marks, in bytes, between which writing is paused and resumed.
 
-        With `high` alone, `low` is a quarter of it; with `low` alone, `high` is four times that; with
-        neither, `high` is that of `Limits`. High 0 pauses whenever anything waits. ValueError unless
-        0 <= low <= high, TypeError for anything but whole numbers.
+        With `high` alone, `low` is a quarter of it. With `low` alone, `high` is four times `low`. With neither, `high`
+        is that of `Limits`. A high mark of 0 pauses whenever anything waits. ValueError unless 0 <= low <= high.
+        TypeError unless both are whole numbers.
         """
         for mark in (high, low):
             if mark is not None and not isinstance(mark, int):
@@ -268,10 +174,10 @@ class Connection:
         return len(self._unsent) + (len(self._output) if self._output is not None else 0)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known by `name`: "peername", "sockname", "socket"; `default` for anything else.
+        """The value for `name`: "peername", "sockname" or "socket". `default` for any other name.
 
-        The addresses are those of the `socket` module: (host, port) for IPv4, (host, port, flow, scope) for
-        IPv6. Use "socket" for options (`setsockopt`), never to read, write or close.
+        Addresses are those of the `socket` module: (host, port) for IPv4, (host, port, flow, scope) for IPv6. Use
+        "socket" to set options (`setsockopt`), never to read, write or close.
         """
         if name == "peername":
             return self._peername
@@ -282,18 +188,17 @@ class Connection:
         return default
 
     def set_protocol(self, protocol: Protocol) -> None:
-        """Hand the connection over: every callback from now on goes to `protocol`.
+        """Hand the connection over: from now on `protocol` gets every callback.
 
-        Its `connection_made` is not called; that is for whoever hands over. Does nothing when the connection is lost.
+        Its `connection_made` is not called: the caller may do that. Does nothing when the socket is closed.
 
-        Input that the former protocol has received and not used goes to the new one before anything newer, in
-        `data_received`; and then, if it has received the peer's end, `eof_received`. This happens when the callback
-        that hands over has returned, or as soon as reading is not paused. Which input that is, the former
-        protocol says in `give_up_input()`, if it has this method: `net.framing.FramedProtocol` does. A protocol without
-        it has used all that it was told; if it has not, the rest is its own to pass on.
+        The former protocol may have input that it has not used. If it has a method `give_up_input()`, that method
+        returns this input, and whether the peer has ended (`net.framing.FramedProtocol` has one). The new protocol gets
+        it in `data_received`, before anything newer, and then `eof_received`. This happens when the current callback
+        has returned, or as soon as reading is not paused.
 
-        The new protocol begins with its writing not paused. If more than the high mark waits, `pause_writing` tells it
-        so before it is told anything else; it never hears a `resume_writing` for the pause of another.
+        The new protocol begins with its writing not paused. If more than the high mark waits, its `pause_writing` is
+        called first. It gets no `resume_writing` for a pause of the former protocol.
         """
         if self.state is CLOSED or protocol is self._protocol:
             return
@@ -308,19 +213,19 @@ class Connection:
         self._touch()
 
     def get_protocol(self) -> Protocol | None:
-        """The protocol that is being told; None once it has heard of the end."""
+        """The protocol that gets the callbacks; None after `connection_lost`."""
         return self._protocol
 
-    # What the dispatcher asks.
+    # What the dispatcher and `net.framing` ask.
 
     def _given_up_is_due(self) -> bool:
-        """Whether the protocol is to be told now what a former one gave up: it is there, and wanted."""
+        """Whether to deliver now what a former protocol gave up: there is some, and reading is not paused."""
         if self._given_up is None or (self._reading_paused and self._given_up[0]):
             return False
         return self.state.delivers or self.state is HALF_CLOSED_REMOTE or self.state is FLUSHING
 
     def _end(self, reason: CloseReason, error: Exception | None) -> None:
-        """End it, now, for `reason`. The first reason of an unclean end stands; what follows does nothing."""
+        """End it now, for `reason`. Does nothing when it has ended: the first reason stays."""
         state = self.state
         if state is ENDED or state is CLOSED:
             return
@@ -331,7 +236,7 @@ class Connection:
         self._touch()
 
     def _finish(self, reason: CloseReason, error: Exception | None) -> None:
-        """`close`, for `reason`: what was written is sent before the end. `connection_lost` gets `error`."""
+        """End it for `reason` after all that was written is sent. `connection_lost` gets `error`."""
         state = self.state
         if state is HALF_CLOSED_REMOTE:  # the peer closed first, and that stays the reason
             set_state(self, state, FLUSHING)
@@ -342,15 +247,14 @@ class Connection:
         else:
             return
         self._holds = 0
-        self._given_up = None  # no more is delivered; its bytes are counted until the end, as those of a frame are
+        self._given_up = None  # no more is delivered; its bytes stay counted until the end
         self._touch()
 
     def _keep_input(self, size: int, frame_since: float) -> None:
-        """Told by whoever splits the input into frames: `size` bytes of it are kept, against `memory_bytes`.
+        """Note that the protocol keeps `size` bytes of input. They count for `memory_bytes`.
 
-        What a former protocol gave up and this one was not told yet is counted as well, without its saying so.
-        `frame_since` is when the frame began that the peer has yet to finish, and has `frame_seconds` for; NEVER
-        if it owes us nothing.
+        Input that a former protocol gave up is added to them. `frame_since` is when the unfinished frame began, which
+        the peer has to finish within `frame_seconds`; NEVER if there is none.
         """
         if self._given_up is not None:
             size += len(self._given_up[0])
@@ -363,13 +267,13 @@ class Connection:
                 self._touch()
 
     def _receive_little(self) -> None:
-        """Ask for little from now on, until that is filled."""
+        """Ask `recv` for little again, until that is filled."""
         self._receive_bytes = min(SMALL_RECEIVE_BYTES, self.limits.receive_bytes)
 
     def _take_output(self) -> bytes | memoryview:
-        """Take out what is to be offered to the kernel next; `sent` puts back what the kernel leaves.
+        """Take out what to offer to the kernel next. `_put_back` then gets what the kernel did not take.
 
-        Meanwhile it is nobody's: whatever a `__del__` or a signal handler writes now comes behind it.
+        In between, a `__del__` or a signal handler may write: those bytes come after these.
         """
         if self._output is not None:
             return self._output.take()
@@ -377,10 +281,12 @@ class Connection:
         return data
 
     def _put_back(self, data: bytes | memoryview, count: int) -> bool:
-        """The kernel took the first `count` bytes of `data`, which `take_output` gave; whether nothing waits now."""
+        """Keep what the kernel left of `data`, after it took `count` bytes. Return whether nothing waits now."""
+        if count or not self._interest & WRITABLE:  # progress, or the beginning of a wait (W6)
+            self._progress_at = self.reactor.timers.now
         if isinstance(data, memoryview):
             assert self._output is not None
-            data.release()  # a block cannot grow under a view
+            data.release()  # a bytearray cannot grow while a view of it exists
             self._output.put_back(count)
             self.reactor.counters.buffered_bytes -= count
             if not self._output:
@@ -390,11 +296,11 @@ class Connection:
         return not (self._unsent or self._output is not None)
 
     def _buffered_bytes(self) -> int:
-        """What is kept for it, against `memory_bytes`. A chunk that was not yet offered to the kernel is not."""
+        """How many bytes it keeps, for `memory_bytes`. A chunk that the kernel was not offered yet does not count."""
         return self._kept_bytes + (len(self._output) if self._output is not None else 0)
 
     def _drop_buffers(self) -> None:
-        """Forget what was not sent, and what was not a frame yet: the connection has ended."""
+        """Forget all output and all unfinished input: the connection has ended."""
         size = self._buffered_bytes()
         self._kept_bytes = 0
         self._given_up = None
@@ -402,41 +308,41 @@ class Connection:
         self.reactor.counters.buffered_bytes -= size
 
     def _check_high_mark(self) -> None:
-        """Pause the protocol's writing if more than the high mark waits.
+        """Pause the program's writing if more than the high mark waits.
 
-        A chunk that the kernel was not offered yet, and that is alone, does not wait: it mostly takes all of it, and
-        to be paused and resumed for nothing was a sixth of what a 1 MiB message cost.
+        A single chunk that the kernel was not offered yet does not count. Mostly the kernel takes all of it, and a
+        needless pause and resume took a sixth of the cost of a 1 MiB message.
         """
         if self._output is not None and len(self._output) > self._high_bytes and self.state.writes:
             self._pause()
 
     def _pause(self) -> None:
-        """Call `pause_writing`, unless the protocol is paused already."""
+        """Call `pause_writing`, unless it was called last."""
         if not self._writing_paused:
             self._writing_paused = True
             self._touch()
             try:
                 self._protocol.pause_writing()
             except Exception as exc:
-                # Here, not in the caller of `write`: that may be the callback of another connection.
+                # Not in the caller of `write`: that may be a callback of another connection.
                 self._fail("pause_writing", exc)
-            except BaseException:  # SystemExit: whoever runs the loop again goes on from here
+            except BaseException:  # SystemExit: the loop may be run again, and goes on from here
                 self._ask_for_attention()
                 raise
 
     def _fail(self, callback: str, exc: Exception) -> None:
-        """The protocol's `callback` raised `exc`: log it once, end this connection, spare the others (E9)."""
+        """The protocol's `callback` raised `exc`: log it once, and end this connection alone (E9)."""
         self._end(CloseReason.HANDLER_ERROR, exc)
         report(logger, logging.ERROR, "%s raised in %s; ending its connection", callback, self, exc=exc)
 
     def _touch(self) -> None:
-        """Something has changed beyond plain output: have the state, the interest and the deadline looked at."""
+        """Note that more than plain output has changed, so that its interest and deadline are worked out again."""
         self._steady = 0
         if not self._attended:
             self._ask_for_attention()
 
     def _ask_for_attention(self) -> None:
-        """Have it settled in the flush phase. On the list once at most: places there are turns (law 8)."""
+        """Have it settled in the flush phase. It is in the queue once at most: a place there is a turn (law 8)."""
         self._attended = True
         if not self._queued:
             self._queued = True
@@ -444,7 +350,7 @@ class Connection:
 
     # Parts of the above.
 
-    def _write_rare(self, data: bytes) -> None:
+    def _write_unsteady(self, data: bytes) -> None:
         if not self.state.writes:
             self._refuse_write()
         elif self._has_output():
@@ -456,9 +362,9 @@ class Connection:
                 self._ask_for_attention()
 
     def _append(self, data: bytes) -> None:
-        if self._output is None:  # not offered to the kernel yet, so nobody could be asked to pause
+        if self._output is None:  # the kernel was not offered the first chunk, so the program could not be paused yet
             self._start_output(b"", 0)
-        elif len(self._output) > self.limits.output_hard_bytes:  # the pause was not heard, or not heeded (W1)
+        elif len(self._output) > self.limits.output_hard_bytes:  # the program did not pause (W1)
             waiting, hard = len(self._output), self.limits.output_hard_bytes
             error = ConnectionAbortedError(f"{waiting} bytes waited to be sent, more than output_hard_bytes ({hard})")
             self._end(CloseReason.SLOW_READER, error)
@@ -472,11 +378,11 @@ class Connection:
         self._check_high_mark()
 
     def _start_output(self, data: bytes, sent: int) -> None:
-        """Have a backlog: `data`, of which `sent` bytes are gone, in front of `unsent`, in front of what is there."""
-        backlog = OutputBuffer()  # before anything is changed: to allocate may run the collector, and that a `write`
+        """Buffer the rest of `data`, of which `sent` bytes are gone; then `_unsent`; then what is buffered already."""
+        output = OutputBuffer()  # first: an allocation may run the garbage collector, and a `__del__` may write
         self._steady = 0
         if self._output is None:
-            self._output = backlog
+            self._output = output
         unsent, self._unsent = self._unsent, b""
         for chunk, gone in ((unsent, 0), (data, sent)):
             size = len(chunk) - gone
@@ -489,12 +395,12 @@ class Connection:
             raise RuntimeError("write after write_eof: our side of the connection has ended")
         self.reactor.counters.dropped_writes += 1
         self._dropped_writes += 1
-        if self._dropped_writes == 1:  # once, however many follow (W4); a log handler may write here too
+        if self._dropped_writes == 1:  # log it once (W4); a log handler may write here too
             report(logger, logging.INFO, "%s has ended: what is written to it is dropped", self)
 
     def __repr__(self) -> str:
         peer = str(self._peername)
-        if not peer.isprintable():  # the path of a UNIX peer is the peer's own text, and this goes to the log
+        if not peer.isprintable():  # a UNIX peer chooses its path, and this text goes to the log
             peer = ascii(peer)
         return f"<Connection {self._fd} {self.state.label} peer={peer}>"
 

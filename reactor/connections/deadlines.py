@@ -1,14 +1,13 @@
-"""When to look at each connection, to see whether its deadline has come.
+"""When to look at each connection, to see whether its deadline has come; and what to do then.
 
-Which deadline it has, `derived` works out from its state. A message must not cost a timer operation. And an idle
-connection must not cost a timer's memory: 240 bytes, more than a quarter of what it takes in all.
+`derived` works out from the state of a connection which deadline it has. A message must not cost a timer operation, and
+an idle connection must not cost the memory of a timer: 240 bytes, a quarter of all that it takes.
 
-So connections whose deadlines fall into the same tenth of a second share one timer: a tick. When it comes, each of
-them is looked at. What happened in between has only moved times (`heard_at`, `progress_at`), which costs one store
-each. So the deadline is mostly a later one by then, and the connection is put where it now belongs. While data flows
-nothing is moved, except when a change brings a deadline forward.
+So all connections whose deadlines fall into the same tenth of a second share one timer: a tick. When it comes, each of
+them is looked at. Until then a message only stores a time in its connection (`_heard_at`, `_progress_at`). So at the
+look the deadline is mostly a later one, and the connection is put into the tick where it belongs now.
 
-The cost: a deadline is kept up to a tenth of a second late, never early.
+The cost: a deadline is up to a tenth of a second late, never early.
 """
 
 from __future__ import annotations
@@ -18,36 +17,38 @@ from collections.abc import Callable
 
 from ..loop.timers import Handle, Timers
 from .connection import Connection
-from .derived import TICK_SECONDS
+from .derived import TICK_SECONDS, extended, next_deadline, next_look
+from .socket_options import undelivered_output
+from .states import LINGERING
 
 
 class Tick:
-    """The connections that are to be looked at together, at one time."""
+    """The connections to look at at one time."""
 
     __slots__ = ("when", "connections", "timer")
 
     def __init__(self, when: float) -> None:
         self.when = when
-        # A dict for a set: its order is that of arrival, on every machine, which the simulation relies on.
+        # A dict in place of a set: it keeps the order of arrival on every machine, which the simulation relies on.
         self.connections: dict[Connection, None] = {}
         self.timer: Handle | None = None
 
 
 class Deadlines:
-    """When to look at each connection of one dispatcher: `look(connection)` is called then."""
+    """The deadlines of all connections of one dispatcher. `look(connection)` is called for a look; here, `judge`."""
 
-    def __init__(self, timers: Timers, look: Callable[[Connection], object]) -> None:
+    def __init__(self, timers: Timers, look: Callable[[Connection], object] | None = None) -> None:
         self._timers = timers
-        self._look = look
+        self._look = look or self.judge
         self._ticks: dict[float, Tick] = {}
 
     def arm(self, connection: Connection, when: float) -> None:
-        """Have `connection` looked at by `when`, in seconds of the clock, or within a tick of that: never before.
+        """Look at `connection` at `when`, in seconds of the clock, or up to a tick later.
 
-        If it is to be looked at earlier anyway, that is enough: whoever looks will arm it again.
+        If a look is due before that, this call changes nothing: that look will arm it again.
         """
         armed, ticks = connection._next_look_at, when / TICK_SECONDS
-        if ticks == math.inf or armed <= when:  # never, or soon enough
+        if math.isinf(ticks) or armed <= when:  # never, or soon enough; or its state has just changed: settled again
             return
         whole = math.ceil(ticks)
         rounded = (whole if whole * TICK_SECONDS >= when else whole + 1) * TICK_SECONDS  # the division may round down
@@ -62,7 +63,7 @@ class Deadlines:
         connection._next_look_at = tick.when
 
     def disarm(self, connection: Connection) -> None:
-        """Do not look at `connection`: it has ended. What is empty is given back at once."""
+        """Do not look at `connection` any more: it has ended. A tick without connections is given back at once."""
         tick = self._ticks.get(connection._next_look_at)
         connection._next_look_at = math.inf
         if tick is not None:
@@ -78,3 +79,33 @@ class Deadlines:
             connection._next_look_at = math.inf
         for connection in tick.connections:
             self._look(connection)
+
+    def judge(self, connection: Connection) -> None:
+        """End `connection` if its deadline has passed; else look again later."""
+        timers = self._timers
+        if connection.state is LINGERING:
+            self._note_delivery(connection)
+        when, reason = next_deadline(connection)
+        if connection._attended:
+            # A timer of this phase has written to it or closed it. The new deadline is known once it is settled, which
+            # is soon. Judged by the old times, it would be ended as if nothing had happened.
+            connection._touch()
+            return
+        if when > timers.asked_at:
+            connection._receive_little()  # its large messages may be over
+        else:
+            when = extended(when, reason, connection.limits, timers.left_at, timers.back_at)
+            if when <= timers.asked_at:
+                connection._end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
+                return
+        self.arm(connection, next_look(connection, when, timers.now))
+
+    def _note_delivery(self, connection: Connection) -> None:
+        """While the kernel still delivers our output, the time to wait for the peer's end has not begun (E11).
+
+        Our FIN waits behind that output, and the peer reads. A reset would take from it what it has not read yet.
+        """
+        left = undelivered_output(connection)
+        if left and left < connection._undelivered:
+            connection._undelivered = left
+            connection._state_since = max(connection._state_since, self._timers.asked_at)

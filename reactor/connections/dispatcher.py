@@ -25,7 +25,6 @@ is looked at, so that whoever touches it after that puts it on the list again.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -41,10 +40,10 @@ from .budgets import Admission, MemoryBudget
 from .connection import Connection
 from .counters import Counters
 from .deadlines import Deadlines
-from .derived import extended, next_deadline, next_look, wanted_interest
+from .derived import next_deadline, next_look, wanted_interest
 from .limits import Limits
 from .protocol import Protocol
-from .socket_options import reset_on_close, undelivered_output
+from .reaper import Reaper
 from .states import (
     CLOSED,
     CLOSING,
@@ -77,14 +76,14 @@ class Dispatcher:
         self.admission = Admission()
         # The sizes of what was received and sent in this batch. Appending to a list costs a third of adding to two
         # counters, and this is done for every message: `tally` adds them up, once a batch.
-        self.received: list[int] = []
-        self.sent: list[int] = []
+        self.received_sizes: list[int] = []
+        self.sent_sizes: list[int] = []
         # By descriptor: all but what has ended and waits for `reap`. The kernel gives the lowest number that is free,
         # so a list has few gaps; a dictionary took 24 bytes more for each connection.
         self.table: list[Connection | None] = []
         self.attention: deque[Connection] = deque()  # touched outside their own callback: to be settled
-        self.doomed: deque[Connection] = deque()  # ENDED: to be reaped
-        self.deadlines = Deadlines(self.timers, self._look_at_deadline)
+        self.deadlines = Deadlines(self.timers)
+        self.reaper = Reaper(self.table, self.poller, self.deadlines, self.admission, counters)
         self.memory = MemoryBudget(counters, limits.memory_bytes)
 
     def connections(self) -> list[Connection]:
@@ -195,7 +194,7 @@ class Dispatcher:
             connection._receive_bytes = min(RECEIVE_GROWTH * len(data), connection.limits.receive_bytes)
         if connection.state.delivers:
             connection._heard_at = self.timers.now
-            self.received.append(len(data))
+            self.received_sizes.append(len(data))
             try:
                 connection._protocol.data_received(data)
             except Exception as exc:
@@ -224,12 +223,12 @@ class Dispatcher:
     def tally(self) -> None:
         """Count what `dispatch` has received and sent, once for the whole batch."""
         counters = self.counters
-        counters.receives += len(self.received)
-        counters.bytes_received += sum(self.received)
-        counters.sends += len(self.sent)
-        counters.bytes_sent += sum(self.sent)
-        self.received.clear()
-        self.sent.clear()
+        counters.receives += len(self.received_sizes)
+        counters.bytes_received += sum(self.received_sizes)
+        counters.sends += len(self.sent_sizes)
+        counters.bytes_sent += sum(self.sent_sizes)
+        self.received_sizes.clear()
+        self.sent_sizes.clear()
 
     def _receive_eof(self, connection: Connection) -> None:
         """The peer's FIN: it will say no more, but until we have finished too it may still listen (E1)."""
@@ -335,8 +334,6 @@ class Dispatcher:
                 connection._put_back(data, 0)
                 self.call_failed(connection, exc)
                 return False
-            if count or not connection._interest & WRITABLE:  # progress, or the beginning of a wait (W6)
-                connection._progress_at = self.timers.now
             if count:
                 self.counters.sends += 1
                 self.counters.bytes_sent += count
@@ -373,8 +370,7 @@ class Dispatcher:
                 connection._end(CloseReason.RESET, exc)
                 return
             connection._interest = wanted
-        if connection.state is not connection._settled_state:
-            connection._settled_state = connection.state
+        if connection._state_since == NEVER:  # it has come into its state since it was settled last
             connection._state_since = self.timers.now
         self.deadlines.arm(connection, next_look(connection, next_deadline(connection)[0], self.timers.now))
         if connection.state is OPEN and wanted == READABLE | BROKEN and not connection._attended:
@@ -406,35 +402,6 @@ class Dispatcher:
 
     # Ending.
 
-    def _look_at_deadline(self, connection: Connection) -> None:
-        if connection._attended:
-            # A timer of this same phase has written to it or closed it. From when that counts is known once it is
-            # settled, which is soon; judged by the times of before, it would be ended as if nothing had happened.
-            connection._touch()
-            return
-        if connection.state is LINGERING:
-            self._look_at_delivery(connection)
-        timers = self.timers
-        when, reason = next_deadline(connection)
-        if when > timers.asked_at:
-            connection._receive_little()  # its large messages may be over
-            self.deadlines.arm(connection, next_look(connection, when, timers.now))
-            return
-        later = extended(when, reason, connection.limits, timers.left_at, timers.back_at)
-        if later > timers.asked_at:
-            self.deadlines.arm(connection, next_look(connection, later, timers.now))
-        else:
-            connection._end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
-
-    def _look_at_delivery(self, connection: Connection) -> None:
-        """Our FIN waits behind what the kernel still has to send. While that gets less, its time has not begun (E11).
-
-        The peer is reading then, and a reset would take from it what it has not read yet.
-        """
-        left = undelivered_output(connection)
-        if left and left < connection._undelivered:
-            connection._undelivered, connection._state_since = left, max(connection._state_since, self.timers.asked_at)
-
     def _advance(self, connection: Connection) -> None:
         """Take the steps towards the end that are due when nothing is left to be sent."""
         if not connection._has_output():
@@ -449,7 +416,7 @@ class Dispatcher:
             elif connection.state is FLUSHING:
                 connection._end(connection.close_reason or CloseReason.CLOSED, connection._error)
         if connection.state is ENDED and connection._fd >= 0:
-            self._retire(connection)
+            self.reaper.retire(connection)
 
     def _send_fin(self, connection: Connection) -> None:
         if not connection._fin_sent:
@@ -459,63 +426,11 @@ class Dispatcher:
             except OSError as exc:
                 connection._end(CloseReason.RESET, exc)
 
-    def _retire(self, connection: Connection) -> None:
-        """It is over. Off the kernel's list at once, so that nothing stale can reach it; the rest in `reap`."""
-        self.table[connection._fd] = None
-        if connection._interest and connection._fd not in self.poller.handlers:  # else its number is another's by now
-            self.poller.modify(connection._fd, connection._interest, 0)
-        connection._fd, connection._interest = -1, 0
-        self.deadlines.disarm(connection)
-        if connection._has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR):
-            # The peer must not take what it has for the whole. A plain close would end the stream with a FIN.
-            reset_on_close(connection._socket)
-        connection._drop_buffers()
-        self.doomed.append(connection)
-
-    def reap(self) -> bool:
-        """Close the sockets of what has ended and tell their protocols, last of all; whether there were any.
-
-        The socket of a connection that was served is closed here and nowhere else: at this moment no protocol is in the
-        middle of a call, and no event of this batch is left to be dispatched (E6, E7).
-        """
-        count = len(self.doomed)
-        for _ in range(count):
-            connection = self.doomed[0]
-            try:
-                if connection._protocol is not None:
-                    connection._protocol.connection_lost(connection._error)
-            except Exception as exc:  # the program's own: it ends nothing but this, which has ended (E9)
-                self.counters.callback_errors += 1
-                report(logger, logging.ERROR, "connection_lost raised in %s", connection, exc=exc)
-            finally:
-                if self.doomed:  # else we are a fork's child: it was on the list so that `abandon` would find it (L5)
-                    self.doomed.popleft()  # before it is buried: whatever may fail there, it is not told twice
-                self._bury(connection)
-        return count > 0
-
-    def _bury(self, connection: Connection) -> None:
-        set_state(connection, ENDED, CLOSED)
-        reason = connection.close_reason
-        assert reason is not None, "a connection ended without a reason"
-        self.counters.closed[reason] += 1
-        if connection._admitted_from is not None:
-            self.admission.leave(connection._admitted_from)
-        with contextlib.suppress(OSError):  # close(2): the descriptor is free again whatever it answers
-            connection._socket.close()
-        if connection._error is None:
-            report(logger, logging.DEBUG, "%s: %s", connection, reason.value)
-        else:
-            report(logger, logging.DEBUG, "%s: %s (%s)", connection, reason.value, connection._error)
-        # Its protocol refers to it, and so does its error, by the frames of its traceback. Without these two all is
-        # freed now, and not when the cyclic garbage collector next looks: its work, and that of the log's line while
-        # nobody reads it, were 6 % of the instructions of a connection's life.
-        connection._protocol = connection._error = None  # type: ignore[assignment]
-
     def abandon(self) -> None:
         """In a child made by fork: close the copies of the parent's sockets, and tell nobody (L5)."""
-        for connection in (*self.connections(), *self.doomed):
+        for connection in (*self.connections(), *self.reaper.doomed):
             connection._fd = -1  # not registered any more, so whatever touches it leaves the poller alone
             connection._socket.close()
         self.table.clear()
         self.attention.clear()
-        self.doomed.clear()
+        self.reaper.doomed.clear()

@@ -18,7 +18,7 @@ from .dispatcher import Dispatcher
 
 def dispatch(dispatcher: Dispatcher, events: list[tuple[int, int]]) -> None:
     """Go through a batch of what happened, as `Dispatcher.dispatch` does."""
-    table, received, sent = dispatcher.table, dispatcher.received, dispatcher.sent
+    table, received_sizes, sent_sizes = dispatcher.table, dispatcher.received_sizes, dispatcher.sent_sizes
     now = dispatcher.timers.now
     refused = False  # the kernel has taken less than it was offered, and is not asked again
     connection: Connection | None
@@ -47,7 +47,7 @@ def dispatch(dispatcher: Dispatcher, events: list[tuple[int, int]]) -> None:
                     dispatcher.deliver(connection, data)
                 else:
                     connection._heard_at = now
-                    received.append(count)
+                    received_sizes.append(count)
                     try:
                         connection._protocol.data_received(data)
                     except Exception as exc:
@@ -58,20 +58,15 @@ def dispatch(dispatcher: Dispatcher, events: list[tuple[int, int]]) -> None:
                     connection._attended = False
                     try:
                         count = connection._socket.send(data)
-                    except BlockingIOError:
-                        count = 0
-                    except BaseException as exc:
-                        connection._attended = True
+                    except BaseException as exc:  # EAGAIN among them
+                        connection._attended = refused = True
                         connection._put_back(data, 0)
                         dispatcher.call_failed(connection, exc)
                         continue
+                    sent_sizes.append(count)
                     if count == len(data):
-                        sent.append(count)
                         data = b""
                     else:
-                        if count:
-                            sent.append(count)
-                        connection._progress_at = now  # output begins to wait
                         connection._attended = refused = True
                         connection._put_back(data, count)
             finally:  # also when a callback raises SystemExit: whoever runs the loop again finds all in order

@@ -73,12 +73,12 @@ class Reactor(Loop):
         events = self._poll(timeout)
         self._dispatch(events)
         self.dispatcher.flush()
-        if self.dispatcher.reap():
+        if self.dispatcher.reaper.reap():
             self.acceptor.wake_resting()  # a descriptor has come free, and a place (A1, A5)
 
     def _has_more_work(self) -> bool:
         dispatcher = self.dispatcher
-        if dispatcher.attention or dispatcher.doomed:
+        if dispatcher.attention or dispatcher.reaper.doomed:
             return True
         # SystemExit can leave an iteration before the budget of memory was seen to.
         return self.counters.buffered_bytes > self.limits.memory_bytes
@@ -96,9 +96,9 @@ class Reactor(Loop):
         return (
             *super().progress(),
             self.counters.accepted,
-            len(dispatcher.received),
+            len(dispatcher.received_sizes),
             len(dispatcher.attention),
-            len(dispatcher.doomed),
+            len(dispatcher.reaper.doomed),
         )
 
     # What programs ask of it.
@@ -134,12 +134,12 @@ class Reactor(Loop):
 
     def _end_connections(self) -> None:
         leaving: BaseException | None = None
-        while (connections := self.dispatcher.connections()) or self.dispatcher.doomed:
+        while (connections := self.dispatcher.connections()) or self.dispatcher.reaper.doomed:
             for connection in connections:
                 connection._end(CloseReason.SHUTDOWN, None)
                 self.dispatcher.settle(connection)
             try:
-                self.dispatcher.reap()  # here `connection_lost` may open new ones
+                self.dispatcher.reaper.reap()  # here `connection_lost` may open new ones
             except BaseException as exc:  # SystemExit goes on when all have been told
                 leaving = exc
         if leaving is not None:

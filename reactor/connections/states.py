@@ -100,6 +100,7 @@ class HasState(Protocol):
     """A `Connection`: the file that defines it needs this one."""
 
     state: State
+    _state_since: float  # NEVER until it is settled in its state
 
 
 def set_state(connection: HasState, before: State, after: State) -> bool:
@@ -113,6 +114,7 @@ def set_state(connection: HasState, before: State, after: State) -> bool:
     if connection.state is not before:
         return False
     connection.state = after
+    connection._state_since = NEVER
     return True
 
 

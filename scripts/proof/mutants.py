@@ -1,4 +1,4 @@
-"""All deliberate bugs that the simulation must find; what one is, and how it is hunted, is said in `hunting`."""
+"""All deliberate bugs that the simulation must find. `hunting` says what a mutant is and how it is hunted."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ MUTANTS = (
     Mutant("the low mark is off by one", "connections/dispatcher.py",
            "connection.get_write_buffer_size() <= connection._low_bytes:",
            "connection.get_write_buffer_size() < connection._low_bytes:"),
-    Mutant("the high mark begins as the hard one", "connections/connection.py",
+    Mutant("the high mark begins as the hard one", "connections/fields.py",
            "self._high_bytes = limits.output_high_bytes",
            "self._high_bytes = limits.output_hard_bytes"),
     Mutant("the low mark that was not given is the high one", "connections/connection.py",
@@ -125,7 +125,7 @@ MUTANTS = (
     Mutant("write_eof sends no FIN", "connections/dispatcher.py",
            "if connection.state is HALF_CLOSED_LOCAL or connection.state is CLOSING:",
            "if connection.state is CLOSING:"),
-    Mutant("an abort with nothing unsent ends with a FIN", "connections/dispatcher.py",
+    Mutant("an abort with nothing unsent ends with a FIN", "connections/reaper.py",
            "connection._has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR)",
            "connection._has_output()"),
     Mutant("a close after the peer's end counts as ours", "connections/connection.py",
@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant("close does not linger", "connections/dispatcher.py",
            "                set_state(connection, CLOSING, LINGERING)\n",
            "                connection._end(connection.close_reason or CloseReason.CLOSED, connection._error)\n"),
-    Mutant("connection_lost is called twice", "connections/dispatcher.py",
+    Mutant("connection_lost is called twice", "connections/reaper.py",
            "                    connection._protocol.connection_lost(connection._error)\n            except",
            "                    connection._protocol.connection_lost(connection._error)\n"
            "                    connection._protocol.connection_lost(connection._error)\n"
@@ -150,21 +150,21 @@ MUTANTS = (
            "        if state is ENDED or state is CLOSED:\n"
            "            self.close_reason = reason\n"
            "            return\n"),
-    Mutant("a connection that was cut off ends with a FIN", "connections/dispatcher.py",
+    Mutant("a connection that was cut off ends with a FIN", "connections/reaper.py",
            "        if connection._has_output() or connection.close_reason in",
            "        if connection.close_reason in"),
-    Mutant("sockets are closed where they break", "connections/dispatcher.py",
+    Mutant("sockets are closed where they break", "connections/reaper.py",
            "        connection._drop_buffers()\n        self.doomed",
            "        connection._socket.close()\n        connection._drop_buffers()\n        self.doomed"),
-    Mutant("sockets are never closed", "connections/dispatcher.py",
+    Mutant("sockets are never closed", "connections/reaper.py",
            "            connection._socket.close()\n        if connection._error is None",
            "            pass\n        if connection._error is None"),
-    Mutant("only one connection is reaped in a turn, and forgotten ones stay", "connections/dispatcher.py",
+    Mutant("only one connection is reaped in a turn, and forgotten ones stay", "connections/reaper.py",
            "        count = len(self.doomed)\n",
            "        count = min(1, len(self.doomed))\n"
            "        while len(self.doomed) > 1:\n"
            "            self.doomed.pop()\n"),
-    Mutant("a place is not given back", "connections/dispatcher.py",
+    Mutant("a place is not given back", "connections/reaper.py",
            "            self.admission.leave(connection._admitted_from)\n",
            "            pass\n"),
     # Interruptions.
@@ -175,11 +175,13 @@ MUTANTS = (
            '                    connection._unsent = b""  # taken out: what',
            "                    pass  # taken out: what"),
     Mutant("what the kernel has refused is offered to it again at once", "connections/fast_path.py",
-           "                        connection._attended = refused = True\n",
-           "                        connection._attended = True\n"),
-    Mutant("the fast path does not note that output begins to wait", "connections/fast_path.py",
-           "                        connection._progress_at = now  # output begins to wait\n",
-           ""),
+           "                        connection._attended = refused = True\n"
+           "                        connection._put_back(data, count)",
+           "                        connection._attended = True\n"
+           "                        connection._put_back(data, count)"),
+    Mutant("nobody notes that output begins to wait", "connections/connection.py",
+           "        if count or not self._interest & WRITABLE:  # progress",
+           "        if count:  # progress"),
     Mutant("who is touched while it is settled is forgotten", "connections/dispatcher.py",
            "        connection._attended = False  # first:",
            "        pass  # first:"),
@@ -187,8 +189,8 @@ MUTANTS = (
            "            except OSError as exc:  # the kernel has no room for it: it cannot",
            "            except ConnectionError as exc:  # the kernel has no room for it: it cannot"),
     Mutant("a pause is known by what the one before has heard", "connections/connection.py",
-           "            self._reported = 0  # this pause",
-           "            pass  # this pause"),
+           "            self._reported = 0  # look",
+           "            pass  # look"),
     # Handing over.
     Mutant("what a former protocol gave up is lost", "connections/connection.py",
            "        if data or ended:\n"

@@ -122,8 +122,8 @@ class Turns:
         dispatcher: Any = reactor.dispatcher
         watched: Any = reactor
         watched._go_through = self._batch(watched._go_through)
-        for name in ("flush", "reap"):
-            setattr(dispatcher, name, self._phased(name, getattr(dispatcher, name)))
+        for owner, name in ((dispatcher, "flush"), (dispatcher.reaper, "reap")):
+            setattr(owner, name, self._phased(name, getattr(owner, name)))
         acceptor: Any = reactor.acceptor
         acceptor.stop_listening = self._noted(acceptor.stop_listening)
         self._world.network.lost_patience = self._never_ends
@@ -230,7 +230,7 @@ class Turns:
         world.serving.iteration_ends()
         reactor, network = world.reactor, world.network
         population = (len(world.witnesses), len(world.live), reactor.counters.accepted)
-        if not reactor.dispatcher.doomed and self._population != population:
+        if not reactor.dispatcher.reaper.doomed and self._population != population:
             self._population = population
             self._check_places()
         now = (network.now, network.happened)

@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from reactor.connections.connection import Connection
+from reactor.connections.fields import ConnectionFields
 from reactor.connections.states import State
 
 from .laws import OVER, STEPS, WRITING, check_end, deadlines, require
@@ -18,7 +19,7 @@ from .witness import Witness
 if TYPE_CHECKING:
     from .world import World
 
-_state_slot: Any = Connection.__dict__["state"]
+_state_slot: Any = ConnectionFields.__dict__["state"]
 
 
 class WatchedConnection(Connection):

@@ -199,7 +199,7 @@ def test_the_socket_is_closed_in_the_last_phase_only_after_connection_lost(stub)
     assert connection.state is State.ENDED
     assert not connection._socket.closed and not seen
     assert not stub.dispatcher.connections(), "nothing stale can reach it any more"
-    stub.dispatcher.reap()
+    stub.dispatcher.reaper.reap()
     assert seen == [False]
     assert ended(connection) is CloseReason.ABORTED
 
@@ -361,10 +361,10 @@ def test_system_exit_from_connection_lost_keeps_the_others_to_be_told_and_closes
     second.abort()
     stub.dispatcher.flush()
     with pytest.raises(SystemExit):
-        stub.dispatcher.reap()
+        stub.dispatcher.reaper.reap()
     assert ended(first) is CloseReason.ABORTED
     assert told(second).names == ["connection_made"]
-    stub.dispatcher.reap()
+    stub.dispatcher.reaper.reap()
     assert ended(second) is CloseReason.ABORTED
 
 

@@ -152,7 +152,7 @@ def test_an_error_that_cannot_be_said_is_told_once_and_spares_the_others(stub, d
         connection.abort()
     stub.finish()
     assert ended(silent) and ended(other)
-    assert not stub.dispatcher.doomed
+    assert not stub.dispatcher.reaper.doomed
 
 
 def test_a_log_handler_that_raises_ends_nothing_else(stub, debug_log):
@@ -206,7 +206,7 @@ def test_a_socket_that_cannot_be_closed_is_told_and_forgotten(stub):
     connection.abort()
     stub.finish()
     assert ended(connection) is CloseReason.ABORTED
-    assert not stub.dispatcher.doomed and stub.counters.open == 0
+    assert not stub.dispatcher.reaper.doomed and stub.counters.open == 0
 
 
 def test_a_protocol_without_a_method_ends_its_own_connection(stub):

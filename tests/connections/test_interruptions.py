@@ -67,7 +67,7 @@ def settle_all(stub, connection):
         if connection._fd >= 0 and stub.poller.watched.get(connection._fd, 0) & WRITABLE:
             stub.happens(connection, WRITABLE)
         stub.finish()
-    assert not stub.dispatcher.attention and not stub.dispatcher.doomed
+    assert not stub.dispatcher.attention and not stub.dispatcher.reaper.doomed
 
 
 REPLY, BEHIND = b"[the reply]", b"<behind>"

@@ -138,7 +138,7 @@ def test_the_child_has_none_of_the_reactors_descriptors(pair):
         ended = adopt(reactor, ours.dup(), Recorder())
         ended.abort()
         reactor.dispatcher.flush()  # it is to be closed, but is not yet
-        assert reactor.dispatcher.doomed
+        assert reactor.dispatcher.reaper.doomed
         inherited = descriptors() - before
         assert len(inherited) >= 6, "two of the waker, one or two of the poller, a listener, two connections"
         assert ask_child(lambda: sorted(filter(is_open, inherited))) == "[]"
