@@ -1,26 +1,22 @@
-"""The life of a connection, from its first moment to its close: every system call on its socket is shown in this file.
+"""The I/O of a connection: what is read, what is sent, and which step of its life follows.
 
-(`fast_path` has two of them once more, written out.)
+Read from top to bottom, this file goes as a connection does (`acceptor` comes before it, with `accept`):
 
-Read from top to bottom it goes as a connection does (`acceptor` comes before, with `accept`):
+    adopt  ->  receive  ->  settle (send, take the steps that follow, watch)  ->  `reaper`
 
-    adopt  ->  receive  ->  settle (send, take the steps that follow, watch)  ->  reap
+A system call on a non-blocking socket has four outcomes, and each call below deals with all four:
 
-A non-blocking socket answers every call in one of four ways, and each call below deals with all four:
+- It is done. `recv` and `send` may do only a part.
+- EAGAIN: not now. Nothing is wrong, and the kernel will report when it is possible. (EINTR does not get here: PEP 475.)
+- End of file: the peer has sent its last byte. It may still read.
+- An error: this connection is over. No other connection is disturbed.
 
-- it is done: with `recv` and `send` perhaps only a part of it;
-- EAGAIN: not now. Nothing is wrong, the kernel will say when (EINTR never gets here: PEP 475);
-- end of file: the peer has sent its last byte. It may still be listening;
-- an error: this connection is over. That is never a reason to disturb another one.
+The program may run between any two lines of this file: the garbage collector calls its `__del__` methods, and the
+interpreter its signal handlers. These may write, pause, close or abort. So output is taken out of a connection before
+the kernel is offered it. A step names the state it starts from. And `_attended` is cleared before a connection is
+looked at, so that a change after that puts it into the queue again.
 
-Nothing is closed where it breaks. What ends is moved to the state ENDED, is taken off the kernel's list, and is
-closed in the loop's last phase, `reap`. Until then its descriptor is not free, so no connection accepted in this
-batch can get the same number and with it an event that was meant for another (E7).
-
-Between any two lines here the program may run: the garbage collector calls its `__del__` methods and the interpreter
-its signal handlers, and these may write, pause, close or abort. So output is taken out of a connection before it is
-offered to the kernel; a step of the state says from where to where; and a connection stops being `attended` before it
-is looked at, so that whoever touches it after that puts it on the list again.
+`fast_path` has `recv` and `send` once more, written out.
 """
 
 from __future__ import annotations
@@ -74,14 +70,14 @@ class Dispatcher:
         self.counters = counters
         self.limits = limits
         self.admission = Admission()
-        # The sizes of what was received and sent in this batch. Appending to a list costs a third of adding to two
-        # counters, and this is done for every message: `tally` adds them up, once a batch.
+        # How much each `recv` and `send` of this batch has moved. `tally` adds the sizes up once a batch: to append to
+        # a list costs a third of adding to two counters.
         self.received_sizes: list[int] = []
         self.sent_sizes: list[int] = []
-        # By descriptor: all but what has ended and waits for `reap`. The kernel gives the lowest number that is free,
-        # so a list has few gaps; a dictionary took 24 bytes more for each connection.
+        # The connections that have not ended, by descriptor. The kernel gives out the lowest free number, so this list
+        # has few gaps. A dictionary took 24 bytes more for each connection.
         self.table: list[Connection | None] = []
-        self.attention: deque[Connection] = deque()  # touched outside their own callback: to be settled
+        self.attention: deque[Connection] = deque()  # changed outside their own callback: to be settled
         self.deadlines = Deadlines(self.timers)
         self.reaper = Reaper(self.table, self.poller, self.deadlines, self.admission, counters)
         self.memory = MemoryBudget(counters, limits.memory_bytes)
@@ -100,10 +96,11 @@ class Dispatcher:
         limits: Limits,
         admitted_from: str | None = None,
     ) -> Connection | None:
-        """Make a `Connection` of a connected stream socket, and a protocol for it by calling `factory`.
+        """Make a `Connection` of the connected stream socket `sock`, and call `factory` to make its protocol.
 
-        The caller has counted it, as accepted and admitted from that host or as connected, and set its options. None
-        when there is no memory for it: it is then closed, and counted as that.
+        The caller has counted it as accepted or as connected, and has set the socket's options. `admitted_from` is the
+        host that it counts for. Returns None when there is no memory for it: the socket is then closed, with the reason
+        `memory`.
         """
         try:
             sock.setblocking(False)
@@ -118,7 +115,7 @@ class Dispatcher:
             report(logger, logging.WARNING, "cannot serve %s: %s", peername, exc)
             return None
         former = self.table[connection._fd]
-        if former is not None:  # its program has closed its socket behind our back, so the kernel gave the number away
+        if former is not None:  # the program has closed that socket itself, so the kernel gave its number away
             former._end(CloseReason.HANDLER_ERROR, OSError(errno.EBADF, "the program has closed its socket"))
             self.settle(former)
         self.table[connection._fd] = connection
@@ -135,7 +132,7 @@ class Dispatcher:
         except Exception as exc:
             connection._fail("the protocol factory", exc)
             return
-        except BaseException:  # SystemExit: there is nobody to serve when the loop runs again
+        except BaseException:  # SystemExit: there is no protocol to go on with when the loop runs again
             connection._end(CloseReason.HANDLER_ERROR, None)
             raise
         set_state(connection, NEW, OPEN)
@@ -147,35 +144,34 @@ class Dispatcher:
     # Reading.
 
     def dispatch(self, events: list[tuple[int, int]]) -> None:
-        """Go through a batch of what happened: read, tell each connection's protocol, and settle what came of it.
+        """Go through a batch of events: for each, read, call the protocol, and settle the connection.
 
-        One event is one `recv`: a client that never stops sending must not starve the others, and what is not read now
-        is reported again (R1). What the callback has written is sent when it has returned. `fast_path.dispatch` does
-        the same, written out.
+        One event is one `recv`. A client that never stops sending must not starve the others, and the kernel reports
+        again what is not read now (R1). What the callback has written is sent when it has returned.
         """
         try:
             for fd, happened in events:
                 connection = self.table[fd] if fd < len(self.table) else None
-                if connection is None:  # a listener or the like; or it has ended earlier in this batch (E7)
+                if connection is None:  # another kind of descriptor; or the connection ended earlier in this batch (E7)
                     self.poller.tell(fd, happened)
                     continue
-                connection._attended = True  # what its own callbacks ask for is settled below, without the queue
+                connection._attended = True  # it is settled below, so its own callbacks need not queue it
                 try:
                     self.receive(connection, happened)
-                finally:  # also when a callback raises SystemExit: whoever runs the loop again finds all in order
+                finally:  # after SystemExit in a callback too: the loop can be run again
                     self.settle(connection)
         finally:
             self.tally()
 
     def receive(self, connection: Connection, events: int) -> None:
-        """Read what has come, once, if it is wanted now; else look whether the peer has left."""
+        """Call `recv` once, if the connection reads now. If not, look whether the peer has left."""
         if connection._given_up is not None and connection._given_up_is_due():
-            self._tell_rest(connection)
+            self._tell_given_up(connection)
         if not connection._interest & READABLE:
             if events & (BROKEN | PEER_FIN):
                 self._look_at_end(connection, events)
             return
-        # Else it was ended, paused or handed over earlier in this batch.
+        # False if it was ended, paused or handed over earlier in this batch.
         wanted = connection.state.discards or (connection.is_reading() and connection._given_up is None)
         if wanted and events != WRITABLE:
             try:
@@ -186,11 +182,11 @@ class Dispatcher:
                 self.deliver(connection, data)
 
     def deliver(self, connection: Connection, data: bytes) -> None:
-        """What `recv` has brought: tell the protocol, of data or of the end."""
+        """Tell the protocol what `recv` returned: data, or the peer's end."""
         if not data:
             self._receive_eof(connection)
             return
-        if len(data) == connection._receive_bytes:  # there is more than fits: ask for more from now on
+        if len(data) == connection._receive_bytes:  # it was filled: ask for more from now on
             connection._receive_bytes = min(RECEIVE_GROWTH * len(data), connection.limits.receive_bytes)
         if connection.state.delivers:
             connection._heard_at = self.timers.now
@@ -201,11 +197,12 @@ class Dispatcher:
                 connection._fail("data_received", exc)
 
     def call_failed(self, connection: Connection, exc: BaseException) -> None:
-        """A `recv` or `send` raised. EAGAIN only means "not now": the kernel may change its mind (select(2)).
+        """A `recv` or `send` raised `exc`. EAGAIN means "not now", also after a report of readiness (select(2)).
 
-        All else ends this connection and no other. MemoryError: there is no room for what `recv` was to bring (R8).
-        Anything else was raised by a signal handler of the program. Whether the call had been made by then is not
-        known: rather than lose bytes, or send them twice, the connection ends. KeyboardInterrupt and the like go on.
+        Any other error ends this connection and no other. MemoryError: `recv` had no room for its bytes (R8). An error
+        of another kind comes from the program's signal handler. It is not known whether the call was made before that,
+        so the connection ends: to go on could lose bytes or send them twice. KeyboardInterrupt and the like are raised
+        again.
         """
         if isinstance(exc, BlockingIOError):
             return
@@ -221,7 +218,7 @@ class Dispatcher:
             raise exc
 
     def tally(self) -> None:
-        """Count what `dispatch` has received and sent, once for the whole batch."""
+        """Add the sizes of this batch to the counters."""
         counters = self.counters
         counters.receives += len(self.received_sizes)
         counters.bytes_received += sum(self.received_sizes)
@@ -231,7 +228,7 @@ class Dispatcher:
         self.sent_sizes.clear()
 
     def _receive_eof(self, connection: Connection) -> None:
-        """The peer's FIN: it will say no more, but until we have finished too it may still listen (E1)."""
+        """The peer has sent its FIN: it will send no more, but it may still read (E1)."""
         connection._touch()
         connection._heard_at = self.timers.now
         state = connection.state
@@ -242,25 +239,25 @@ class Dispatcher:
         elif not state.delivers:
             return
         elif not set_state(connection, state, HALF_CLOSED_REMOTE if state is OPEN else FLUSHING):
-            self._receive_eof(connection)  # it was closed in this moment: the end is read in that state
+            self._receive_eof(connection)  # foreign code has just closed it: take the end in the new state
         else:
             connection.close_reason = CloseReason.PEER_CLOSED
             if connection._given_up is not None:
-                connection._given_up = connection._given_up[0], True  # it is told behind that
+                connection._given_up = connection._given_up[0], True  # it is told after that input
             else:
                 self._tell_eof(connection)
 
     def _tell_eof(self, connection: Connection) -> None:
         keep_open = False
         try:
-            keep_open = bool(connection._protocol.eof_received())  # here: its truth value may raise as well
+            keep_open = bool(connection._protocol.eof_received())  # `bool` may run the program's code, and raise
         except Exception as exc:
             connection._fail("eof_received", exc)
         finally:
             if not keep_open:
                 connection.close()
 
-    def _tell_rest(self, connection: Connection) -> None:
+    def _tell_given_up(self, connection: Connection) -> None:
         """Tell a protocol that has taken over what the former one gave up: the bytes, then the peer's end."""
         state, rest = connection.state, connection._given_up
         assert rest is not None
@@ -274,39 +271,39 @@ class Dispatcher:
                 self._tell_eof(connection)
         except Exception as exc:
             connection._fail("data_received", exc)
-        except BaseException:  # SystemExit: whoever runs the loop again goes on from here
+        except BaseException:  # SystemExit: the loop may be run again, and goes on from here
             connection._ask_for_attention()
             raise
 
     def _look_at_end(self, connection: Connection, events: int) -> None:
-        """A peer that leaves while nobody wants its data (R5, E5): a reset ends it, a FIN need not."""
+        """The peer has left while its data is not wanted. A reset ends the connection, a FIN may not (R5, E5)."""
         sock = connection._socket
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if events & BROKEN else 0
         if error:
             connection._end(CloseReason.RESET, OSError(error, os.strerror(error)))
             return
         if events & BROKEN and not (connection.state.delivers or connection.state.discards):
-            # Its FIN was read, and now both directions are over: nobody reads what we say. A TCP peer would send a
-            # reset to tell us that; a UNIX one that has closed its socket leaves it at this.
+            # Its FIN was read, and now both directions are over: the peer does not read any more. A TCP peer tells us
+            # by a reset. A UNIX peer that has closed its socket does not.
             connection._end(CloseReason.RESET, OSError(errno.EPIPE, os.strerror(errno.EPIPE)))
             return
         connection._touch()
         try:
             if connection.state.delivers and not sock.recv(1, socket.MSG_PEEK):
-                self._receive_eof(connection)  # nothing is unread, so there is no data to tell first
+                self._receive_eof(connection)  # nothing is unread, so no data comes before the end
         except BlockingIOError:
-            return  # not seen yet, so not known: it is told again
+            return  # no end yet: the kernel will report again
         except OSError as exc:
             connection._end(CloseReason.RESET, exc)
-        # Both bits of BROKEN: epoll tells of either for as long as a descriptor is watched for anything at all.
+        # Both bits of BROKEN: epoll reports either of them for as long as the descriptor is watched for anything.
         connection._reported |= events & PEER_FIN | (events & BROKEN and BROKEN)
 
     # Writing.
 
     def settle(self, connection: Connection, refused: bool = False) -> None:
-        """Bring the kernel into line with the connection: send, and unless that was all, see to the rest.
+        """Send what waits. If more than output has changed, take the steps that follow, and watch what it wants now.
 
-        `refused`: the kernel has just taken less than it was offered, and is not asked again.
+        `refused`: the kernel has just taken less than it was offered, so it is not asked again.
         """
         emptied = True
         if connection._unsent or connection._output is not None:
@@ -315,15 +312,15 @@ class Dispatcher:
                 connection._check_high_mark()
         if not connection._steady:
             self._follow_up(connection, emptied)
-        elif connection._unsent:  # written after the send, and not by a callback of ours
+        elif connection._unsent:  # foreign code has written after the send
             connection._ask_for_attention()
         else:
             connection._attended = False
 
     def send(self, connection: Connection) -> bool:
-        """Send what waits, within the budget; whether that was all of it."""
+        """Send what waits, at most about `send_bytes`. Return whether nothing waits now."""
         budget = connection.limits.send_bytes
-        while budget > 0 and connection.state is not ENDED:  # foreign code can end it during any of these calls
+        while budget > 0 and connection.state is not ENDED:  # foreign code can end it in any of these calls
             data = connection._take_output()
             offered = len(data)
             try:
@@ -339,25 +336,25 @@ class Dispatcher:
                 self.counters.bytes_sent += count
             emptied = connection._put_back(data, count)
             if emptied or count < offered:
-                return emptied  # else the kernel is full, and will say when it is not
+                return emptied  # all is sent; or the kernel is full, and reports when it is not
             budget -= count
         return False
 
     def _follow_up(self, connection: Connection, emptied: bool) -> None:
-        """Not ordinary, or not any more: resume its writing, take the steps that are due, watch what it now wants."""
-        connection._attended = False  # first: who touches it from here on puts it on the list again
+        """Resume its writing, take the steps that are due, and watch what it wants now."""
+        connection._attended = False  # first: a change from here on puts it into the queue again
         if connection._writing_paused:
             self._check_low_mark(connection)
         if connection._given_up is not None and connection._given_up_is_due():
-            self._tell_rest(connection)
-            if connection._given_up_is_due():  # it was handed over once more: another turn, as others have theirs
+            self._tell_given_up(connection)
+            if connection._given_up_is_due():  # it was handed over once more: the others have their turn first
                 connection._ask_for_attention()
                 return
         if connection.state is not OPEN:
             self._advance(connection)
         if emptied and connection._has_output():
-            # `resume_writing` has written more. It gets its turn after the others, not at once: a program that
-            # always has more to say, to a peer that reads as fast, would starve everyone (W7).
+            # `resume_writing` has written more. It is sent after the others have had their turn. A program that always
+            # has more to send, to a peer that reads as fast, would starve the others (W7).
             connection._ask_for_attention()
             return
         if connection._fd < 0:
@@ -366,7 +363,7 @@ class Dispatcher:
         if wanted != connection._interest:
             try:
                 self.poller.modify(connection._fd, connection._interest, wanted)
-            except OSError as exc:  # the kernel has no room for it: it cannot be served, all others can (law 9)
+            except OSError as exc:  # the kernel has no room to watch it: this one cannot be served (law 9)
                 connection._end(CloseReason.RESET, exc)
                 return
             connection._interest = wanted
@@ -378,21 +375,21 @@ class Dispatcher:
 
     def _check_low_mark(self, connection: Connection) -> None:
         if connection.state is ENDED or connection.state is CLOSED:
-            return  # whatever touched it, it is told nothing any more (E6)
+            return  # no callback after the end (E6)
         if connection.get_write_buffer_size() <= connection._low_bytes:
             connection._writing_paused = False
             try:
                 connection._protocol.resume_writing()
             except Exception as exc:
                 connection._fail("resume_writing", exc)
-            except BaseException:  # SystemExit: whoever runs the loop again goes on from here
+            except BaseException:  # SystemExit: the loop may be run again, and goes on from here
                 connection._ask_for_attention()
                 raise
 
     def flush(self) -> None:
-        """Settle the connections that were touched by others: another's callback, a timer, `call_soon`.
+        """Settle the connections that were changed by another callback, a timer or `call_soon`.
 
-        A snapshot: what is touched meanwhile has its turn in the next iteration.
+        This works off a snapshot: what is queued meanwhile has its turn in the next iteration.
         """
         for _ in range(len(self.attention)):
             connection = self.attention.popleft()
@@ -400,18 +397,18 @@ class Dispatcher:
             self.settle(connection)
         self.memory.enforce(self.connections, self.settle)
 
-    # Ending.
+    # Towards the end.
 
     def _advance(self, connection: Connection) -> None:
-        """Take the steps towards the end that are due when nothing is left to be sent."""
+        """When nothing waits to be sent, take the steps towards the end that are due."""
         if not connection._has_output():
             if connection.state is HALF_CLOSED_LOCAL or connection.state is CLOSING:
                 self._send_fin(connection)
             if connection.state is CLOSING:
-                # If a socket is closed with input unread, or input arrives after that, the kernel answers with a
-                # reset; and a reset makes the peer's kernel throw away what the peer had not read yet: the end of
-                # our reply (RFC 1122, 4.2.2.13; RFC 9112, 9.6). So input is read and discarded until the peer has
-                # seen our FIN and sent its own (E3), or for `linger_seconds`.
+                # If a socket is closed with input unread, or input arrives after that, the kernel sends a reset. On a
+                # reset the peer's kernel throws away what the peer has not read yet: the end of our reply (RFC 1122,
+                # 4.2.2.13; RFC 9112, 9.6). So input is read and discarded until the peer has sent its FIN too (E3),
+                # at most for `linger_seconds`.
                 set_state(connection, CLOSING, LINGERING)
             elif connection.state is FLUSHING:
                 connection._end(connection.close_reason or CloseReason.CLOSED, connection._error)
@@ -427,9 +424,9 @@ class Dispatcher:
                 connection._end(CloseReason.RESET, exc)
 
     def abandon(self) -> None:
-        """In a child made by fork: close the copies of the parent's sockets, and tell nobody (L5)."""
+        """In a child made by fork: close the copies of the parent's sockets, and call no callback (L5)."""
         for connection in (*self.connections(), *self.reaper.doomed):
-            connection._fd = -1  # not registered any more, so whatever touches it leaves the poller alone
+            connection._fd = -1  # not watched any more, so a change of it leaves the poller alone
             connection._socket.close()
         self.table.clear()
         self.attention.clear()

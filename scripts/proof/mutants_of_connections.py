@@ -1,5 +1,4 @@
-"""Deliberate bugs in the life of a connection: what it writes, reads, and how it ends.
-"""
+"""Deliberate bugs in the life of a connection: what it writes, what it reads, and how it ends."""
 
 from __future__ import annotations
 
@@ -49,8 +48,8 @@ MUTANTS = (
            "        if not self._writing_paused:\n            self._writing_paused = True",
            "        if True:\n            self._writing_paused = True"),
     Mutant("resume_writing is called after connection_lost", "connections/dispatcher.py",
-           "        if connection.state is ENDED or connection.state is CLOSED:\n            return  # whatever",
-           "        if connection.state is ENDED:\n            return  # whatever"),
+           "        if connection.state is ENDED or connection.state is CLOSED:\n            return  # no callback",
+           "        if connection.state is ENDED:\n            return  # no callback"),
     Mutant("the hard mark is not looked at", "connections/connection.py",
            "        elif len(self._output) > self.limits.output_hard_bytes:",
            "        elif False:"),
@@ -99,7 +98,7 @@ MUTANTS = (
            "(PEER_FIN | BROKEN) & ~connection._reported",
            "PEER_FIN | BROKEN"),
     Mutant("an end that was not seen counts as seen", "connections/dispatcher.py",
-           "            return  # not seen yet",
+           "            return  # no end yet",
            "            pass  # not seen yet"),
     Mutant("EOF is lost when data came before it", "connections/dispatcher.py",
            "        if not data:\n            self._receive_eof(connection)\n",
@@ -172,8 +171,8 @@ MUTANTS = (
            "        while budget > 0 and connection.state is not ENDED:",
            "        while budget > 0:"),
     Mutant("output stays where it is while it is sent", "connections/fast_path.py",
-           '                    connection._unsent = b""  # taken out: what',
-           "                    pass  # taken out: what"),
+           '                    connection._unsent = b""  # taken out: a',
+           "                    pass  # taken out: a"),
     Mutant("what the kernel has refused is offered to it again at once", "connections/fast_path.py",
            "                        connection._attended = refused = True\n"
            "                        connection._put_back(data, count)",
@@ -186,8 +185,8 @@ MUTANTS = (
            "        connection._attended = False  # first:",
            "        pass  # first:"),
     Mutant("an interest that the kernel refuses leaves the loop", "connections/dispatcher.py",
-           "            except OSError as exc:  # the kernel has no room for it: it cannot",
-           "            except ConnectionError as exc:  # the kernel has no room for it: it cannot"),
+           "            except OSError as exc:  # the kernel has no room to watch it",
+           "            except ConnectionError as exc:  # the kernel has no room to watch it"),
     Mutant("a pause is known by what the one before has heard", "connections/connection.py",
            "            self._reported = 0  # look",
            "            pass  # look"),
@@ -207,7 +206,7 @@ MUTANTS = (
     Mutant("what waits to be told is not counted beside what is kept", "connections/connection.py",
            "            size += len(self._given_up[0])\n",
            "            pass\n"),
-    # Where nothing can be written.
+    # Where nothing may be written.
     Mutant("a pause comes where nothing can be written", "connections/connection.py",
            "len(self._output) > self._high_bytes and self.state.writes:",
            "len(self._output) > self._high_bytes:"),

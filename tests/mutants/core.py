@@ -1,4 +1,4 @@
-"""Mutants of `reactor/core`."""
+"""Mutants of `reactor/loop` and `reactor/connections`."""
 
 from __future__ import annotations
 
@@ -278,13 +278,13 @@ MUTANTS = (
            '                        connection._unsent = b""\n',
            "tests/connections/test_interruptions.py::test_what_is_written_meanwhile_comes_once_and_so_does_the_reply"),
     Mutant("what is written after the send waits for the next event", "reactor/connections/dispatcher.py",
-           "        elif connection._unsent:  # written after the send, and not by a callback of ours\n"
+           "        elif connection._unsent:  # foreign code has written after the send\n"
            "            connection._ask_for_attention()\n",
            "",
            "tests/connections/test_interruptions.py::"
            "test_what_is_written_meanwhile_to_a_connection_that_is_flushed_comes_once"),
     Mutant("a connection that is closed as its end is read never ends", "reactor/connections/dispatcher.py",
-           "            self._receive_eof(connection)  # it was",
+           "            self._receive_eof(connection)  # foreign",
            "            pass  # it was",
            "tests/connections/test_interruptions.py::test_an_end_from_outside_at_any_moment_is_one_end"),
     Mutant("no memory to receive leaves the loop", "reactor/connections/dispatcher.py",

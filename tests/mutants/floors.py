@@ -1,4 +1,4 @@
-"""Mutants of what stands on the core: `reactor/net`, `reactor/service`, `reactor/apps`, and the scripts."""
+"""Mutants of the upper floors: `reactor/net`, `reactor/service`, `reactor/apps`, the command line, and the scripts."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
 """Deliberate bugs that a named test has to catch, and how one is tried.
 
-The simulation is a model of the kernel, so it cannot know what the model leaves out: signals and forks, terminals,
-threads, the paths of UNIX sockets, the command line. There the tests are the proof, and the same question is put to
-them as to the simulation (`scripts/proof/mutants.py`): if this were wrong, who would notice?
+The simulation is a model of the kernel, so it misses what the model leaves out: signals and forks, terminals,
+threads, the paths of UNIX sockets, the command line. There the tests are the proof, and we ask the same question as
+in the simulation (`scripts/proof/mutants.py`): if this were wrong, would a test fail?
 
-A mutant is data: a file, a piece of its text that occurs exactly once, what stands there instead, and the test that
-turns red. Most of them take away what a comment explains: if nothing turns red, the comment explains nothing.
+A mutant is data: a file, a piece of its text that occurs exactly once, the text that replaces it, and the test that
+must fail. Most mutants remove what a comment explains. If no test fails then, the comment explains nothing.
 
-The checkout is not touched. Package, scripts and tests are copied to a temporary folder once; there each mutant is
-written, its test is run by a pytest of its own, and the file is put back. The compiled files are made beforehand, and
-no later Python writes any: a file and its mutant may agree in all that Python compares, its size and its second.
+The checkout is not changed. Package, scripts and tests are copied once, to a temporary folder. There we write each
+mutant, run its test in a new pytest, and put the file back. All files are compiled beforehand, and no later Python
+writes compiled files: a mutant may have the same size and second as its file, and Python compares nothing else.
 
-The cost: a start of pytest for each mutant, half a second, beside its test.
+The cost: for each mutant half a second, in which pytest starts, and its test.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class Mutant(NamedTuple):
     file: str  # below the checkout
     old: str
     new: str
-    test: str  # who catches it, as pytest names it: FILE::FUNCTION
+    test: str  # the test that catches it, as pytest names it: FILE::FUNCTION
 
 
 class Broken(Exception):
-    """A mutant that cannot be tried: pytest does not find its test, for instance."""
+    """A mutant cannot be tried, for example because pytest does not find its test."""
 
 
 def mutated(mutant: Mutant) -> str:
-    """The text of its file, changed. ValueError unless what is to be changed is there exactly once."""
+    """The changed text of its file. ValueError unless the old text is there exactly once."""
     text = (ROOT / mutant.file).read_text()
     count = text.count(mutant.old)
     if count != 1:
@@ -56,7 +56,7 @@ def mutated(mutant: Mutant) -> str:
 
 
 def copy_checkout(folder: pathlib.Path) -> None:
-    """Copy to `folder` what tests need."""
+    """Copy what the tests need to `folder`."""
     for name in COPIED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         compileall.compile_dir(folder / name, quiet=2)
@@ -66,7 +66,7 @@ def copy_checkout(folder: pathlib.Path) -> None:
 
 
 def check_sound(mutants: Sequence[Mutant], folder: pathlib.Path) -> None:
-    """`Broken` unless the tests of all are green in `folder` as it is: one that is red anyway proves nothing."""
+    """`Broken` unless all tests pass in the unchanged `folder`: a test that fails anyway proves nothing."""
     tests = list(dict.fromkeys(mutant.test for mutant in mutants))
     result = _run(tests, folder, MUTANT_SECONDS + len(tests))
     if result.returncode:
@@ -74,14 +74,14 @@ def check_sound(mutants: Sequence[Mutant], folder: pathlib.Path) -> None:
 
 
 def is_caught(mutant: Mutant, folder: pathlib.Path) -> bool:
-    """Whether its test turns red, in `folder`, which `copy_checkout` has filled. `Broken` if that cannot be told."""
+    """Whether its test fails in `folder`, which `copy_checkout` has filled. `Broken` if the test cannot run."""
     changed = mutated(mutant)
     file = folder / mutant.file
     try:
         file.write_text(changed)
         result = _run([mutant.test], folder, MUTANT_SECONDS)
     except subprocess.TimeoutExpired:
-        return True  # nothing in it comes to an end any more: whoever runs this test notices
+        return True  # the test does not end any more, and that is noticed too
     finally:
         shutil.copy2(ROOT / mutant.file, file)
     if result.returncode == USAGE_ERROR:

@@ -1,6 +1,6 @@
-"""The mutants that a test has to catch: each fits its file, its test is there, and some of them are tried here.
+"""The mutants that a test has to catch: each fits its file, its test exists, and some of them are tried here.
 
-All of them are tried by `make mutants`, which takes minutes.
+`make mutants` tries all of them, which takes minutes.
 """
 
 import ast
