@@ -36,8 +36,8 @@
 ##     PYTHON=python3      for every target: the Python to use, 3.11 or later
 ##     .venv is made on first use, and again when setup.cfg asks for something else or PYTHON changes.
 
-# `PYTHON` may come from the environment. The rest may not: shells and CI systems export a HOST or a
-# PORT of their own, and a server that listens there by accident is worse than one more word to type.
+# `PYTHON` may come from the environment. The others may not: shells and CI systems export a HOST or a PORT of their
+# own, and to listen there by accident is worse than to type one more word.
 PYTHON  ?= python3
 HOST     = 127.0.0.1
 PORT     = 65432
@@ -56,38 +56,38 @@ ARGS     =
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
-# BSD make reads this far, and runs the commands of .BEGIN before all others. To GNU make it is a target that nobody asks
+# BSD make reads up to here, and runs the commands of .BEGIN first. For GNU make it is a target that is never asked
 # for.
 .BEGIN:
 	@echo 'this Makefile needs GNU make: call gmake in place of make' >&2; exit 1
 
-# Scripts, tests and whatever they start import the package as it lies here; it is never installed. PYTHONPATH has no
-# way to write a colon that is part of a name; but every recipe starts in the checkout, so a dot names that as well.
+# Scripts, tests and their children import the package from this checkout; it is never installed. PYTHONPATH cannot
+# hold a name with a colon. But every recipe starts in the checkout, so a dot works for such a name.
 colon := :
 export PYTHONPATH := $(if $(findstring $(colon),$(CURDIR)),.,$(CURDIR))$(if $(PYTHONPATH),$(colon)$(PYTHONPATH))
 
-# A value as one word of the shell, whatever is in it. ARGS alone goes in unquoted: it is words by design.
+# A value as one word of the shell, whatever is in it. Only ARGS goes in unquoted, because it is several words.
 quote = '$(subst ','\'',$(1))'
 
-# RFC 3986 writes an IPv6 address in brackets before a port, and bare everywhere else.
+# RFC 3986 puts brackets around an IPv6 address before a port, and none elsewhere.
 bare_host = $(subst [,,$(subst ],,$(HOST)))
 address   = $(if $(findstring :,$(bare_host)),[$(bare_host)],$(bare_host)):$(PORT)
 
-# PYTHON is one word if it names a program, however many spaces are in its path; else a program and its options. The
-# redirection has make ask a shell, which `command` is a part of.
+# PYTHON is one word if it names a program, even with spaces in its path; otherwise it is a program with options. The
+# redirection makes make use a shell, because `command` is part of the shell.
 command = $(if $(shell command -v $(call quote,$(PYTHON)) 2>/dev/null),$(call quote,$(PYTHON)),$(PYTHON))
 
-# Recipes say $(python), not $(PYTHON): make expands a recipe just before it runs it, so the version is
-# asked for only where Python is needed, and $(error) is the way to stop with one line and not two.
-# The question must be good Python 2 as well; -S and -E make the answer quick.
+# Recipes say $(python), not $(PYTHON): make expands a recipe just before it runs it. So the version is checked only
+# where Python is needed, and $(error) stops with one line instead of two. The question must also be valid Python 2;
+# -S and -E make the answer fast.
 version_question = import sys; print(sys.version_info >= (3, 11) and "new" or sys.version.split()[0])
 version_answer   = $(shell $(command) -E -S -c '$(version_question)' 2>/dev/null)
 version_error    = $@ needs Python 3.11 or later, but $(PYTHON) $(if $(version_answer),is Python \
                    $(version_answer),does not run); name another: make $@ PYTHON=/path/to/python3.11
 python           = $(if $(filter new,$(version_answer)),$(command),$(error $(version_error)))
 
-# `exec`: the program takes the place of the recipe's shell, so that make passes a SIGTERM on to the
-# program itself, and a program that needs a moment to end is not left behind by a shell that does not.
+# `exec` replaces the recipe's shell with the program. So make sends a SIGTERM to the program itself, and no shell
+# dies and leaves behind a program that needs a moment to end.
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
@@ -144,10 +144,10 @@ soak:
 	@$(python) scripts/environment.py test
 	@exec .venv/bin/python scripts/soak.py --minutes $(call quote,$(MINUTES)) $(ARGS)
 
-# ruff reads no setup.cfg, pyproject.toml holds the build system alone, and one more file at the top for
-# these few words is not worth it. --isolated: no configuration above this directory has a say either.
-# Checked: pycodestyle, pyflakes, import order, bugbear, old idioms, comprehensions, idle `noqa`s.
-# Not `ruff format`: it would tear apart the literal tables, which are laid out by hand to be read.
+# ruff does not read setup.cfg, pyproject.toml is for the build system alone, and these few words are not worth
+# another file. --isolated: no configuration above this directory counts either.
+# Checked: pycodestyle, pyflakes, import order, bugbear, old idioms, comprehensions, unused `noqa`s.
+# Not `ruff format`: it would break up the literal tables, which are laid out by hand for readers.
 ruff_options = --isolated --quiet --output-format concise --target-version py311 --line-length 120 \
                --select E,W,F,I,B,UP,C4,RUF100
 

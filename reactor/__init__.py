@@ -5,7 +5,7 @@ The README has the tour. In short: write a `Protocol`, give it to a `Server`, ca
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036  # before anything that an older Python could not even read
+if sys.version_info < (3, 11):  # noqa: UP036  # before code that an older Python cannot parse
     _message = "reactor needs Python 3.11 or newer; this is Python " + sys.version.split()[0]
     if sys.argv[0] == "-m":
         sys.stderr.write(_message + "\n")

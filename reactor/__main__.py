@@ -7,6 +7,6 @@ if __name__ == "__main__":
         from .command_line import main
 
         status = main()
-    except KeyboardInterrupt:  # Ctrl-C while this package itself is imported
+    except KeyboardInterrupt:  # Ctrl-C while the command line is imported
         status = 130
     sys.exit(status)

@@ -1,13 +1,12 @@
 """`reactor serve APP`: a server from the shell, with errors that a person can act on.
 
-Whatever is wrong with the command is said in one line that names it and says what would be right, before
-anything is bound. A traceback here would be a bug of ours, however the program's import fails.
+If something is wrong with the command, one line names it and says what would be right. That happens before the server
+listens anywhere. A traceback here is a bug of ours, however the program's import fails.
 
-Exit status: 0 after a clean drain, 1 when the drain had to cut connections, 2 for a command that cannot be carried
-out, 130 for Ctrl-C before it serves, and 128 and the signal's number when a callback never returned (`stuck`). A log
-that nobody reads, or a full disk, changes nothing about that. But a signal after the drain, in the second that is left
-for the rest of the log, does to the process what it does by default; and so does Ctrl-C before Python has come as far
-as `reactor/__init__.py`.
+Exit status: 0 after a clean drain; 1 if the drain cut connections; 2 for a command that cannot be carried out; 130 for
+Ctrl-C before it serves; 128 plus the signal's number if a callback never returned (`stuck`). An unread log or a full
+disk does not change the status. Two moments are not covered. After the drain, up to a second is left for the rest of
+the log, and a signal then has its default effect. So has Ctrl-C before Python runs `reactor/__init__.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from .service.status import StatusLine, StatusLineHandler, can_show
 logger = logging.getLogger("reactor.service")
 
 APPS = "reactor.apps"
-INTERRUPTED = 128 + signal.SIGINT  # as a shell says it
+INTERRUPTED = 128 + signal.SIGINT  # the status that a shell reports
 
 DESCRIPTION = """\
 Serve a program over TCP from one event loop.
@@ -47,7 +46,7 @@ unix:PATH or fd://N; port 0 takes a free one and says which."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out the command in `arguments` (default: those of the process); the exit status."""
+    """Carry out the command in `arguments` (default: those of the process). Returns the exit status."""
     _open_standard_streams()
     atexit.register(_let_go_of_standard_streams)
     options = _parse(arguments)
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_what_python_reports()
     try:
         return _serve(options, handler)
-    except KeyboardInterrupt:  # Ctrl-C before the server has its signals: while a slow program is imported
+    except KeyboardInterrupt:  # Ctrl-C before the server handles signals, while a slow program is imported
         return INTERRUPTED
     finally:
         handler.finish()
@@ -90,7 +89,7 @@ def _refuse(exc: Exception) -> int:
 
 
 def _say(text: str) -> None:
-    """Write `text` to standard error, as one line, unless that would take long or fail."""
+    """Write `text` to standard error as one line. Give up if that fails or takes more than a second."""
     handler = LogHandler(*_standard_error())
     handler.setFormatter(LineFormatter("%(message)s"))
     handler.emit(logging.makeLogRecord({"msg": " ".join(text.split())}))
@@ -102,10 +101,10 @@ def _say(text: str) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Have descriptors 0, 1 and 2 be something, and `sys.stderr` too.
+    """Open descriptors 0, 1 and 2, and `sys.stderr`, where they are closed.
 
-    Some supervisors start a server with them closed. The first sockets would get these numbers then, and whatever
-    writes to standard error would write to a client.
+    Some supervisors start a server with them closed. Then the first sockets would get these numbers, and text for
+    standard error would go to a client.
     """
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
@@ -114,15 +113,15 @@ def _open_standard_streams() -> None:
 
 
 def _standard_error() -> tuple[int, str]:
-    """The descriptor of `sys.stderr`, and how text is encoded there."""
+    """The descriptor of `sys.stderr` and its encoding."""
     try:
         return sys.stderr.fileno(), sys.stderr.encoding
-    except (OSError, ValueError, AttributeError):  # a program has put something else in its place, or closed it
+    except (OSError, ValueError, AttributeError):  # a program has replaced or closed it
         return 2, "utf-8"
 
 
 def _log_what_python_reports() -> None:
-    """Log warnings, and exceptions out of a `__del__`. Python itself would write them to `sys.stderr`, which waits."""
+    """Log warnings, and exceptions from a `__del__`. Python would write them to `sys.stderr`, which may wait."""
     logging.captureWarnings(True)
     sys.unraisablehook = _log_unraisable
 
@@ -135,22 +134,22 @@ def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
 def _let_go_of_standard_streams() -> None:
     """Keep Python from ending with status 120.
 
-    That is its answer to a standard stream that cannot be flushed (`flush_std_files` in its Python/pylifecycle.c), and
-    what a program has printed says nothing about how the server has ended. A stream that is None is left alone.
+    Python does that when it cannot flush a standard stream (`flush_std_files` in Python/pylifecycle.c). But lost output
+    of the program does not mean that the server failed. Python ignores a stream that is None.
     """
     sys.unraisablehook = sys.__unraisablehook__  # the log ends soon after this
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()
-        except Exception:  # a full disk, a pipe without a reader; or None, or the program's own object
+        except Exception:  # a full disk, a pipe without a reader, None, or the program's own object
             setattr(sys, name, None)
 
 
-# The words of the command.
+# Parsing the command.
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Every option on a line of its own, so that all of them fit a screen."""
+    """Puts every option on one line, so that all of them fit a screen."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34)
@@ -158,7 +157,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, without the usage that argparse would print before it."""
+        """Print one line, without the usage that argparse would print before it."""
         _say(f"{self.prog}: {message} (see python -m reactor serve --help)")
         self.exit(2)
 
@@ -213,11 +212,10 @@ def _address(text: str) -> str:
 
 
 def load_program(name: str) -> Callable[[], Protocol]:
-    """The built-in program of that name, or the `NAME` of `MODULE:NAME`; ValueError if there is none.
+    """The built-in program called `name`, or the `NAME` of `MODULE:NAME`. ValueError if there is none.
 
-    A built-in program is the `PROGRAM` of a module in `reactor.apps`. It is looked up by name, since the house
-    allows no imports from the floor above. Modules are found as `python -m` finds them, in the current folder
-    too.
+    A built-in program is the `PROGRAM` of a module in `reactor.apps`, so a new file there is a new program. Modules
+    are found as `python -m` finds them, also in the current folder.
     """
     module_name, colon, attribute = name.partition(":")
     if not colon and name in _built_in_programs():
@@ -228,7 +226,7 @@ def load_program(name: str) -> Callable[[], Protocol]:
     program = _attribute(_module(module_name), attribute, name)
     if not callable(program):
         raise ValueError(f"{name} is not a Protocol class or a factory of them, but {_told(repr, program)}")
-    return program  # type: ignore[no-any-return]  # what it returns, only calling it can show
+    return program  # type: ignore[no-any-return]  # its return value is unknown until it is called
 
 
 def _built_in_programs() -> list[str]:
@@ -238,7 +236,7 @@ def _built_in_programs() -> list[str]:
 def _module(name: str) -> Any:
     try:
         folder = os.getcwd()
-    except OSError:  # it was removed
+    except OSError:  # the folder was removed
         folder = ""
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -246,7 +244,7 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except KeyboardInterrupt:
         raise
-    except BaseException as exc:  # the program's own mistake, whichever; a ValueError of it must not look like ours
+    except BaseException as exc:  # any mistake of the program; its ValueError must not look like ours
         if isinstance(exc, ModuleNotFoundError) and exc.name:
             raise ValueError(f"there is no module {exc.name!r} here or among the installed ones") from None
         raise ValueError(f"importing {name} failed{_whereabouts(exc)}") from None
@@ -260,23 +258,23 @@ def _attribute(module: Any, path: str, name: str) -> Any:
             raise ValueError(f"{name} does not exist: {_told(repr, module)} has no {part!r}") from None
         except KeyboardInterrupt:
             raise
-        except BaseException as exc:  # it is code that makes it: a module's `__getattr__` (PEP 562), a property
+        except BaseException as exc:  # the lookup may run code: a module's `__getattr__` (PEP 562), a property
             raise ValueError(f"looking up {name} failed{_whereabouts(exc)}") from None
     return module
 
 
 def _whereabouts(exc: BaseException) -> str:
-    """Where `exc` was raised, and what it is."""
+    """Where `exc` was raised, its type and its text."""
     last = traceback.extract_tb(exc.__traceback__)[-1]
-    place = "" if isinstance(exc, SyntaxError) else f" at {last.filename}:{last.lineno}"  # its text has it
+    place = "" if isinstance(exc, SyntaxError) else f" at {last.filename}:{last.lineno}"  # its text names the place
     return f"{place}: {type(exc).__name__}: {_told(str, exc)}"
 
 
 def _told(how: Callable[[Any], str], thing: Any) -> str:
-    """`str` or `repr` of something that is not ours. It may raise, whatever it likes."""
+    """`str` or `repr` of an object of the program, which may raise anything."""
     try:
         return how(thing)
     except KeyboardInterrupt:
         raise
     except BaseException as exc:
-        return f"a {type(thing).__name__} that cannot be told, since its {how.__name__} raises {type(exc).__name__}"
+        return f"a {type(thing).__name__} whose {how.__name__} raises {type(exc).__name__}"

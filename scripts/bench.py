@@ -4,11 +4,10 @@
     bench.py instructions   user-space instructions per echo, by valgrind                  (make bench-instructions)
     bench.py pictures       saved figures of `rounds` as SVG                                 (make bench-pictures)
 
-It needs Linux: what a server uses is read from its /proc. Where a C compiler, strace, valgrind or a rival is
-missing, what needs it is left out and the output says so. See scripts/benchmarks/__init__.py for how it is made.
+It needs Linux, because it reads from /proc what a server uses. If a C compiler, strace, valgrind or a rival is
+missing, the bench leaves out what needs it, and says so. scripts/benchmarks/__init__.py lists the parts.
 
-Exit status: 0; 1 when --check fails or nothing could be measured; 2 for options that cannot be used; 130 after
-Ctrl-C.
+Exit status: 0; 1 if --check fails or nothing could be measured; 2 for options that cannot be used; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ RESULTS = ROOT / "build" / "bench.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what `arguments` (default: those of the process) say; the exit status."""
+    """Run the command that `arguments` name (default: those of the process); return the exit status."""
     options = _parse(arguments)
     if not sys.platform.startswith("linux"):
         sys.exit("bench: it needs Linux: it reads what servers use from /proc")
@@ -88,7 +87,7 @@ def _rounds(options: argparse.Namespace, tools: Tools) -> int:
 
 
 def _contenders(options: argparse.Namespace, tools: Tools) -> tuple[list[Contender], list[str]]:
-    """Who takes part, and who would have but is not installed."""
+    """The servers to measure, and a line for each that is not installed."""
     found = contenders.standard() + contenders.limit(tools)
     if options.rivals:
         found += contenders.rivals()
@@ -132,7 +131,7 @@ def _instructions(options: argparse.Namespace, tools: Tools) -> int:
 
 
 def _counted_contenders(options: argparse.Namespace, tools: Tools) -> list[Contender]:
-    """Ours and asyncio's; for more than a check also the floor, the limit, and uvloop where it is installed."""
+    """Ours and asyncio's; without --check also the floor, the limit, and uvloop if it is installed."""
     names = [goals.OURS, contenders.BASE]
     found = contenders.standard() + contenders.rivals()[:1]
     if not options.check:
@@ -183,7 +182,7 @@ def _pictures(options: argparse.Namespace, tools: Tools) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="bench", description="What an echo costs: ours beside others.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")  # of which each is a Parser too
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")  # each of them is a Parser, too
 
     command = _command(commands, "rounds", _rounds, "measure all rows in interleaved rounds")
     keys = ", ".join(row.key for row in rows.ROWS)

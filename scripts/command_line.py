@@ -1,7 +1,7 @@
-"""Mistakes on a command line, told in one line.
+"""A mistake on a command line, told in one line.
 
-argparse prints its whole usage before it says what was wrong, so that the one line that helps is the last of ten. Here
-it is the only one, and it says where the rest can be read; the exit status is 2, as is usual for a mistake of usage.
+argparse prints its whole usage before it says what was wrong, so the one useful line is the last of ten. Here it is
+the only line. It also says where the rest can be read. The exit status is 2, as usual for a mistake of usage.
 """
 
 import argparse
@@ -11,9 +11,9 @@ from scripts.output import show, tell
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` of few words, to which half a name is none.
+    """An `ArgumentParser` that says little and accepts no abbreviated options.
 
-    Give it a `prog`: it begins each line, and is a target of make.
+    `prog` is needed: it begins each line, and it is a target of make.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -24,12 +24,12 @@ class Parser(argparse.ArgumentParser):
         show(self.format_help().rstrip("\n"))
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Exit with `status`, and with `message` if it can be told."""
+        """Write `message`, if it can be written, and exit with `status`."""
         if message:
             tell(message.rstrip("\n"))
         raise SystemExit(status)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, without the usage, and exit with status 2."""
-        target = self.prog.translate({ord("_"): "-", ord(" "): "-"}).removesuffix("-rounds")  # of the Makefile
+        target = self.prog.translate({ord("_"): "-", ord(" "): "-"}).removesuffix("-rounds")  # the name in the Makefile
         self.exit(2, f"{self.prog}: {message} (see make {target} ARGS=--help)\n")

@@ -1,20 +1,21 @@
-"""Which lines and branches of the floors below the programs are run: by the tests, and by the simulation alone.
+"""Which lines and branches of the package are run: by the tests, and by the simulation alone.
 
-A line that nothing runs may say anything, and nobody would know. The two columns are two nets: the tests run servers
-on the kernel as it is, the simulation runs the loop on a kernel that fails on demand. What only one of them runs rests
-on that one. The table says where nobody looks, and no more: a line that is run is not a line that is right, and how
-much would be noticed is the mutants' question (`make sim ARGS=--mutants`).
+A line that nothing runs may be wrong, and nothing would notice. The two columns are two nets: the tests run servers
+on the real kernel, the simulation runs the loop on a kernel that fails on demand. A line that only one of them runs
+depends on that one alone. The table shows what is never run, and no more: a line that is run may still be wrong. How
+many bugs would be noticed is the question of the mutants (`make sim ARGS=--mutants`).
 
-Tests start servers, and these make children. So coverage is begun in each Python process that is started under it, by
-the file `a1_coverage.pth` of the package `coverage`, and what each has seen is put together at the end
-(`[coverage:run]` in setup.cfg). A process that is killed tells nothing.
+Tests start servers, and these start children. So coverage begins in every Python process that is started under it, by
+the file `a1_coverage.pth` of the package `coverage`. At the end the results of all processes are combined
+(`[coverage:run]` in setup.cfg). A process that is killed reports nothing.
 
-On Python 3.11 coverage does not see the threads that `_thread` begins: the lines that run on these threads, in
+On Python 3.11 coverage does not see the threads that `_thread` begins. The lines that run on these threads, in
 service/log.py and service/stuck.py, are tested, though the table says that they are not.
 
 The cost: two or three times that of `make test`, and a simulation several times slower.
 
-Exit status: 0; 1 if a test or a law failed under it, which the table does not show; 2 for options that cannot be used.
+Exit status: 0; 1 if a test or a law failed under coverage (the table does not show it); 2 for options that cannot be
+used.
 
 Usage: make coverage [SEEDS=10000] [ARGS="--only simulation"]
 """
@@ -46,8 +47,8 @@ FOLDER = ROOT / "build" / "coverage"
 SETTINGS = ROOT / "setup.cfg"
 COVERAGE = [sys.executable, "-m", "coverage"]
 RUN = [*COVERAGE, "run", "--rcfile", str(SETTINGS)]
-TEST_SECONDS = 600  # for one test, several times slower than alone
-# It counts the instructions of a server, and coverage makes most of them.
+TEST_SECONDS = 600  # for one test: under coverage it is several times slower
+# It counts the instructions of a server, and coverage would add most of them.
 COUNTS_INSTRUCTIONS = "tests/scripts/test_bench_servers.py::test_instructions_are_counted_by_the_difference_of_two_runs"
 WIDTH = 80
 TESTS, SIMULATION = "tests", "simulation"
@@ -74,7 +75,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of one file, and what was not: lines, and branches as pairs of lines (0: out of the function)."""
+    """What was run in one file, and what was not: lines, and branches as pairs of lines (0: the function ends)."""
 
     counts: Counts
     lines: list[int]
@@ -103,7 +104,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def measure(name: str, seeds: int) -> int:
-    """Run the tests or the simulation with coverage in all processes; their status."""
+    """Run the tests or the simulation with coverage in all processes; return their status."""
     folder = FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -119,7 +120,7 @@ def measure(name: str, seeds: int) -> int:
 
 
 def report(name: str) -> Mapping[str, Any]:
-    """What coverage tells of each file, by its path."""
+    """What coverage reports of each file, by its path."""
     told = FOLDER / f"{name}.json"
     command = [*COVERAGE, "json", "--rcfile", str(SETTINGS), "-q", "-o", str(told)]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -128,7 +129,7 @@ def report(name: str) -> Mapping[str, Any]:
 
 
 def seen(files: Mapping[str, Any]) -> dict[str, Seen]:
-    """The same in our words. Files without a statement are left out."""
+    """The same as `Seen`. Files without a statement are left out."""
     found = {}
     for path, file in sorted(files.items()):
         summary = file["summary"]
@@ -142,9 +143,10 @@ def seen(files: Mapping[str, Any]) -> dict[str, Seen]:
 
 
 def table(measured: Mapping[str, Mapping[str, Seen]]) -> str:
-    """A row for each file and one for all: how many lines, and the shares of them that were run; the same of branches.
+    """A row for each file and one for all files: the number of lines and the shares that were run; the same for
+    branches.
 
-    The shares are in per cent, one for each of the measurements.
+    The shares are in per cent, one for each measurement.
     """
     rows = []
     for path in next(iter(measured.values())):
@@ -158,7 +160,7 @@ def table(measured: Mapping[str, Mapping[str, Seen]]) -> str:
 
 
 def cells(counts: Iterable[Counts]) -> list[str]:
-    """How many lines there are, and the shares that each of the measurements has run; the same of branches."""
+    """The number of lines, and the share of them that each measurement has run; the same for branches."""
     measurements = list(counts)
     first = measurements[0]
     lines = [share(each.run_statements, each.statements) for each in measurements]
@@ -167,12 +169,12 @@ def cells(counts: Iterable[Counts]) -> list[str]:
 
 
 def share(part: int, whole: int) -> str:
-    """A percentage that is 100 only if nothing is left."""
+    """A percentage, which is 100 only if nothing is missing."""
     return f"{int(1000 * part / whole) / 10:.1f}" if whole else "-"
 
 
 def missing(files: Mapping[str, Seen]) -> list[str]:
-    """For each file with anything left: the lines, and the branches as `from->to` (`->0`: out of the function)."""
+    """For each file that is not fully run: the lines, and the branches as `from->to` (`->0`: the function ends)."""
     told = []
     for path, file in files.items():
         left = [str(line) for line in file.lines] + [f"{begin}->{end}" for begin, end in file.branches]

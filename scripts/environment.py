@@ -1,21 +1,21 @@
 """Make `.venv`, the environment of the tests and scripts, and keep it as setup.cfg wants it.
 
-The package needs no other; its tests, load generator and linters do. A newcomer should meet them by
-typing `make test`, not by reading how to set up an environment, and whoever pulls a change of
-setup.cfg should not be left with last month's.
+The package needs no other package; its tests, load generator and linters do. A newcomer should not have to read how
+to set up an environment: `make test` does it. And when somebody pulls a change of setup.cfg, the environment should
+follow.
 
-So the Makefile runs this before every target that needs `.venv`. What `.venv` holds is written to a
-stamp file in it, last of all: the version of Python and the extras of setup.cfg that were installed.
-If the stamp says what is wanted, there is nothing to do. If an extra is missing, it is added. If
-anything else differs, or there is no stamp because the last attempt was cut short, `.venv` is made
-from nothing. The stamp compares contents, not times, so a fresh checkout is no reason to start again.
+So the Makefile runs this script before every target that needs `.venv`. The last thing that the script writes is a
+stamp file in `.venv`, which says what is in there: the version of Python and the extras of setup.cfg that were
+installed. If the stamp says what is wanted, there is nothing to do. If an extra is missing, it is added. If anything
+else differs, or there is no stamp because the last attempt was interrupted, `.venv` is made anew. The stamp compares
+contents, not times, so a fresh checkout does not start again.
 
-The extras are read and handed to pip, rather than installed by `pip install .[test]`, because that
-would put a copy of the package itself into `.venv`, to go stale there and be tested in place of ours.
+The script reads the extras and gives them to pip. `pip install .[test]` would also put a copy of the package into
+`.venv`; that copy would grow old, and the tests would test it instead of the checkout.
 
 The cost: one more start of Python, about 40 ms, for each `make test`.
 
-Usage, from the repository's root: python scripts/environment.py EXTRA...
+Usage, from the root of the repository: python scripts/environment.py EXTRA...
 """
 
 import configparser
@@ -40,7 +40,7 @@ VERSION = ".".join(map(str, sys.version_info[:3]))
 
 def main(extras: list[str]) -> None:
     with SETTINGS.open() as settings:
-        # Two terminals, one `make test` and one `make run-clients`: the second waits for the first.
+        # Two terminals may run `make test` and `make run-clients`: the second waits for the first.
         fcntl.flock(settings, fcntl.LOCK_EX)
         offered = requirements_by_extra(settings.read())
         if unknown := [extra for extra in extras if extra not in offered]:
@@ -55,7 +55,7 @@ def main(extras: list[str]) -> None:
             install(missing)
             STAMP.write_text(json.dumps({"python": VERSION, "extras": installed | missing}))
         finally:
-            # Ctrl-C and failures: an environment without a stamp is worth nothing to anyone.
+            # Ctrl-C or a failure: an environment without a stamp is useless.
             if not STAMP.exists():
                 shutil.rmtree(ENVIRONMENT, ignore_errors=True)
 
@@ -67,20 +67,20 @@ def requirements_by_extra(settings: str) -> dict[str, list[str]]:
 
 
 def read_stamp(offered: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Return the extras that `.venv` holds as setup.cfg offers them now; none if it must be made anew."""
+    """The extras that `.venv` holds, as setup.cfg names them now; none if `.venv` must be made anew."""
     try:
         stamp = json.loads(STAMP.read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     installed: dict[str, list[str]] = stamp["extras"]
-    # The Python that `.venv` was made from may have been removed since, which leaves a dangling link.
+    # The Python that `.venv` was made from may have been removed since; the link then leads nowhere.
     usable = stamp["python"] == VERSION and os.access(PYTHON, os.X_OK)
     current = all(offered.get(extra) == wanted for extra, wanted in installed.items())
     return installed if usable and current else {}
 
 
 def make_environment() -> None:
-    # Debian and Ubuntu ship a Python whose venv module is there but cannot work without a second package.
+    # On Debian and Ubuntu, Python's venv module is there but cannot work without a second package.
     absent = [module for module in ("venv", "ensurepip") if not importlib.util.find_spec(module)]
     if absent:
         sys.exit(
@@ -88,7 +88,7 @@ def make_environment() -> None:
             f" (Debian, Ubuntu: apt-get install python{VERSION.rpartition('.')[0]}-venv) and run make again"
         )
     print(f"making {ENVIRONMENT} with Python {VERSION}", file=sys.stderr)
-    # --clear empties the directory file by file; without the stamp first, a cut in between would look whole.
+    # --clear removes file after file. Remove the stamp first: after an interruption it would say that all is there.
     STAMP.unlink(missing_ok=True)
     with another_name() as name:
         run([sys.executable, "-m", "venv", "--clear", name], f"cannot make {ENVIRONMENT}", "")
@@ -96,7 +96,7 @@ def make_environment() -> None:
 
 @contextlib.contextmanager
 def another_name() -> Iterator[str]:
-    """A name of `.venv` without a colon, which venv refuses since PATH cannot hold it. Nothing of ours goes by PATH."""
+    """`.venv` by a name without a colon. venv refuses one, since PATH cannot hold it; we do not use PATH."""
     if os.pathsep not in os.getcwd():
         yield str(ENVIRONMENT)
         return
@@ -116,7 +116,7 @@ def install(missing: dict[str, list[str]]) -> None:
 
 
 def run(command: list[str], failure: str, remedy: str) -> None:
-    """Run a command; if it fails, end with one line: what failed, its own last word, what to do."""
+    """Run a command; if it fails, exit with one line: what failed, the command's last line, what to do."""
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if result.returncode:
         said = (result.stdout + result.stderr).strip().splitlines() or [f"status {result.returncode}"]

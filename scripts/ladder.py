@@ -1,16 +1,16 @@
-"""Climb the ladder: run every server of `scripts/ladder/` in turn, under the same clients, as one table.
+"""Climb the ladder: run every server of `scripts/ladder/` in turn, under the same clients, and show one table.
 
-Each step's docstring claims that the step before could not do something. A claim should be seen: the
-blocking server must leave all clients but one in the queue of unaccepted connections, the one with a
-thread for each must show its threads, and the loops must show one. So every step gets the same load, one
-after the other and alone, from the load generator that any echo server gets (`scripts/run_clients.py`).
-It runs as a process of its own, because clients in the server's process would be measured with it.
+The docstring of each step claims that the step before could not do something. The table shows it: the blocking server
+must leave all clients but one in the queue of unaccepted connections, the server with a thread for each client must
+show its threads, and the loops must show one thread. So every step runs alone, under the same load, from the load
+generator that works with any echo server (`scripts/run_clients.py`). The load generator runs in its own process: in
+the server's process it would be measured, too.
 
-What the server used is read from Linux's /proc while it is still there: its peak of resident memory
-(VmHWM, which the kernel keeps) and its threads (sampled as the clients run, for they end with them).
-Elsewhere these two columns are empty.
+What the server used is read from Linux's /proc while the server still runs: its peak of resident memory (VmHWM, which
+the kernel keeps) and its threads (counted while the clients run, because the threads end with them). On other systems
+these two columns are empty.
 
-The figures are of one run on one machine: they rank the steps, and prove nothing finer than that.
+The figures are from one run on one machine. They rank the steps; they prove nothing finer.
 
 Usage: make ladder [N=100] [MESSAGES=100]
 """
@@ -37,10 +37,10 @@ from scripts.command_line import Parser  # noqa: E402
 STEPS = sorted((ROOT / "scripts" / "ladder").glob("[0-9]_*.py"))
 CLIENTS = ROOT / "scripts" / "run_clients.py"
 
-LISTENING_SECONDS = 10  # until a step has said where it listens; a start of Python takes a tenth of one
-REPLY_SECONDS = 2  # that a client waits for a reply, and so what the clients of step 1 wait in vain
-CLIENTS_SECONDS = 300  # that all clients of one step may take
-SAMPLE_SECONDS = 0.05  # between two looks at how many threads the server has
+LISTENING_SECONDS = 10  # for a step to say where it listens; starting Python takes a tenth of one
+REPLY_SECONDS = 2  # that a client waits for a reply; the clients of step 1 wait so long in vain
+CLIENTS_SECONDS = 300  # for all clients of one step
+SAMPLE_SECONDS = 0.05  # between two counts of the server's threads
 
 
 def main() -> None:
@@ -63,9 +63,9 @@ def positive(text: str) -> int:
 
 
 def climb(step: pathlib.Path, connections: int, messages: int) -> dict[str, Any]:
-    """Run one step's server, put the clients to it, end it; return its row of the table."""
+    """Run one step's server, run the clients against it, end it; return its row of the table."""
     output.tell(f"{step.stem}: {connections} clients x {messages} messages")
-    environment = os.environ | {"PYTHONPATH": "."}  # from ROOT: PYTHONPATH could not hold its name if that has a colon
+    environment = os.environ | {"PYTHONPATH": "."}  # relative to ROOT: PYTHONPATH cannot hold a name that has a colon
     command = [sys.executable, str(step), "127.0.0.1", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as server:
         lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -92,7 +92,7 @@ def climb(step: pathlib.Path, connections: int, messages: int) -> dict[str, Any]
 
 
 def read_lines(standard_error: TextIO, lines: queue.SimpleQueue[str]) -> None:
-    """Read to the end, past the one line that counts: a server whose log fills its pipe stands still."""
+    """Read to the end, not only to the line that is wanted: a server stops when its log has filled the pipe."""
     for line in standard_error:
         lines.put(line)
     lines.put("")
@@ -114,7 +114,7 @@ def listening_port(step: pathlib.Path, lines: queue.SimpleQueue[str]) -> int:
 def run_clients(
     port: int, connections: int, messages: int, server_pid: int, environment: dict[str, str]
 ) -> tuple[dict[str, Any], int | None]:
-    """Run the load generator; return its report, and the most threads that the server had meanwhile."""
+    """Run the load generator; return its report, and the highest number of threads that the server had meanwhile."""
     command = [sys.executable, str(CLIENTS), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--connections", str(connections), "--messages", str(messages), "--size", "64"]
     command += ["--timeout", str(REPLY_SECONDS), "--json"]
@@ -130,7 +130,7 @@ def run_clients(
         else:
             clients.kill()
             sys.exit(f"the clients were not done after {CLIENTS_SECONDS} s")
-    # Status 1 is no failure here: it says that a client was not served, and step 1 is there to show that.
+    # Status 1 is no failure here: it says that a client was not served, which is what step 1 shows.
     if clients.returncode not in (0, 1):
         sys.exit(f"{CLIENTS.name} ended with status {clients.returncode}")
     return json.loads(said), max((count for count in threads if count), default=None)

@@ -1,8 +1,8 @@
-"""Break the reactor on purpose, one bug at a time, and say who notices: the simulation, or a test by its name.
+"""Break the reactor on purpose, one bug at a time, and say what notices: the simulation, or a test by its name.
 
-There are two tables. What the simulation models, it has to find by itself (`scripts/proof/mutants.py`). The rest,
-signals, forks, terminals, threads, the command line, is for a test to catch, and the table says which one
-(`tests/mutants/`). Nothing in the checkout is touched.
+There are two tables. The simulation must find by itself the bugs in what it models (`scripts/proof/mutants.py`). All
+other bugs (signals, forks, terminals, threads, the command line) are for a test to find, and the table says which one
+(`tests/mutants/`). Nothing in the checkout is changed.
 
 Exit status: 0 if everything was caught; 1 if not; 2 for options that cannot be used; 130 after Ctrl-C.
 
@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def show(only: str) -> int:
-    """A line for each with `only` in its name or file; status 1 when one was not caught, or there is none."""
+    """Show a line for each mutant with `only` in its name or file; return 1 if one was not caught, or there is none."""
     simulated = [mutant for mutant in SIMULATED if only in mutant.name or only in mutant.file]
     tested = [mutant for mutant in TESTED if only in mutant.name or only in mutant.file]
     caught = 0

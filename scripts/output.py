@@ -1,18 +1,17 @@
-"""What a script has to say, said wherever it can be said.
+"""Write what a script has to say, wherever it can be written.
 
-A run takes minutes, and its figures are printed at its end: then it is too late to find out that they cannot be. A
-script is started by cron and by supervisors, with standard error or standard output closed, which Python makes None;
-with an encoding that has no µ; into a pipe whose reader has gone, onto a disk that is full. A `print` answers with a
-traceback in the middle of a report; or at the exit, when Python writes what is left in its buffers, with the status
-120 in place of the script's own.
+A run takes minutes and prints its figures at the end. That is too late to find out that they cannot be printed. cron
+or a supervisor may start a script with standard output or standard error closed, which Python makes None; the
+encoding may have no µ; the reader of a pipe may be gone; the disk may be full. `print` then raises in the middle of a
+report. Or Python fails at the exit, when it writes what is left in its buffers, and the exit status is 120 and not
+the script's own.
 
-So scripts say things through here. `tell` is for what is said on the way: what cannot be told is lost, and does no
-harm. `show` is for what the script was run for: if it cannot be shown, that is an error with a status of its own, and
-standard error gets it all the same. And `run` is how a script begins and ends.
+So all output of scripts goes through this file. `tell` is for messages on the way: a message that cannot be written
+is lost, and that does no harm. `show` is for the results: if it fails, that is an error with its own status, and the
+results go to standard error. `run` begins and ends a script.
 
-Both write to the descriptor, by no buffer of Python's, and wait for a slow reader even where somebody has made the
-descriptor non-blocking. The cost: without a reader's end or a full disk, a slow one is waited for without a deadline,
-as everywhere in a pipeline.
+`tell` and `show` write to the descriptor without Python's buffers. They wait for a slow reader, even if the
+descriptor is non-blocking. The cost: they wait without a deadline, as every program in a pipeline does.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-UNUSABLE = 2  # the status of a script that was told what it cannot do, or has nowhere to say what came of it
-INTERRUPTED = 130  # what shells report of a program that ended by SIGINT: 128 + 2
-PLAIN = str.maketrans({"µ": "u", "×": "x"})  # for an encoding that lacks them
+UNUSABLE = 2  # the status of a script that got unusable options, or has nowhere to show its results
+INTERRUPTED = 130  # what shells report for a program that SIGINT has ended: 128 + 2
+PLAIN = str.maketrans({"µ": "u", "×": "x"})  # for an encoding that does not have them
 
 
 class CannotShow(OSError):
-    """Standard output does not take what the script has to say; `text` is that, and `strerror` says why."""
+    """Standard output did not take `text`; `strerror` says why."""
 
     def __init__(self, exc: OSError, text: str) -> None:
         super().__init__(exc.errno, exc.strerror or str(exc))
@@ -39,13 +38,13 @@ class CannotShow(OSError):
 
 
 def tell(text: str) -> None:
-    """Write the line `text` to standard error, or do without."""
+    """Write the line `text` to standard error, if that is possible."""
     with contextlib.suppress(OSError):
         _write(sys.stderr, f"{text}\n")
 
 
 def show(text: str) -> None:
-    """Write the lines `text` to standard output. CannotShow when that cannot be done."""
+    """Write the lines `text` to standard output. CannotShow if that is not possible."""
     try:
         _write(sys.stdout, f"{text}\n")
     except OSError as exc:
@@ -53,10 +52,10 @@ def show(text: str) -> None:
 
 
 def run(name: str, main: Callable[[], int | None]) -> int:
-    """Call `main` as the script `name`; the exit status.
+    """Call `main` as the script `name`; return the exit status.
 
-    When standard output is closed, that is told before anything is done. When it turns out to be unusable, what was
-    to be shown goes to standard error.
+    If standard output is closed, say so before anything is done. If it turns out to be unusable, write the results to
+    standard error.
     """
     _occupy_standard_descriptors()
     if sys.stdout is None:
@@ -85,7 +84,7 @@ def _status_of(main: Callable[[], int | None]) -> int:
 
 
 def _flush() -> None:
-    """Write what was printed without us: after this, Python has nothing left to write at the exit."""
+    """Write what was printed by others: afterwards Python has nothing left to write at the exit."""
     try:
         sys.stdout.flush()
     except OSError as exc:
@@ -93,7 +92,7 @@ def _flush() -> None:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Have /dev/null where a standard descriptor is closed: else a socket gets its number."""
+    """Open /dev/null where a standard descriptor is closed: otherwise a socket would get its number."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
@@ -111,9 +110,9 @@ def _write(stream: TextIO | None, text: str) -> None:
         stream.flush()
         fd = stream.fileno()
     except ValueError as exc:
-        if not isinstance(exc, OSError):  # it was closed
+        if not isinstance(exc, OSError):  # the stream is closed
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
-        stream.write(data.decode(encoding))  # UnsupportedOperation: no file, but what a test has put in its place
+        stream.write(data.decode(encoding))  # UnsupportedOperation: a test has put something here that is not a file
         return
     rest = memoryview(data)
     while rest:
@@ -124,7 +123,7 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Have what is left in the buffer of `stream` go nowhere at the exit (library reference, "Note on SIGPIPE")."""
+    """Discard what is left in the buffer of `stream` at the exit (library reference, "Note on SIGPIPE")."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)

@@ -1,9 +1,10 @@
-"""The tables of the READMEs that must say what the code says: made from the code, never by hand.
+"""Write the tables of the READMEs that must agree with the code.
 
-A table in a README is right on the day it is written. These are written by this script, between pairs of markers
-`<!-- NAME -->` and `<!-- /NAME -->`, and a test fails when what stands there is not what the code gives today.
+A table that is written by hand is right on the day it is written. This script makes these tables from the code and
+writes them between pairs of markers, `<!-- NAME -->` and `<!-- /NAME -->`. A test fails if what is there differs from
+what the code gives today.
 
-    python scripts/readme_tables.py          write them into the pages below
+  python scripts/readme_tables.py          write the tables into the pages below
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reactor.connections.limits import Limits  # noqa: E402  # the repository is importable only from here on
+from reactor.connections.limits import Limits  # noqa: E402  # importable only from here on
 from reactor.connections.states import NEXT, State  # noqa: E402
 from tests.failures.table import failures  # noqa: E402
 from tests.transcripts.scripts import DIFFERENCES, SCRIPTS  # noqa: E402
 
 
 def states() -> str:
-    """Each state, what it means for either direction, and the steps out of it."""
+    """Each state, what it means for each direction, and the steps out of it."""
     rows = ["| state | input | output | next state: when |", "|---|---|---|---|"]
     for state in State:
         steps = "<br>".join(f"`{after.name}`: {when}" for after, when in NEXT[state].items())
@@ -32,7 +33,7 @@ def states() -> str:
 
 
 def limits() -> str:
-    """Each limit, its default, what it bounds, and whose number that is."""
+    """Each limit, its default, what it bounds, and where the number comes from."""
     rows = ["| limit | default | what it bounds | precedent |", "|---|---|---|---|"]
     for field in dataclasses.fields(Limits):
         meaning, precedent = field.metadata["meaning"], field.metadata["precedent"]
@@ -42,7 +43,7 @@ def limits() -> str:
 
 
 def differences() -> str:
-    """What a protocol sees here and not on asyncio, or the other way round, with the reason."""
+    """Where a protocol sees something else than on asyncio, with the reason."""
     by_reason: dict[str, list[str]] = {}
     for name, difference in DIFFERENCES.items():
         by_reason.setdefault(difference.reason, []).append(name)

@@ -1,18 +1,18 @@
-"""Put the failures to other people's servers as well as to ours, and make one matrix of the answers.
+"""Test other servers against the same failures as ours, and make one matrix of the results.
 
-Every framework's page says that it is robust. `tests/failures/` says what that should mean, row by row, and speaks to a
-server by TCP, signals and /proc alone, so the same tests can be run against anyone's. This script runs them, one server
-after the other and never two at once, for several rows are about processor time. What is on in each server, and what
-it cannot be asked, is written in `tests/failures/rivals.py`.
+Every framework says that it is robust. `tests/failures/` says, row by row, what that should mean. It talks to a
+server only by TCP, signals and /proc, so the same tests can run against any server. This script runs them against one
+server after the other, never two at once, because several rows measure processor time. `tests/failures/rivals.py`
+says what is switched on in each server, and which questions do not apply to it.
 
-A server that fails often fails by never doing something. So the deadline of every wait is short here, each test has
-one, each server has one, and whatever is left of a server is ended by its process group. Results are kept in
-build/rivals.json from run to run: `--only` and `--rows` replace all that was kept of what they name, whether or not it
-came to run again, and leave the rest.
+A server often fails a test by never doing something. So every wait has a short deadline here, each test and each
+server has one, and the process group of a server is ended with everything left in it. The results stay in
+build/rivals.json from run to run: `--only` and `--rows` replace the old results of what they name, even if it did not
+run again, and leave the others.
 
-The cost: about two minutes a server, up to half an hour in all.
+The cost: about two minutes for each server, up to half an hour in all.
 
-Usage: make rivals [ARGS="--only trio gevent --rows A1 W1"]; `--readme` runs nothing, and writes what is kept into
+Usage: make rivals [ARGS="--only trio gevent --rows A1 W1"]. `--readme` runs nothing, and writes the kept results into
 tests/failures/README.md.
 """
 
@@ -45,12 +45,12 @@ SAVED = ROOT / "build" / "rivals.json"
 README = ROOT / "tests" / "failures" / "README.md"
 COMMAND = "make rivals"
 
-WAIT_SECONDS = 5  # that a test waits for anything at most; `make test` has 60
-TEST_SECONDS = 90  # a whole test
-SERVER_SECONDS = 900  # all tests of one server
+WAIT_SECONDS = 5  # the longest wait of a test; in `make test` it is 60
+TEST_SECONDS = 90  # for a whole test
+SERVER_SECONDS = 900  # for all tests of one server
 
 LETTERS = {"passed": ".", "failed": "F", "skipped": "-"}
-# A test that fails may leave sockets and threads behind: that is not the failure which the next test is to show.
+# A failing test may leave sockets and threads behind. The next test must not report them as its own failure.
 LEFT_BEHIND = (
     "ResourceWarning",
     "pytest.PytestUnraisableExceptionWarning",
@@ -60,7 +60,7 @@ LEFT_BEHIND = (
 
 def main() -> None:
     arguments = parse_arguments()
-    # A shell starts what it runs in the background with Ctrl-C ignored, which would be inherited down to the servers.
+    # A shell starts background jobs with Ctrl-C ignored, and the servers would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     results = load()
     if not arguments.readme:
@@ -93,7 +93,7 @@ def row(text: str) -> str:
 
 
 def load() -> dict[str, Any]:
-    """What is kept of earlier runs, by this Python."""
+    """The results that earlier runs with this Python have kept."""
     fresh = {"command": COMMAND, "python": platform.python_version(), "system": platform.system(), "servers": {}}
     try:
         kept: dict[str, Any] = json.loads(SAVED.read_text())
@@ -109,11 +109,11 @@ def save(results: dict[str, Any]) -> None:
 
 
 def ask(name: str, rows: list[str] | None, results: dict[str, Any]) -> None:
-    """Run the tests against one server, and put what came of it into the results."""
+    """Run the tests against one server, and put the outcomes into `results`."""
     adapter = ADAPTERS[name]
     try:
         version(adapter)
-    except importlib.metadata.PackageNotFoundError:  # setup.cfg says which Pythons it is for
+    except importlib.metadata.PackageNotFoundError:  # setup.cfg says for which Pythons it is
         print(f"{name} is not there for Python {platform.python_version()}, and left out", file=sys.stderr)
         return
     print(f"{name} {version(adapter)}: ", end="", file=sys.stderr, flush=True)
@@ -128,13 +128,13 @@ def ask(name: str, rows: list[str] | None, results: dict[str, Any]) -> None:
 
 
 def other_than(known: list[dict[str, Any]], outcomes: list[dict[str, Any]], rows: list[str]) -> list[dict[str, Any]]:
-    """What is kept of `known`: not what ran again, and nothing of `rows`, for a test may be gone, or was cut off."""
+    """The part of `known` to keep: without what ran again, and without `rows`, whose tests may be gone or cut off."""
     again = {outcome["test"] for outcome in outcomes}
     return [one for one in known if one["test"] not in again and not set(rows_of(one["test"])) & set(rows)]
 
 
 def version(adapter: Adapter) -> str:
-    """Of the server; ours and the ladder's steps are what lies here."""
+    """The version of the server; ours and the ladder's steps have none: they are this tree."""
     told = getattr(adapter, "version", None)
     if told:
         return str(told())
@@ -142,7 +142,7 @@ def version(adapter: Adapter) -> str:
 
 
 def run(name: str, rows: list[str] | None) -> list[dict[str, Any]]:
-    """The outcome of each test of `rows` against one server, in the order in which they ran."""
+    """The outcome of each test of `rows` against one server, in the order of the run."""
     reading, writing = os.pipe()
     environment = os.environ | {"REACTOR_OUTCOMES": str(writing), "REACTOR_TEST_DEADLINE_SECONDS": str(WAIT_SECONDS)}
     how: dict[str, Any] = {"pass_fds": [writing], "env": environment, "cwd": ROOT, "start_new_session": True}
@@ -182,13 +182,13 @@ def command(name: str, rows: list[str] | None) -> list[str]:
 
 
 def test_files() -> list[str]:
-    """The tests of the rows. Those of the adapters are no rows: a rival may be unable to do what a program asks."""
+    """The files with tests of rows. Tests of the adapters are not rows: a rival may be unable to run a program."""
     paths = sorted((ROOT / "tests" / "failures").glob("test_*.py"))
     return [str(path) for path in paths if re.search(r"^def test_[a-z]\d+_", path.read_text(), re.MULTILINE)]
 
 
 def shown(outcome: dict[str, Any]) -> dict[str, Any]:
-    """Show that a test has run."""
+    """Print that a test has run; return its outcome."""
     rows = "+".join(rows_of(outcome["test"]))
     letter = LETTERS[outcome["outcome"]] if outcome["outcome"] != "skipped" or is_not_applicable(outcome) else "?"
     print(f"{rows}{letter}", end=" ", file=sys.stderr, flush=True)
@@ -196,13 +196,13 @@ def shown(outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def cut_off(group: int, up: threading.Event) -> None:
-    """The time of a server is up."""
+    """End the tests of a server whose time is up."""
     up.set()
     end_all(group)
 
 
 def end_all(group: int) -> None:
-    """End the tests and every server that they left."""
+    """End the tests and every server that they have left."""
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:

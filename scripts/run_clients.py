@@ -1,23 +1,22 @@
-"""Load an echo server with N clients at once, check every byte, and say how it went.
+"""Load an echo server with N clients at once, check every byte, and report.
 
-A server that answers one client well proves little. What breaks servers is many at once, and what breaks
-quietly is worse than what breaks aloud: a byte that goes to the wrong client, a reply that lacks its end. So
-all N clients are connected at the same time, no two messages are alike, each byte that comes back is compared
-with the one that must come, and whatever is wrong, missing, too much or too late is an error and makes the
-exit status 1.
+A server that answers one client well proves little. Servers break under many clients at once, and the quiet failures
+are the worst: a byte that goes to the wrong client, a reply without its end. So all N clients are connected at the
+same time, no two messages are alike, and each byte that comes back is compared with the expected one. Everything
+wrong, missing, superfluous or late is an error, and makes the exit status 1.
 
-It is written on the reactor that it was made to test: N clients, one thread. It knows nothing of the server
-but its address, so any server that echoes will do, ours or not.
+The script uses the reactor that it was made to test: N clients, one thread. It knows only the address of the server,
+so it works with any server that echoes.
 
-Two ways to load. With --rate 0 each client sends its next message when the last one is back, which shows how
-much the server can do. With --rate R the messages go out on a fixed schedule whatever comes back, which shows
-how long users wait at that load (see `clients/schedule.py` for why the first way cannot show that).
+There are two ways to load. With --rate 0 each client sends its next message when the last one is back: that shows how
+much the server can do. With --rate R the messages go out on a fixed schedule, whatever comes back: that shows how
+long users wait at this load (`clients/schedule.py` says why the first way cannot show it).
 
-The clients take CPU time too, about as much as the server; on a machine that is short of it, a rate found is
-that of both.
+The clients take CPU time too, about as much as the server. On a machine that is short of it, a rate is the rate of
+both.
 
-How a server treats its honest clients while others misbehave is the harder question, so those can be had too
-(see `clients/hostile.py`). They are counted, and never judged.
+The harder question is how a server treats its honest clients while others misbehave. So there are misbehaving
+clients, too (see `clients/hostile.py`). They are counted, and never judged.
 
 Exit status: 0 if every byte of every message came back right; 1 if not, with the same report; 2 for options or a
 standard output that cannot be used (see `output`); 130 after Ctrl-C, with the figures up to then.
@@ -32,7 +31,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
-# The package and these scripts are used as they lie here, wherever this is called from.
+# Import the package and these scripts from this checkout, wherever the script is called from.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from reactor import Reactor
@@ -46,14 +45,14 @@ from scripts.clients.swarm import Load, Swarm, client_limits
 from scripts.command_line import Parser
 
 LARGEST_MESSAGE_BYTES = 1 << 30
-LEAST_RATE, MOST_RATE = 0.0001, 1e7  # messages a second: one in nearly three hours is no load any more
+LEAST_RATE, MOST_RATE = 0.0001, 1e7  # messages a second: one in nearly three hours is hardly a load
 EPILOG = """\
 Exit status: 0 if every byte of every message came back right, else 1;
 2 for unusable options or output; 130 after Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what `arguments` (default: those of the process) say; the exit status."""
+    """Run with `arguments` (default: those of the process); return the exit status."""
     options = _parse(arguments)
     try:
         endpoints = resolve(Address(host=options.host.strip("[]"), port=options.port))
@@ -81,7 +80,7 @@ def _load(options: argparse.Namespace) -> Load:
 
 
 def _run(swarm: Swarm) -> bool:
-    """Run it, with a progress bar if somebody watches; whether Ctrl-C cut it short."""
+    """Run the swarm, with a progress bar on a terminal; return whether Ctrl-C interrupted it."""
     progress = Progress(swarm, sys.stderr) if is_watched(sys.stderr) else None
     try:
         swarm.run()
@@ -100,7 +99,7 @@ def _show_json(swarm: Swarm) -> None:
 
 
 def _table_printer() -> Callable[[Swarm], None]:
-    """Looked for before the run, not after it: the figures would be lost."""
+    """Import tabulate before the run: if it is missing afterwards, the figures are lost."""
     try:
         from tabulate import tabulate
     except ImportError:
@@ -113,7 +112,7 @@ def _table_printer() -> Callable[[Swarm], None]:
         try:
             output.show(report.render(swarm, tabulate))
         except output.CannotShow as exc:
-            raise output.CannotShow(exc, json.dumps(report.summarize(swarm))) from None  # the same, in one line
+            raise output.CannotShow(exc, json.dumps(report.summarize(swarm))) from None  # the figures, in one line
 
     return show_table
 

@@ -1,11 +1,11 @@
-"""Run the whole test suite, its parts at the same time.
+"""Run the whole test suite, several parts at the same time.
 
-The suite is two kinds of tests that are slow in two ways: those that compute, and those that wait for another process
-because that is what they are about (a server that must hold out for three seconds, a client that reads after two). One
-after the other they take as long as both; side by side, on two cores, hardly longer than one of them. pytest runs one
-test at a time, and what would let it run more is one more package for everyone to install. So there are several.
+Some tests compute, and others wait for another process because that is their subject (a server that must hold out for
+three seconds, a client that reads after two). One after the other they take the time of both. Side by side on two
+cores they take hardly longer than one. pytest runs one test at a time, and a plugin that changes this is one more
+package to install. So this script runs several pytests.
 
-Each part has the others for company, so no test may rely on an idle machine: none asserts a time.
+The parts disturb each other, so no test may rely on an idle machine: no test asserts a time.
 
 With arguments there is one pytest, which gets them: `python scripts/run_tests.py -k echo -x`.
 """
@@ -20,19 +20,19 @@ import tempfile
 from collections.abc import Sequence
 
 PYTEST = [sys.executable, "-m", "pytest"]
-APART = ["tests/failures", "tests/scripts", "tests/proof"]  # a part each, and one for all the rest
+APART = ["tests/failures", "tests/scripts", "tests/proof"]  # each is a part, and all other tests are one more
 PARTS = [["tests", *(f"--ignore={folder}" for folder in APART)], *([folder] for folder in APART)]
 
 
 def main(
     arguments: Sequence[str], parts: Sequence[Sequence[str]] = PARTS, command: Sequence[str] = PYTEST
 ) -> int:
-    """Run one pytest with `arguments`, or one for each of `parts`, by `command`; the status of the worst."""
+    """Run one pytest with `arguments`, or one for each of `parts`, by `command`; return the worst status."""
     if arguments:
         return subprocess.run([*command, *arguments]).returncode
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that `finally` ends the others
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that `finally` ends the pytests
     first, *others = parts
-    cache = ["-p", "no:cacheprovider"]  # several pytests would write one cache
+    cache = ["-p", "no:cacheprovider"]  # otherwise several pytests would write the same cache
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in others]
         running = [
@@ -43,7 +43,7 @@ def main(
             statuses = [subprocess.run([*command, *cache, *first]).returncode]
             statuses += [process.wait() for process in running]
         finally:
-            for process in running:  # Ctrl-C ends them too; whoever is left would be nobody's
+            for process in running:  # Ctrl-C ends them too; any that is left would have no parent
                 process.kill()
         for output in outputs:
             output.seek(0)

@@ -1,11 +1,11 @@
 """Run the simulation: many seeds, one seed with its trace, or the mutants.
 
-A seed is a whole scenario, so the two questions that one has are asked with a number each. "Is everything well?" goes
-through many seeds and ends with a summary, or with the first failure: its seed, the law that it breaks, the last events
-before, and the same made as small as possible. "What happens in this one?" shows a single seed the same way.
-"How much would it notice?" breaks the reactor on purpose, one bug after the other, and says how soon each is found.
+A seed is a whole scenario. "Is everything well?" runs many seeds. It ends with a summary, or with the first failure:
+its seed, the law that it breaks, the last events before it, and the same failure made as small as possible. "What
+happens in this one?" shows a single seed with its trace. "How much would it notice?" breaks the reactor on purpose,
+one bug after the other, and says how soon each bug is found.
 
-Nothing is downloaded, nothing listens anywhere, and no time is spent waiting: any Python from 3.11 will do.
+Nothing is downloaded, nothing listens, and nothing waits: any Python from 3.11 will do.
 Exit status: 0 if every law held, or every mutant was found; 1 if not; 2 for options that cannot be used; 130 after
 Ctrl-C.
 
@@ -23,7 +23,7 @@ from scripts.proof.mutants import MUTANTS
 from scripts.proof.summary import Summary, explain_seed, survey
 
 PROGRESS_SECONDS = 2.0
-MOST_DIGITS = 15  # of a number on the command line
+MOST_DIGITS = 15  # in a number on the command line
 INTERRUPTED = 130  # the shell's 128 + SIGINT
 
 
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """What was asked for."""
+    """Do what `arguments` ask for; return the exit status."""
     if arguments.mutants:
         return show_mutants()
     if arguments.seed is not None:
@@ -70,7 +70,7 @@ def whole_number(text: str, least: int) -> int:
 
 
 def show_survey(seeds: range) -> int:
-    """Go through them, say how far it is, and end with the summary or with the first failure."""
+    """Run `seeds` and show progress; end with the summary or with the first failure."""
     began = time.process_time()
     told_at = [time.monotonic()]
 
@@ -92,7 +92,7 @@ def show_survey(seeds: range) -> int:
 
 
 def show_seed(seed: int) -> int:
-    """Its trace; status 1 when it breaks a law."""
+    """Show the trace of `seed`; return 1 if it breaks a law."""
     last = ""
     for line in explain_seed(seed):
         output.show(line)
@@ -101,7 +101,7 @@ def show_seed(seed: int) -> int:
 
 
 def show_mutants() -> int:
-    """A line for each; status 1 when one was not found."""
+    """Show a line for each mutant; return 1 if one was not found."""
     missed = 0
     output.show(f"{'law':>3} {'seeds':>6}  mutant")
     for mutant in MUTANTS:

@@ -1,24 +1,26 @@
-"""Leave a server running among honest and hostile clients, and see whether it is afterwards what it was before.
+"""Leave a server running among honest and hostile clients, and check that afterwards it is what it was before.
 
-A test takes a second, and in a second nothing leaks that anyone could see: a few bytes kept of each connection, a
-descriptor forgotten in one way of ending, a loop that now and then no longer sleeps. Of these a server dies after a
-week. So here `python -m reactor serve echo` runs for minutes, under short limits and many ends, in rounds of *load*:
+A test takes a second, and in a second no leak is large enough to see: a few bytes kept of each connection, a
+descriptor forgotten in one kind of ending, a loop that sometimes does not sleep. These kill a server after a week. So
+here `python -m reactor serve echo` runs for minutes, under short limits and with many endings, in rounds of *load*:
 
-    honest      clients that send on a schedule and check every byte (`scripts/run_clients.py`)
-    hostile     slow readers, slowloris, clients that vanish in mid-message; and for a part of the time a firehose
-    churn       clients that come and go in every way there is, and a burst of more than are admitted
+  honest      clients that send on a schedule and check every byte (`scripts/run_clients.py`)
+  hostile     slow readers, slowloris, clients that vanish in mid-message; and for a part of the time a firehose
+  churn       clients that come and go in every possible way, and a burst of more than are admitted
 
-and a *pause*, in which nobody is connected. Load excuses nearly everything and a pause nothing, so there it is judged:
+and a *pause*, in which no client is connected. Under load much is excusable, in a pause nothing is. So it is judged
+in the pauses:
 
-    memory        VmRSS. The first round is warm-up; of the other pauses the median of the last third may be above that
-                  of the first by 5 % or 1 MiB, whichever is more: in 10 minutes some 20 bytes a connection are too much
-    descriptors   as many in each pause as before the first client
-    idle CPU      under 5 % of a core in each pause
-    accounts      accepted == closed, by reason, + open, in each sample; nobody open in a pause; and as many accepted as
-                  the clients know of, give or take those about to come again when a round ended
+  memory        VmRSS. The first round is warm-up. The median of the last third of the other pauses may be above
+                that of the first third by 5 % or 1 MiB, whichever is more: a leak of some 20 bytes a connection shows
+                in 10 minutes
+  descriptors   as many in each pause as before the first client
+  idle CPU      under 5 % of a core in each pause
+  accounts      accepted == closed, by reason, + open, in each sample; none open in a pause; and as many accepted as
+                the clients count, except those that were about to come again when a round ended
 
 Also: never more than `max_connections`; each limit that had the time has acted; no honest client had an error; no
-traceback in the log; and SIGTERM, with idle clients connected, ends it with status 0.
+traceback is in the log; and SIGTERM, with idle clients connected, ends the server with status 0.
 
 The cost: a quarter of a core, and a core and a half while the firehose runs. Linux alone, for /proc.
 
@@ -42,7 +44,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# The package, these scripts and the tests' way to run a server are used as they lie here.
+# Import the package, these scripts and the tests' helpers from this checkout.
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -58,17 +60,17 @@ ROUND_SECONDS = 20.0
 FEWEST_ROUNDS = 3  # one to warm up, and two to compare
 SAMPLE_SECONDS = 3.0
 PAUSE_SECONDS = 3.0
-SHORTEST_PAUSE_SECONDS = 0.5  # of 50 clock ticks; 5 % are two of them
+SHORTEST_PAUSE_SECONDS = 0.5  # that is 50 clock ticks; 5 % are two or three of them
 SHORTEST_LOAD_SECONDS = 0.5
-SETTLING_SECONDS = 20.0  # for the last connection to end, more than any deadline below
-ENDING_SECONDS = 2.0  # that a server whose output has ended may still be there
-CLIENT_SECONDS = 20  # that an honest client waits for a byte: a whole house of silent ones may be before it
-CLIENTS_EXTRA_SECONDS = 60.0  # that the clients may take longer than their schedule
+SETTLING_SECONDS = 20.0  # for the last connection to end: longer than any deadline below
+ENDING_SECONDS = 2.0  # for a server to end after its output has ended
+CLIENT_SECONDS = 20  # that an honest client waits for a byte: it may queue behind silent clients that take every place
+CLIENTS_EXTRA_SECONDS = 60.0  # for the clients, longer than their schedule
 MOST_MINUTES = 7 * 24 * 60
 
 LIMITS: dict[str, float] = {
     "max_connections": 300,
-    "max_connections_per_peer": 300,  # all come from one address
+    "max_connections_per_peer": 300,  # all clients have the same address
     "first_byte_seconds": 3,
     "idle_seconds": 4.5,  # below the 5 s between two bytes of a slowloris
     "write_stall_seconds": 3,
@@ -77,7 +79,7 @@ LIMITS: dict[str, float] = {
     "output_hard_bytes": 4 << 20,
     "memory_bytes": 32 << 20,
 }
-# The end that each of these leads to under this load, if the load of a round lasts so much longer.
+# The reasons that must occur if the load of a round lasts longer than the limit by ACTING_EXTRA_SECONDS.
 ACTING = {
     "first_byte_timeout": "first_byte_seconds",
     "idle_timeout": "idle_seconds",
@@ -103,7 +105,7 @@ class Plan:
 
     @classmethod
     def of(cls, minutes: float) -> Plan:
-        """Rounds of some `ROUND_SECONDS`, or as many as are needed to compare; a short run is of short rounds."""
+        """Rounds of about `ROUND_SECONDS`, but at least `FEWEST_ROUNDS`; in a short run the rounds are shorter."""
         rounds = max(FEWEST_ROUNDS, round(minutes * 60 / ROUND_SECONDS))
         each = minutes * 60 / rounds
         pause = min(PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, each / 5))
@@ -111,7 +113,7 @@ class Plan:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what `arguments` (default: those of the process) say; the exit status."""
+    """Run with `arguments` (default: those of the process); return the exit status."""
     options = _parse(arguments)
     try:
         from tabulate import tabulate
@@ -119,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.stat("/proc/self/status")
         if options.json:
             _check_writable(options.json)
-        descriptors.make_room(2 * BURST)  # for us and, since they inherit it, for all that we start
+        descriptors.make_room(2 * BURST)  # for this process and all that it starts, since they inherit it
     except (ImportError, OSError, ValueError) as exc:
         output.tell(f"soak: {_why_not(exc)}")
         return output.UNUSABLE
@@ -128,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupted = False
     try:
         soak(options.app, plan, findings)
-    except AssertionError as exc:  # it never listened, and its last line says why
+    except AssertionError as exc:  # it never listened; its last line says why
         output.tell(f"soak: cannot serve {options.app}: {str(exc).strip().splitlines()[-1]}")
         return output.UNUSABLE
     except KeyboardInterrupt:
@@ -138,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures = dataclasses.asdict(findings) | {"checks": [dataclasses.asdict(check) for check in checks]}
         try:
             options.json.write_text(json.dumps(figures, indent=1) + "\n")
-        except OSError as exc:  # the disk is full by now, say; the tables can be shown all the same
+        except OSError as exc:  # for example, the disk is full by now; the tables can still be shown
             output.tell(f"soak: cannot write {str(options.json)!r}: {exc.strerror}")
     output.show(render(findings, checks, tabulate))
     if interrupted:
@@ -148,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_writable(path: pathlib.Path) -> None:
-    """OSError now rather than when the run is over; the file is left as it is, and empty if it is new."""
+    """Raise OSError now and not after the run. The file stays as it is; a new one is empty."""
     try:
         path.open("a").close()
     except OSError as exc:
@@ -167,7 +169,7 @@ def _why_not(exc: Exception) -> str:
 
 
 def soak(app: str, plan: Plan, findings: Findings) -> None:
-    """Run `app` through all rounds of `plan` and to its end, and write what is seen into `findings`."""
+    """Run `app` through all rounds of `plan` and to its end, and write the observations into `findings`."""
     findings.reasons_expected = [
         reason for reason, limit in ACTING.items() if plan.load_seconds > LIMITS[limit] + ACTING_EXTRA_SECONDS
     ]
@@ -176,7 +178,7 @@ def soak(app: str, plan: Plan, findings: Findings) -> None:
         try:
             _run_rounds(server, plan, findings)
             findings.exit_status = _end(server)
-        except (AssertionError, OSError) as exc:  # it is gone, or says nothing any more
+        except (AssertionError, OSError) as exc:  # it is gone, or does not answer
             findings.failure = _what_failed(server, exc)
         finally:
             findings.seconds = time.monotonic() - began
@@ -184,7 +186,7 @@ def soak(app: str, plan: Plan, findings: Findings) -> None:
 
 
 def _what_failed(server: ServerProcess, exc: Exception) -> str:
-    with contextlib.suppress(subprocess.TimeoutExpired):  # its output may end a moment before itself
+    with contextlib.suppress(subprocess.TimeoutExpired):  # its output may end a moment before the process
         return f"the server ended with status {server.process.wait(ENDING_SECONDS)} in the middle"
     return f"the server is there, but {str(exc).partition(chr(10))[0] or type(exc).__name__}"
 
@@ -218,7 +220,7 @@ def _show_progress(number: int, plan: Plan, findings: Findings) -> None:
 
 
 def _load(server: ServerProcess, plan: Plan, findings: Findings) -> None:
-    # Who comes after the burst waits until its members are ended, twice over: in a short round there is no time for it.
+    # After the burst, newcomers wait up to twice `first_byte_seconds` for a place. A short round has no time for that.
     burst = BURST if plan.load_seconds / 2 > 2 * LIMITS["first_byte_seconds"] else 0
     churn = Churn(server.address, per_second=CHURN_PER_SECOND, seconds=plan.load_seconds, burst=burst)
     flood_seconds = max(SHORTEST_LOAD_SECONDS, plan.load_seconds * FLOOD_SHARE)
@@ -236,7 +238,7 @@ def _load(server: ServerProcess, plan: Plan, findings: Findings) -> None:
 
 @contextlib.contextmanager
 def _clients(server: ServerProcess, load: dict[str, int], seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """Clients that do `load` for so many seconds; killed if they are still there when the block ends."""
+    """Clients that do `load` for so many seconds; killed if they still run when the block ends."""
     host, port = server.address
     messages = max(1, round(load["rate"] * seconds / load["connections"]))
     words = {"host": host, "port": port, "messages": messages, "timeout": CLIENT_SECONDS, **load}
@@ -245,14 +247,14 @@ def _clients(server: ServerProcess, load: dict[str, int], seconds: float) -> Ite
         with _ctrl_c_waits():
             started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             clients = stack.enter_context(started)
-            stack.callback(clients.wait)  # after Ctrl-C its own block would not
+            stack.callback(clients.wait)  # after Ctrl-C its own block would not wait
             stack.callback(clients.kill)
         yield clients
 
 
 @contextlib.contextmanager
 def _ctrl_c_waits() -> Iterator[None]:
-    """Have Ctrl-C wait until the block ends: in the middle of a start it would leave a process that nobody ends."""
+    """Delay Ctrl-C until the block ends: in the middle of a start it would leave a process that nothing ends."""
     came: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
     try:
@@ -264,7 +266,7 @@ def _ctrl_c_waits() -> Iterator[None]:
 
 
 def _await(clients: subprocess.Popen[str], server: ServerProcess, plan: Plan, findings: Findings) -> dict[str, Any]:
-    """The report of `clients`, once they are done; until then the server is looked at every now and then."""
+    """Wait until `clients` are done, and sample the server meanwhile; return their report."""
     deadline = time.monotonic() + plan.load_seconds + CLIENTS_EXTRA_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -272,7 +274,7 @@ def _await(clients: subprocess.Popen[str], server: ServerProcess, plan: Plan, fi
         except subprocess.TimeoutExpired:
             findings.samples.append(_sample(server))
             continue
-        if clients.returncode not in (0, 1):  # 1: somebody was not served, which the report says too
+        if clients.returncode not in (0, 1):  # 1: a client was not served, which the report says too
             raise OSError(f"the clients ended with status {clients.returncode}: {complaints.strip()[-200:]}")
         report: dict[str, Any] = json.loads(output)
         return report
@@ -292,7 +294,7 @@ def _count(report: dict[str, Any], findings: Findings) -> None:
 
 
 def _pause(server: ServerProcess, seconds: float) -> Pause:
-    """Wait until nobody is connected, and look at the server that has nothing to do."""
+    """Wait until no client is connected, and sample the idle server."""
     deadline = time.monotonic() + SETTLING_SECONDS
     while server.statistics()["open"] and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -304,7 +306,7 @@ def _pause(server: ServerProcess, seconds: float) -> Pause:
 
 
 def _end(server: ServerProcess) -> int:
-    """SIGTERM while clients are connected that want nothing: the exit status, once each of them has seen its end."""
+    """Send SIGTERM while idle clients are connected; return the exit status, after each client has seen its end."""
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(connect(server.address)) for _ in range(IDLE_CLIENTS)]
         for client in idle:

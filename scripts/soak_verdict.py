@@ -1,8 +1,8 @@
-"""What a soak saw, and whether that is good: the laws of `scripts/soak.py` as plain functions of numbers.
+"""What a soak saw, and whether it is good: the laws of `scripts/soak.py` as plain functions of numbers.
 
-To judge is kept apart from to run, because whoever judges must be seen to be able to say no. A soak of a good server
-only ever says yes, so a mistake in a comparison would go unnoticed for years; made-up samples of a server that leaks
-show it in a moment.
+The judge is separate from the run, because it must be shown that it can say no. A soak of a good server always says
+yes, so a mistake in a comparison would go unnoticed for years. Tests give this file made-up samples of a server that
+leaks.
 """
 
 from __future__ import annotations
@@ -14,63 +14,63 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 MIB = 1 << 20
-MEMORY_SHARE = 0.05  # by so much may memory be above what it was: allocators keep what they have, here and there
-MEMORY_BYTES = 1 * MIB  # or by so much, if that is more: of a process of 18 MiB 5 % is less
+MEMORY_SHARE = 0.05  # memory may grow by this share: allocators keep some of what they had
+MEMORY_BYTES = 1 * MIB  # or by so much, if that is more: 5 % of a process of 18 MiB is less
 WARM_UP_ROUNDS = 1
 IDLE_SHARE = 0.05
-ROWS = 10  # of the pauses, evenly spread
+ROWS = 10  # of pauses that are shown, evenly spread
 
 
 @dataclasses.dataclass
 class Sample:
     """One look at the server."""
 
-    statistics: dict[str, Any]  # its own: `Server.statistics`
+    statistics: dict[str, Any]  # `Server.statistics` of the server
     resident_bytes: int
     descriptors: int
 
 
 @dataclasses.dataclass
 class Pause(Sample):
-    """A look at it when nobody is connected, and the share of a core that it took meanwhile."""
+    """A sample while no client is connected, and the share of a core that the server took meanwhile."""
 
     cpu_share: float
 
 
 @dataclasses.dataclass
 class Findings:
-    """All that a soak saw, up to where it came."""
+    """All that a soak saw."""
 
     max_connections: int
     start: Sample | None = None
     samples: list[Sample] = dataclasses.field(default_factory=list)
     pauses: list[Pause] = dataclasses.field(default_factory=list)
-    reasons_expected: list[str] = dataclasses.field(default_factory=list)  # of close, that must have occurred
-    connected: int = 0  # connections that the clients know they had
-    connected_at_most_more: int = 0  # those that were on their way when their clients stopped counting
+    reasons_expected: list[str] = dataclasses.field(default_factory=list)  # for closing, which must have occurred
+    connected: int = 0  # connections that the clients count
+    connected_at_most_more: int = 0  # those that were being made when their clients stopped counting
     honest_clients: int = 0
     honest_messages: int = 0
     honest_errors: dict[str, int] = dataclasses.field(default_factory=dict)  # how many of each kind
     warnings: int = 0  # lines of the log
     complaints: list[str] = dataclasses.field(default_factory=list)  # lines of the log that must not be there
     exit_status: int | None = None
-    failure: str = ""  # why it did not come to its end
+    failure: str = ""  # why the run was not completed
     seconds: float = 0.0
 
     def note_errors(self, errors: dict[str, int]) -> None:
-        """Add up what honest clients have to complain of."""
+        """Add the errors of honest clients to the sum."""
         for kind, count in errors.items():
             if count:
                 self.honest_errors[kind] = self.honest_errors.get(kind, 0) + count
 
     def note_log(self, log: str) -> None:
-        """Look through all that the server wrote."""
+        """Search the whole log of the server."""
         lines = log.splitlines()
         self.warnings = sum(" WARNING " in line for line in lines)
         self.complaints = [line for line in lines if " ERROR " in line or line.startswith("Traceback ")]
 
     def all_samples(self) -> list[Sample]:
-        """Those under load, and those of the pauses."""
+        """The samples under load, and those of the pauses."""
         return [*self.samples, *self.pauses]
 
 
@@ -84,7 +84,7 @@ class Check:
 
 
 def judge(findings: Findings) -> list[Check]:
-    """Hold the findings to every law. What was never looked at does not hold."""
+    """Check the findings against every law. A law about something that was never seen does not hold."""
     laws = (
         _memory, _descriptors, _idle_cpu, _accounts, _admission, _limits_acted, _honest_clients, _log, _exit,
     )  # fmt: skip
@@ -120,7 +120,7 @@ def _idle_cpu(findings: Findings) -> Check:
 
 
 def _accounts(findings: Findings) -> Check:
-    """The server's own sums, and what the other side says of the same connections."""
+    """Compare the server's own counts with each other and with the counts of the clients."""
     law = "every connection is accounted for, and none is open in a pause"
     if not findings.pauses:
         return Check(law, False, "never looked at")
@@ -147,7 +147,7 @@ def _admission(findings: Findings) -> Check:
 
 
 def _limits_acted(findings: Findings) -> Check:
-    """A server that was never put to the test has not passed it."""
+    """A limit that never acted was not tested."""
     law = "every limit that had the time to act has acted"
     if not findings.pauses:
         return Check(law, False, "never looked at")
@@ -178,7 +178,7 @@ def _exit(findings: Findings) -> Check:
 
 
 def render(findings: Findings, checks: Sequence[Check], tabulate: Callable[..., str]) -> str:
-    """The course of it, how connections ended, the laws, and the verdict in one sentence."""
+    """The course of the soak, how connections ended, the laws, and the verdict in one sentence."""
     course = [_row(number, pause) for number, pause in _spread(list(enumerate(findings.pauses, 1)))]
     laws = [{"law": check.law, "holds": "yes" if check.holds else "NO", "seen": check.seen} for check in checks]
     parts = [tabulate(course, headers="keys", tablefmt="github", intfmt=",", disable_numparse=True)] if course else []
@@ -190,7 +190,7 @@ def render(findings: Findings, checks: Sequence[Check], tabulate: Callable[..., 
 
 
 def _spread(rows: list[tuple[int, Pause]]) -> list[tuple[int, Pause]]:
-    """At most `ROWS` of them, the first and the last among these."""
+    """At most `ROWS` of them, with the first and the last."""
     if len(rows) <= ROWS:
         return rows
     return [rows[index * (len(rows) - 1) // (ROWS - 1)] for index in range(ROWS)]
@@ -222,7 +222,7 @@ def _under_load(findings: Findings) -> str:
 
 
 def verdict(findings: Findings, checks: Sequence[Check]) -> str:
-    """Flat, or not and why not."""
+    """"flat", or what was wrong."""
     broken = [check for check in checks if not check.holds]
     if not broken:
         return f"Verdict: flat, after {findings.seconds / 60:.1f} minutes."

@@ -14,9 +14,9 @@ DEADLINE_SECONDS = 60.0
 
 
 def pytest_configure():
-    """What a script runs in the background has Ctrl-C ignored, and what nohup runs, SIGHUP; and so have its children.
+    """Restore Ctrl-C and SIGHUP: a script starts background jobs with the first ignored, nohup with the second.
 
-    A handler, be it one that does nothing, is not inherited by a program that is started.
+    A program that is started inherits that a signal is ignored, but it does not inherit a handler, even an empty one.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -26,14 +26,14 @@ def pytest_configure():
 
 @pytest.fixture
 def descriptors_come_back():
-    """What the test opens is closed when it ends, and so is all that the reactor opened for it."""
+    """What the test opens is closed when it ends, and so is all that the reactor opens for it."""
     before = count_descriptors()
     yield
     assert count_descriptors() == before, "a descriptor was left open, or closed that was not ours"
 
 
 def count_descriptors():
-    """How many are open, apart from those of a resolver that is still at work for a test that is over."""
+    """The number of open descriptors, without those of a resolver that still works for a test that is over."""
     for thread in threading.enumerate():
         if thread.name.startswith("look-up of "):
             thread.join(DEADLINE_SECONDS)
@@ -42,14 +42,14 @@ def count_descriptors():
 
 @pytest.fixture
 def reactor(descriptors_come_back):
-    """A reactor that is closed in the end, with all that it holds."""
+    """A reactor that is closed at the end, with everything in it."""
     with Reactor() as reactor:
         yield reactor
 
 
 @pytest.fixture
 def pair(reactor):
-    """Two connected UNIX sockets: one to give to the reactor, and its peer, whose calls have a deadline."""
+    """Two connected UNIX sockets: one for the reactor, and its peer, whose calls have a deadline."""
     ours, theirs = socket.socketpair()
     theirs.settimeout(rig.DEADLINE_SECONDS)
     with ours, theirs:
@@ -66,24 +66,24 @@ def tcp_pair(reactor):
 
 @pytest.fixture(params=["unix", "tcp"])
 def any_pair(request):
-    """The one and the other."""
+    """Both, one after the other."""
     return request.getfixturevalue("pair" if request.param == "unix" else "tcp_pair")
 
 
 @pytest.fixture
 def clock():
-    """A clock that stands still until it is pushed."""
+    """A clock that stands still until a test moves it."""
     return rig.FakeClock()
 
 
 @pytest.fixture
 def timed(descriptors_come_back, clock):
-    """A reactor that goes by it."""
+    """A reactor that uses this clock."""
     with Reactor(clock=clock) as reactor:
         yield reactor
 
 
 @pytest.fixture
 def stub():
-    """A dispatcher and an acceptor over stand-ins, with no kernel anywhere."""
+    """A dispatcher and an acceptor over stand-ins, without a kernel."""
     return rig.StubReactor()

@@ -1,9 +1,9 @@
-"""What the tests of one part share: stand-ins for what a part leans on, and a loop that is turned by hand.
+"""What the tests of single parts share: stand-ins for the parts below, and a loop that is turned by hand.
 
-Errors that a kernel makes once in a year must come when a test wants them. So a `StubSocket` answers with what it was
-told to answer, a `StubPoller` only writes down what it was asked to watch, and a `FakeClock` stands still until it is
-pushed. Where the kernel itself is in question, real sockets are used and the loop is turned by `turn_until`, which
-has a deadline and asserts nothing about time.
+A kernel makes some errors once in a year, but a test needs them now. So a `StubSocket` answers what the test says, a
+`StubPoller` only notes what it should watch, and a `FakeClock` stands still until a test moves it. Where the kernel
+itself is tested, the sockets are real and `turn_until` turns the loop; it has a deadline, and asserts nothing about
+time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
 
 
 def os_error(number: int) -> OSError:
-    """The error that the kernel means by that number."""
+    """The exception for the error number `number`."""
     return OSError(number, os.strerror(number))
 
 
@@ -45,7 +45,7 @@ def leave(*_arguments: Any) -> None:
 
 
 class FakeClock:
-    """Seconds that pass when `now` is changed."""
+    """A clock that shows `now`."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -55,9 +55,9 @@ class FakeClock:
 
 
 class Recorder(Protocol):
-    """A protocol that writes down its callbacks in `calls`, then does what it was told to do in them.
+    """A protocol that notes its callbacks in `calls`, and then reacts as the test says.
 
-    `Recorder(data_received=lambda recorder, data: ...)`: what the function returns or raises, the callback does.
+    `Recorder(data_received=lambda recorder, data: ...)`: the callback returns or raises what the function does.
     """
 
     def __init__(self, **reactions: Callable[..., Any]) -> None:
@@ -91,7 +91,7 @@ class Recorder(Protocol):
 
     @property
     def names(self) -> list[str]:
-        """The callbacks that came, in order; of several `data_received` in a row, one."""
+        """The callbacks that came, in order; several `data_received` in a row count as one."""
         names: list[str] = []
         for name, *_ in self.calls:
             if not (name == "data_received" and names and names[-1] == name):
@@ -110,10 +110,10 @@ class Recorder(Protocol):
 
 
 class StubSocket:
-    """Answers `recv`, `send` and `accept` from the lists it was given; raises what is an exception there.
+    """Answers `recv`, `send` and `accept` from the lists that it was given; an exception in a list is raised.
 
-    A number in `sends` is how much one `send` takes; when they run out, everything is taken. In `accepts` are
-    sockets, or pairs of one and its peer's address. When `receives` or `accepts` run out, there is nothing (EAGAIN).
+    A number in `sends` is how much one `send` takes; when they run out, everything is taken. `accepts` has sockets,
+    or pairs of a socket and its peer's address. When `receives` or `accepts` run out, there is nothing (EAGAIN).
     """
 
     family = socket.AF_UNIX
@@ -122,7 +122,7 @@ class StubSocket:
     def __init__(self, *, receives: Any = (), sends: Any = (), accepts: Any = ()) -> None:
         self.receives, self.sends, self.accepts = deque(receives), deque(sends), deque(accepts)
         self.error = 0  # what SO_ERROR will say
-        self.recorder: Any = None  # who is told of it: see `told`
+        self.recorder: Any = None  # the protocol of its connection: see `told`
         self.sent: list[bytes] = []  # what each `send` took
         self.options: list[tuple[int, int, Any]] = []
         self.shut: list[int] = []
@@ -180,12 +180,12 @@ class StubSocket:
     def _answer(answers: deque[Any], otherwise: Any) -> Any:
         answer = answers.popleft() if answers else otherwise
         if isinstance(answer, BaseException):
-            raise type(answer)(*answer.args)  # a new one: a traceback would keep alive what was passed
+            raise type(answer)(*answer.args)  # a new one, because a traceback would keep alive what was passed
         return answer
 
 
 class StubPoller(SelectorPoller):
-    """Watches nothing and writes down, in `watched`, what it was asked to watch."""
+    """Watches nothing, and notes in `watched` what it was asked to watch."""
 
     __slots__ = ("watched", "changes")
 
@@ -201,7 +201,7 @@ class StubPoller(SelectorPoller):
 
 
 class StubReactor:
-    """What a dispatcher leans on, over a `StubPoller` and a `FakeClock`: no kernel anywhere."""
+    """What a dispatcher needs, over a `StubPoller` and a `FakeClock`, without a kernel."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
@@ -210,7 +210,7 @@ class StubReactor:
         self.counters = Counters()
         self.dispatcher = Dispatcher(self, self.counters, self.limits)
         self.acceptor = Acceptor(self.dispatcher)
-        self.acceptor.ready = 1_000_000  # a batch in which everyone has a turn: the budget alone counts
+        self.acceptor.ready = 1_000_000  # every connection of the batch has a turn: only the budget counts
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass and run the timers that are due then."""
@@ -219,18 +219,18 @@ class StubReactor:
         self.timers.run_due()
 
     def happens(self, connection: Connection, events: int) -> None:
-        """A batch of one event at `connection`."""
+        """Dispatch a batch of one event at `connection`."""
         fast_path.dispatch(self.dispatcher, [(connection._fd, events)])
 
     def finish(self) -> None:
-        """The end of an iteration: all that is owed is done."""
+        """End an iteration: flush and reap."""
         self.dispatcher.flush()
         if self.dispatcher.reaper.reap():
             self.acceptor.wake_resting()
 
 
 def make_connection(state: State = State.OPEN, limits: Limits | None = None, **reactions: Any) -> Connection:
-    """A connection with a `Recorder` and no network, led to `state` along the table."""
+    """A connection with a `Recorder` and no network, led to `state` by the steps of the table."""
     reactor = StubReactor(limits)
     connection = Connection(StubSocket(), "peer", reactor.limits, reactor, deque())
     connection._protocol = Recorder(**reactions)
@@ -241,7 +241,7 @@ def make_connection(state: State = State.OPEN, limits: Limits | None = None, **r
 
 
 def way_to(state: State) -> list[State]:
-    """A shortest way from NEW to `state` along the table."""
+    """A shortest way from NEW to `state` by the steps of the table."""
     ways: dict[State, list[State]] = {State.NEW: []}
     for reached in (queue := [State.NEW]):
         for step in NEXT[reached]:
@@ -262,36 +262,36 @@ def adopt(
 
 
 def write(*chunks: bytes) -> Callable[..., Any]:
-    """A reaction: write `chunks`, of which only the first has no other before it that waits."""
+    """A reaction: write `chunks` with one call."""
     return lambda recorder, *_: recorder.connection.writelines(chunks)
 
 
 def call(name: str) -> Callable[..., Any]:
-    """A reaction: call that method of the connection."""
+    """A reaction: call this method of the connection."""
     return lambda recorder, *_: getattr(recorder.connection, name)()
 
 
 def stubbed(
     stub: StubReactor, *, receives: Any = (), sends: Any = (), limits: Limits | None = None, **reactions: Any
 ) -> Connection:
-    """A connection over a stub socket, its protocol introduced."""
+    """A connection over a stub socket; its protocol knows it."""
     sock = StubSocket(receives=receives, sends=sends)
     return adopt(stub, sock, Recorder(**reactions), limits)
 
 
 def told(connection: Connection) -> Recorder:
-    """Who is told of a stubbed connection; it is asked when the connection itself has let go of it, too."""
+    """The protocol of a stubbed connection, even after the connection has dropped it."""
     return connection._socket.recorder
 
 
 def readable(stub: StubReactor, connection: Connection) -> None:
-    """As the loop: an event, and then all that is owed."""
+    """Act as the loop: one event, then the end of the iteration."""
     stub.happens(connection, READABLE)
     stub.finish()
 
 
 def ended(connection: Connection) -> CloseReason | None:
-    """The reason, once all of the end is done: the socket is closed, off the list, and counted once."""
+    """The reason of an end, after a check that it is complete: the socket closed, `connection_lost` called once."""
     assert connection.state is State.CLOSED
     assert connection._socket.closed
     assert connection._protocol is None or connection._protocol.names.count("connection_lost") == 1
@@ -307,7 +307,7 @@ def paused(stub: StubReactor, *receives: Any, **reactions: Any) -> Connection:
 
 
 def pass_time(reactor: Reactor, seconds: float) -> None:
-    """Push the clock by `seconds`, as if the loop had been in its wait meanwhile, and not held up."""
+    """Move the clock by `seconds`, as if the loop had waited for events meanwhile, and was not held up."""
     reactor.timers.clock.now += seconds
     reactor.waiting = True
 
@@ -327,9 +327,10 @@ def turn_until(reactor: Reactor, condition: Callable[[], Any], what: str) -> Non
 
 
 def turn_until_idle(reactor: Reactor) -> None:
-    """Turn the loop until a turn brings nothing: what was sent so far over a socket pair has then been dealt with.
+    """Turn the loop until a turn does nothing: then everything that was sent over a socket pair has been handled.
 
-    Over TCP it may be under way still, on one machine too: a busy kernel delivers it a few milliseconds later.
+    Over TCP something may still be on its way, even on one machine: a busy kernel delivers it a few milliseconds
+    later.
     """
     quiet = 0
     for _ in range(10_000):
@@ -376,12 +377,12 @@ def send_all(reactor: Reactor, sock: socket.socket, data: bytes) -> None:
 
 
 def patterned(size: int) -> bytes:
-    """`size` bytes among which a piece that is missing or out of place shows."""
+    """`size` bytes in which a missing or misplaced piece shows."""
     return b"".join(number.to_bytes(4, "big") for number in range(size // 4))
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a TCP connection on the loopback interface."""
+    """Both ends of a TCP connection on the loopback interface."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         ours = socket.create_connection(listening.getsockname(), timeout=DEADLINE_SECONDS)
         theirs, _ = listening.accept()
@@ -390,6 +391,6 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def reset(sock: socket.socket) -> None:
-    """Close `sock` so that its peer sees a reset and not an end."""
+    """Close `sock` so that its peer sees a reset, not a FIN."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     sock.close()

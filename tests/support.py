@@ -1,8 +1,8 @@
-"""What the tests of the whole thing share: a real server process, clients that cannot hang, and the truth from /proc.
+"""What the tests of the whole server share: a real server process, clients with deadlines, and facts from /proc.
 
-A test that talks to a process can fail in one more way than others: it can wait for ever. So every wait here has
-`DEADLINE_SECONDS`, generous because the machine may be busy; no test asserts how long anything took. What a
-process writes is read by threads as it comes, so that it never blocks on a full pipe and a test can wait for a line.
+A test that talks to a process can fail in one more way: it can wait for ever. So every wait here has
+`DEADLINE_SECONDS`, which is long, because the machine may be busy. No test asserts a time. Threads read the output of
+a process as it comes, so the process never blocks on a full pipe, and a test can wait for a line.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from typing import IO, Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DEADLINE_SECONDS = float(os.environ.get("REACTOR_TEST_DEADLINE_SECONDS", "60"))
-# A server with nothing to do may wake up now and then, to look whether that is still so: ours, with its watchdog, some
-# ten times a second. One that rests for a millisecond each time round does so 150 times in `IDLE_SECONDS`.
+# A server with nothing to do may wake up now and then to look: ours, with its watchdog, does so ten times a second. A
+# server that sleeps only for a millisecond at a time wakes up 150 times in `IDLE_SECONDS`.
 IDLE_SECONDS, IDLE_LOOKS, IDLE_WAKE_UPS = 0.15, 5, 15
 STATISTICS = r" statistics: (\{.*\})$"  # the log line that answers SIGUSR1
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """Poll `condition` until it is true, for what no event tells: another process's view. Return its value."""
+    """Poll `condition` until it is true, where no event tells: another process changes it. Return its value."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS:g} s: {what}"
@@ -46,7 +46,7 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
 
 
 class Lines:
-    """The lines of a stream, gathered by a thread as they come."""
+    """The lines of a stream, read by a thread as they come."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._lines: list[str] = []
@@ -56,7 +56,7 @@ class Lines:
         self._thread.start()
 
     def _read(self, stream: IO[str]) -> None:
-        with contextlib.suppress(ValueError):  # closed by who has heard enough
+        with contextlib.suppress(ValueError):  # a test that has read enough has closed it
             for line in stream:
                 with self._changed:
                     self._lines.append(line)
@@ -66,7 +66,7 @@ class Lines:
             self._changed.notify_all()
 
     def wait_for(self, pattern: str, nth: int = 1) -> re.Match[str]:
-        """The match of `pattern` in the `nth` line that has one, of those so far or to come.
+        """The match of `pattern` in the `nth` line that has one, among the lines so far and those to come.
 
         AssertionError with all lines if there is none before the end of the stream, or within the deadline.
         """
@@ -91,12 +91,12 @@ class Lines:
 
     @property
     def text(self) -> str:
-        """All of them so far, as they were written."""
+        """All lines so far, as they were written."""
         return "".join(self._lines)
 
 
 class ServerProcess:
-    """A server in a process of its own: what it says, where it listens, what it uses."""
+    """A server in its own process: what it writes, where it listens, what it uses."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout and process.stderr
@@ -112,7 +112,7 @@ class ServerProcess:
 
     @property
     def address(self) -> tuple[str, int]:
-        """The first address, as `socket.create_connection` takes it."""
+        """The first address, in the form for `socket.create_connection`."""
         return socket_address(self.addresses[0])
 
     def send_signal(self, number: int) -> None:
@@ -120,19 +120,19 @@ class ServerProcess:
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        """Its exit status, once all that it wrote is here too."""
+        """Its exit status, after all its output has been read."""
         status = self.process.wait(DEADLINE_SECONDS)
         self.stderr.join()
         self.stdout.join()
         return status
 
     def terminate(self) -> int:
-        """SIGTERM, and the exit status."""
+        """Send SIGTERM and return the exit status."""
         self.send_signal(signal.SIGTERM)
         return self.wait()
 
     def statistics(self) -> dict[str, Any]:
-        """Its `Server.statistics()`, which it logs when SIGUSR1 asks for them."""
+        """Its `Server.statistics()`, which it logs when it gets SIGUSR1."""
         asked_before = self.stderr.count(STATISTICS)
         self.send_signal(signal.SIGUSR1)
         statistics: dict[str, Any] = json.loads(self.stderr.wait_for(STATISTICS, asked_before + 1)[1])
@@ -161,10 +161,10 @@ class ServerProcess:
         return int(found[1]) * 1024
 
     def is_idle(self) -> bool:
-        """Whether it sleeps: all of its threads, whenever one looks, and woken between two looks a few times at most.
+        """Whether it sleeps: all of its threads, at each look, with few wake-ups between the looks.
 
-        A loop that spins does not sleep when one looks, or is woken at each turn; and that shows however busy the
-        machine is. One that does have something to do is not idle either, so wait until it is: `wait_until_idle`.
+        A loop that spins is found awake, or wakes up in each turn; this shows on a busy machine, too. A server that
+        has something to do is not idle either, so wait until it is: `wait_until_idle`.
         """
         woken = self._wake_ups()
         for _ in range(IDLE_LOOKS):
@@ -174,20 +174,20 @@ class ServerProcess:
         return self._wake_ups() - woken <= IDLE_WAKE_UPS
 
     def wait_until_idle(self, what: str) -> None:
-        """Wait until it has done `what`, or all that it had to do."""
+        """Wait until it has done `what`, and everything else."""
         wait_until(self.is_idle, f"an idle server: {what}")
 
     def _is_asleep(self) -> bool:
         return all(stat.rpartition(") ")[2][0] in "SI" for stat in self._of_threads("stat"))
 
     def _wake_ups(self) -> int:
-        """How often a thread of it was given a processor: the context switches of proc(5)."""
+        """How often one of its threads got a processor: the context switches of proc(5)."""
         switches = (re.findall(r"ctxt_switches:\s+(\d+)", status) for status in self._of_threads("status"))
         return sum(int(count) for counts in switches for count in counts)
 
     def _of_threads(self, name: str) -> Iterator[str]:
         for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
                 yield (task / name).read_text()
 
     def cpu_ticks(self) -> int:
@@ -196,7 +196,7 @@ class ServerProcess:
         return int(fields[11]) + int(fields[12])
 
     def page_faults(self) -> int:
-        """How often it touched a page of memory that it was not given yet: minflt of proc(5)."""
+        """How often it touched a page of memory that it had not been given yet: minflt of proc(5)."""
         return int(self._stat_fields()[7])
 
     def _stat_fields(self) -> list[str]:
@@ -205,9 +205,9 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def running(command: Sequence[str | os.PathLike[str]], **options: Any) -> Iterator[ServerProcess]:
-    """Run `command` until the block ends, its output read line by line; `options` as for Popen.
+    """Run `command` until the block ends, and read its output line by line; `options` as for Popen.
 
-    A warning is an error there too, and ends up in `stderr`.
+    A Python warning is an error in that process, and appears in `stderr`.
     """
     options = {"stdin": subprocess.DEVNULL, "env": package_environment(), **options}
     pipe = subprocess.PIPE
@@ -230,8 +230,8 @@ def serving(*arguments: str, bind: str = "127.0.0.1:0", **options: Any) -> Itera
 
 
 def imported_without(modules: Sequence[str], *source: str) -> list[str]:
-    """The lines that a program of that source prints where these modules cannot be imported."""
-    missing = f"import sys; sys.modules.update(dict.fromkeys({list(modules)!r}))"  # None: an ImportError (sys.modules)
+    """The lines that a program of this source prints when these modules cannot be imported."""
+    missing = f"import sys; sys.modules.update(dict.fromkeys({list(modules)!r}))"  # None: no import (sys.modules)
     command = [sys.executable, "-c", "\n".join([missing, *source])]
     result = subprocess.run(
         command, env=package_environment(), capture_output=True, text=True, timeout=DEADLINE_SECONDS
@@ -248,13 +248,13 @@ def run_reactor(*arguments: str, **options: Any) -> subprocess.CompletedProcess[
 
 
 def package_environment() -> dict[str, str]:
-    """An environment in which Python finds the package as it lies here, and takes a warning for an error."""
+    """An environment in which Python finds the package in this checkout, and makes every warning an error."""
     return {**os.environ, "PYTHONPATH": package_path(), "PYTHONWARNINGS": "error"}
 
 
 @functools.cache
 def package_path() -> str:
-    """`ROOT` for PYTHONPATH, by another name if its own has a colon, which ends an entry there."""
+    """`ROOT` for PYTHONPATH; by another name if it has a colon, which separates entries there."""
     if os.pathsep not in str(ROOT):
         return str(ROOT)
     folder = tempfile.TemporaryDirectory()
@@ -265,25 +265,25 @@ def package_path() -> str:
 
 
 def buffering_environment() -> dict[str, str]:
-    """The same where Python keeps what is printed in buffers, as it does unless it is told not to."""
+    """The same, but Python buffers what is printed, as it does by default."""
     return {name: value for name, value in package_environment().items() if name != "PYTHONUNBUFFERED"}
 
 
 def socket_address(text: str) -> tuple[str, int]:
-    """`HOST:PORT` or `[V6]:PORT` as the `socket` module takes it."""
+    """`HOST:PORT` or `[V6]:PORT` in the form of the `socket` module."""
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def free_port() -> int:
-    """A port that nobody has, unless somebody takes it this very moment."""
+    """A free port, unless another program takes it in this moment."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
         return port
 
 
 def connect(address: tuple[str, int]) -> socket.socket:
-    """A blocking client whose every call has a deadline."""
+    """A blocking client; each of its calls has a deadline."""
     return socket.create_connection(address, timeout=DEADLINE_SECONDS)
 
 
@@ -307,12 +307,12 @@ def exchange(client: socket.socket, message: bytes) -> bytes:
 
 
 def patterned(size: int, seed: int = 0) -> bytes:
-    """`size` bytes among which a piece that is missing, doubled or out of place shows; others for each `seed`."""
+    """`size` bytes in which a missing, doubled or misplaced piece shows; different for each `seed`."""
     first = seed << 32
     return array.array("Q", range(first, first + size // 8 + 1)).tobytes()[:size]
 
 
 def reset(client: socket.socket) -> None:
-    """Close `client` so that its peer sees a reset and not an end."""
+    """Close `client` so that its peer sees a reset, not a FIN."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     client.close()

@@ -1,4 +1,4 @@
-"""`python -m reactor serve`, as a process of its own: what it serves, how it ends, its help."""
+"""`python -m reactor serve` in its own process: what it serves, how it ends, its help."""
 
 import contextlib
 import dataclasses
@@ -64,7 +64,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with a program of one's own in it."""
+    """A folder with a program in it."""
     (tmp_path / "mine.py").write_text(BIG_REPLY)
     return tmp_path
 
@@ -130,7 +130,7 @@ def test_a_socket_handed_in_as_a_descriptor_is_served():
 
 
 def test_sockets_that_were_handed_in_are_served_without_being_named():
-    # As systemd does it: from descriptor 3 on, and by an `exec` that keeps the process number in LISTEN_PID.
+    # As systemd does: from descriptor 3 on, and with an `exec` that keeps the process number in LISTEN_PID.
     script = 'exec 3<&"$1"; shift; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd, address = listener.fileno(), listener.getsockname()
@@ -168,7 +168,7 @@ def test_a_program_is_found_in_the_current_folder(folder):
 
 
 def test_the_installed_command_too_finds_a_program_in_the_current_folder(folder):
-    # `python -m` puts the current folder on the path by itself; an installed script does not.
+    # `python -m` puts the current folder on the path; an installed script does not.
     script = "import sys; sys.path.pop(0); from reactor.command_line import main; main()"
     command = [sys.executable, "-c", script, "serve", "mine:BigReply", "--bind", "127.0.0.1:0"]
     with running(command, cwd=folder) as server:
@@ -184,7 +184,7 @@ def test_the_name_of_a_program_may_have_dots(folder):
         assert receive(client, 5) == bytes(5)
 
 
-# A program whose child has to have a standard error, too.
+# A program that starts a child, which needs a standard error, too.
 SPEAKING_CHILD = """
 import subprocess
 from reactor.apps.echo import Echo
@@ -224,11 +224,11 @@ def test_a_limit_is_an_option_of_its_name():
     assert (limits.drain_seconds, limits.backlog, limits.linger_seconds) == (0.5, 7, 5.0)
 
 
-# What it asks of the system.
+# What it needs from the system.
 
 
 def limited(soft, hard):
-    """For `preexec_fn`: those limits of descriptors."""
+    """For `preexec_fn`: set these limits of descriptors."""
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
@@ -293,7 +293,7 @@ def test_a_drain_that_must_cut_a_connection_ends_with_status_1(folder):
         assert receive(client, 1) == b"\0"
         assert server.terminate() == 1
         assert "stopped: 1 connections served, 1 cut" in server.stderr.text
-        with pytest.raises(ConnectionResetError):  # what it got is not the whole, and it can tell
+        with pytest.raises(ConnectionResetError):  # its reply is not complete, and it can see that
             receive_all(client)
 
 
@@ -327,14 +327,14 @@ def test_two_signals_at_once_end_it_too(folder):
     with serving("mine:BigReply", "--drain-seconds", "3600", cwd=folder) as server, connect(server.address) as client:
         client.sendall(b"?")
         assert receive(client, 1) == b"\0"
-        server.send_signal(signal.SIGSTOP)  # so that it wakes up to both
+        server.send_signal(signal.SIGSTOP)  # so that it wakes up to both signals
         server.send_signal(signal.SIGINT)
         server.send_signal(signal.SIGTERM)
         server.send_signal(signal.SIGCONT)
         assert server.wait() == 1
 
 
-# What it writes, and where nobody reads it.
+# What it writes, and where nothing reads it.
 
 
 def test_standard_error_may_be_a_socket():
@@ -352,7 +352,7 @@ def test_standard_error_may_be_a_socket():
 
 @contextlib.contextmanager
 def serving_into(stderr, program="echo", **options):
-    """A server whose standard error the test reads or not, once it has served one client: (process, address)."""
+    """A server whose standard error is `stderr`, once it has served one client: (process, address)."""
     address = ("127.0.0.1", free_port())
     command = [sys.executable, "-m", "reactor", "serve", program, "--bind", f"127.0.0.1:{address[1]}", "--verbose"]
     options = {"stdin": subprocess.DEVNULL, "env": buffering_environment(), **options}
@@ -364,7 +364,7 @@ def serving_into(stderr, program="echo", **options):
             process.kill()
 
 
-# It waits for its reader at the end as long as a test may take.
+# At the end it waits for its reader as long as a test may take.
 PATIENT = f"""
 import sys
 from reactor import command_line
@@ -379,7 +379,7 @@ def test_it_does_not_leave_before_its_last_lines_are_read():
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
         try:
             address = "127.0.0.1", int(re.search(rb":(\d+)$", process.stderr.readline())[1])
-            for _ in range(1500):  # more lines than a pipe takes
+            for _ in range(1500):  # more lines than a pipe holds
                 connect(address).close()
             with connect(address) as client:
                 assert exchange(client, b"hello") == b"hello"
@@ -424,7 +424,7 @@ FILE_BYTES = 4000
 
 
 def limit_files():
-    """A file can have so many bytes: the disk is full (setrlimit(2); Python ignores SIGXFSZ)."""
+    """Limit the size of files: the disk is full (setrlimit(2); Python ignores SIGXFSZ)."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, resource.RLIM_INFINITY))
 
 
@@ -521,7 +521,7 @@ def test_help_names_every_limit_with_its_default():
 
 
 def old_python(version):
-    """That Python's interpreter, from where pyenv keeps it or from PATH."""
+    """The interpreter of that Python, from pyenv's folder or from PATH."""
     places = sorted(pathlib.Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     minor = f"python{version}"
     places += [pathlib.Path(entry) / minor for entry in os.environ.get("PATH", "").split(os.pathsep)]

@@ -80,7 +80,7 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """All mistakes made, some side by side: most of the time goes into starting Python."""
+    """The results of all mistakes, some run side by side: most of the time goes into starting Python."""
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "mine.py").write_text("NUMBER = 7\n\ndef program():\n    raise AssertionError('nobody connects')\n")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -112,7 +112,7 @@ def test_a_descriptor_given_twice_is_one_clear_line():
 
 @pytest.mark.parametrize("fd", range(10))
 def test_a_descriptor_that_was_not_handed_in_is_one_clear_line(fd):
-    # Some of these are the loop's own, and one is that of the listening socket.
+    # Some of these descriptors are the loop's own, and one is the listening socket.
     assert_refused(run_reactor("serve", "echo", "--bind", "127.0.0.1:0", "--bind", f"fd://{fd}"), f"fd://{fd}")
 
 
@@ -140,7 +140,7 @@ def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path):
 
 
 def without_the_right_to_low_ports():
-    """Of root take CAP_NET_BIND_SERVICE away (capabilities(7), prctl(2)); others do not have it."""
+    """Take CAP_NET_BIND_SERVICE away from root (capabilities(7), prctl(2)); other users do not have it."""
     if os.geteuid() == 0:
         import ctypes
 
@@ -221,7 +221,7 @@ def test_a_program_whose_folder_was_removed_is_still_found_elsewhere(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, new, from which modules can be imported here; all that is forgotten afterwards."""
+    """A new current folder from which modules can be imported; they are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
@@ -284,7 +284,7 @@ def test_ctrl_c_while_the_package_is_imported_is_a_traceback_in_a_program_alone(
         "            raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
-    # `make coverage` would import the package before Python does.
+    # `make coverage` would import the package earlier, when Python starts.
     environment = {name: value for name, value in package_environment().items() if not name.startswith("COVERAGE_")}
     environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"
     result = subprocess.run(

@@ -1,7 +1,7 @@
-"""What a newcomer types first: `make` explains itself, says plainly what is missing, passes on what it is given.
+"""The first commands of a newcomer: `make` explains itself, says what is missing, and passes its options on.
 
-Nothing here runs a server or makes an environment. PYTHON is a stand-in where it matters, and `make -n`
-shows the commands that would run.
+No test here runs a server or makes an environment. PYTHON is a stand-in where it matters, and `make -n` shows the
+commands that would run.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ DEADLINE_SECONDS = 120
 
 
 def make(*arguments, cwd=ROOT, program="make", **variables):
-    # These tests may themselves run under `make test ARGS=...`, which hands its variables down.
+    # These tests may run under `make test ARGS=...`, whose variables would be inherited.
     inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "ARGS")
     environment = {key: value for key, value in os.environ.items() if key not in inherited} | variables
     return subprocess.run(
@@ -70,7 +70,7 @@ def test_make_alone_explains_every_target_and_every_variable():
 @pytest.mark.parametrize("target", TARGETS_THAT_NEED_PYTHON)
 @pytest.mark.parametrize("version", ["2.7.18", "3.8.18", "3.10.13"])
 def test_a_python_that_is_too_old_gets_one_line_that_says_which_it_is(tmp_path, target, version):
-    # What such a Python answers to the Makefile's question; it fails at all else, as it would at our syntax.
+    # What such a Python answers to the Makefile's question; it fails at everything else, as it would at our syntax.
     old = stand_in(tmp_path / "python", f'case "$*" in *version_info*) echo {version};; *) exit 1;; esac')
     result = make(target, f"PYTHON={old}")
     assert (result.returncode, result.stdout) == (2, "")
@@ -162,7 +162,7 @@ def test_what_make_starts_imports_the_package_from_the_tree(tmp_path):
 
 @pytest.fixture(params=["a:b", ":", "in a folder", "it's $HOME; \"x\" & (y) #1", "c:d e'$(f)"])
 def checkout(request, tmp_path):
-    """A checkout in a folder that is called so."""
+    """A checkout in a folder with this name."""
     root = tmp_path / request.param / "reactor"
     for part in ("reactor", "scripts"):
         shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -212,7 +212,7 @@ def test_bsd_make_is_told_that_gnu_make_is_needed(arguments):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_the_server_and_make_waits_for_its_end(tmp_path, number):
-    # A server that takes a moment to end, as one does that finishes what it is sending.
+    # A server that takes a moment to end, like one that finishes a reply.
     server = tmp_path / "server.py"
     server.write_text(
         "import pathlib, signal, time\n"
@@ -228,7 +228,7 @@ def test_a_signal_reaches_the_server_and_make_waits_for_its_end(tmp_path, number
     answer = 'case "$*" in *version_info*) echo new;; *) exec'
     python = stand_in(tmp_path / "python", f"{answer} {sys.executable} {server};; esac")
     command = ["make", "run-server", f"PYTHON={python}"]
-    # In a session of its own, as on a terminal of its own: Ctrl-C goes to all its processes, a TERM to make.
+    # In its own session, as on its own terminal: Ctrl-C goes to all its processes, SIGTERM to make alone.
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             assert process.stdout.readline() == "started\n"

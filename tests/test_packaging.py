@@ -1,8 +1,8 @@
-"""`pip install .`: what a user of the package gets, in a fresh environment and far from the sources.
+"""`pip install .`: what a user of the package gets, in a new environment and away from the sources.
 
-The sources are copied first, for pip builds inside them. Building needs setuptools: the one beside pytest will do, if
-it is there and new enough to need no `wheel`; else pip fetches one, which takes longer and a network. Where neither is
-to be had nothing can be tested, and the tests are skipped with pip's own last words.
+The sources are copied first, because pip builds inside them. The build needs setuptools. The one beside pytest is
+used if it is there and new enough to work without `wheel`; otherwise pip downloads one, which is slower and needs a
+network. Without either, the tests are skipped with pip's own last lines.
 """
 
 import importlib.metadata
@@ -36,7 +36,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """A fresh environment with the package installed in it; its folder."""
+    """A new environment with the package installed in it; its folder."""
     folder = tmp_path_factory.mktemp("packaging")
     sources, environment = folder / "sources", folder / "environment"
     sources.mkdir()
@@ -47,7 +47,7 @@ def environment(tmp_path_factory):
     if made.returncode:
         pytest.skip(f"no environment can be made here: {(made.stdout + made.stderr).strip()}")
     install = [environment / "bin" / "python", "-m", "pip", "install", "--no-deps", "--retries=1"]
-    borrowed = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}  # pip itself, and perhaps setuptools
+    borrowed = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}  # pip, and perhaps setuptools
     for how in (["--no-build-isolation"], []):
         installed = run(*install, *how, ".", cwd=sources, env=borrowed)
         if installed.returncode == 0:
@@ -59,7 +59,7 @@ def environment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(environment):
-    """What Python finds there of the package."""
+    """What Python finds of the package there."""
     question = "import json, reactor; print(json.dumps([reactor.__file__, sorted(reactor.__all__)]))"
     answer = run(environment / "bin" / "python", "-I", "-c", question, cwd=environment, check=True)
     return json.loads(answer.stdout)

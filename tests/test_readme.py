@@ -1,10 +1,9 @@
-"""The README is the first program that a newcomer runs: what it says is run here, and what it shows is compared.
+"""The README is the first program that a newcomer runs: its code is run here, and its tables are compared.
 
 The same holds for the README of each folder, as far as it has commands, tables and links.
 
-Its Python blocks are run as they stand (on a free port), the commands of its console blocks are run or, where that
-would be this very test suite or take minutes, at least known to make; and the tables that speak of the code are those
-that the code gives.
+Python blocks are run as they are (on a free port). The commands of console blocks are run; if a command would be this
+test suite, or take minutes, make must at least know it. A table about the code must be equal to what the code gives.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def make(*arguments: str, **options: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Without what a surrounding `make test ARGS=...` hands down."""
+    """The environment without what a surrounding `make test ARGS=...` passes on."""
     inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "ARGS")
     return {name: value for name, value in support.package_environment().items() if name not in inherited}
 
@@ -109,7 +108,7 @@ def test_the_two_commands_of_the_readme_work_together() -> None:
 
 
 def child_of(pid: int) -> int:
-    """The server is the only child of make: a signal to make itself would hide the server's exit status."""
+    """The server, the only child of make: a signal to make itself would hide the server's exit status."""
     return int(pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 

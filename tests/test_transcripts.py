@@ -1,4 +1,4 @@
-"""The same protocol classes, the same client, asyncio and the reactor: the callbacks must be the same."""
+"""The same protocol classes and the same client on asyncio and on the reactor: the callbacks must be the same."""
 
 import difflib
 import re

@@ -1,1 +1,1 @@
-"""Programs to serve and to read: what can be said in the words of `Protocol`."""
+"""Programs to serve and to read: what a program can do with `Protocol` alone."""

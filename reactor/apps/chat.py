@@ -1,19 +1,19 @@
-"""Everyone's lines to everyone else.
+"""A chat room: each line goes to all other clients.
 
-The program with which an event loop is at home: many connections, mostly silent, and one callback that writes to all
-of them. It is also where a server without bounds dies, for the slowest of its readers decides how much of
-everyone's talk has to be kept.
+An event loop suits this program: there are many connections, most of them are silent, and one callback writes to all
+of them. A chat server without bounds also runs out of memory, because it keeps every line until the slowest reader
+has read it.
 
-Here nobody waits for anybody. A line is written to all others at once; for a reader that does not keep up, it waits in
-that reader's own output, and the limits deal with it: over the hard mark that one connection is ended (reason
-`slow_reader`), and when many slow ones together take too much memory, the largest is (reason `memory`). One that is
-merely slow is not asked for new lines of its own until it has read what waits for it (`FramedProtocol`).
+Here no client waits for another. A line is written to all others at once. If a reader is slow, the line waits in the
+output of that reader, and the limits bound that output. A connection over the hard mark is ended (reason
+`slow_reader`). If many slow readers together take too much memory, the largest is ended (reason `memory`). A reader
+that is only a little slow is not read from until it has read what waits for it (`FramedProtocol`).
 
-What one says is shown on the terminals of the others, and a terminal obeys what it is shown: an ESC can clear the
-screen, a carriage return in the middle of a line lets it begin again as if another had said it, and Unicode can turn
-the direction of writing, or hide words. So what is no text becomes U+FFFD, the sign for what cannot be shown; text of
-every script passes. The cost: a few signs that Unicode counts among the controls are lost, such as the soft hyphen,
-and a flag that is spelled with invisible letters, as Scotland's is, stays a black flag.
+A line from one client is shown on the terminals of the others, and a terminal obeys control characters. An ESC can
+clear the screen. A carriage return can overwrite the speaker's name. Unicode can reverse the direction of writing, or
+hide words. So each character that is not text becomes U+FFFD, the replacement character. Text of every script passes.
+The cost: a few harmless characters that Unicode calls controls are lost, such as the soft hyphen. A flag that is spelled
+with invisible letters, such as Scotland's, stays a black flag.
 
 Try it: `python -m reactor serve chat`, and `nc 127.0.0.1 65432` twice.
 """
@@ -23,17 +23,18 @@ from __future__ import annotations
 import unicodedata
 
 from ..connections.connection import Connection
-from ..net.framing import FramedProtocol, FrameTooLarge
+from ..net.framing import FramedProtocol
+from ..net.splitters import FrameTooLarge
 
-# By their Unicode categories (UAX #44): controls, the invisible signs of format (what turns the direction of writing,
-# tags, a byte order mark), surrogates, private use, and Unicode's own two ends of a line.
+# Unicode categories (UAX #44): controls, invisible format characters (direction of writing, tags, byte order mark),
+# surrogates, private use, and the two line ends that only Unicode has.
 NO_TEXT = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-# Signs of format that text needs: emoji and the scripts of India join by them, and Persian keeps letters apart.
+# Format characters that text needs: emoji and Indian scripts join letters with them; Persian separates letters.
 JOINERS = "\u200c\u200d"
 
 
 def shown(line: bytes) -> bytes:
-    """`line` as any terminal may be given it. What is not UTF-8 is no text either."""
+    """`line`, made safe for any terminal. Bytes that are not UTF-8 are replaced too."""
     text = line.decode("utf-8", "replace")
     if not text.isprintable():
         text = text.translate({ord(sign): "\ufffd" for sign in set(text) if not _is_text(sign)})
@@ -45,7 +46,7 @@ def _is_text(sign: str) -> bool:
 
 
 class Room:
-    """Those who hear each other. Called like a protocol class, it makes a `Talker` in itself."""
+    """The clients that hear each other. Calling it makes a `Talker` for a new connection, as a protocol class does."""
 
     def __init__(self) -> None:
         self.talkers: set[Talker] = set()
@@ -55,14 +56,14 @@ class Room:
         return Talker(self)
 
     def say(self, line: bytes, speaker: Talker) -> None:
-        """Write `line` to everyone but `speaker`."""
+        """Write `line` to all talkers except `speaker`."""
         for talker in self.talkers:
             if talker is not speaker:
                 talker.connection.write(line)
 
 
 class Talker(FramedProtocol):
-    """One connection to a room. It is called by the number in which it entered."""
+    """One connection to a room. Its name is a number: 1 for the first that entered."""
 
     __slots__ = ("_room", "_name")
 

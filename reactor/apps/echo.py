@@ -1,9 +1,9 @@
 """Send back whatever comes.
 
-The smallest server there is, and already one that can be brought down: a peer that sends and never reads makes a
-naive echo keep every byte. The remedy costs two methods. While the output waits for a peer that does not read,
-we do not read from it either; the kernel's buffers fill up, and TCP tells the peer to stop sending. So nobody
-can make this server keep more than its marks, one receive and the kernel's own buffers.
+This is the smallest server, and a peer can already break a naive version: if the peer sends and never reads, the
+server keeps every byte. The remedy is two methods. While output waits for a peer that does not read, we do not read
+from that peer. The kernel's buffers fill up, and TCP tells the peer to stop sending. So for each peer this server
+keeps at most its high mark, one receive, and the kernel's own buffers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..connections.protocol import Protocol
 
 
 class Echo(Protocol):
-    """RFC 862's service, with back-pressure."""
+    """The echo service (RFC 862), with back-pressure."""
 
     __slots__ = ("connection",)
 

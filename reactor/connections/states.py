@@ -1,17 +1,17 @@
-"""The life of a connection as a table, and the one function that may move a connection along it.
+"""The life of a connection as a table, and the one function that moves a connection along it.
 
-TCP has two directions and each can end by itself: a peer that has sent all it has to send (its FIN has
-arrived) may still be reading the reply. Servers go wrong where the two ends meet: output lost because the
-peer said goodbye first, `connection_lost` called twice, a descriptor used after it was closed. The usual
-cause is a state spread over flags (`closing`, `eof_seen`, `lost`, ...) that can contradict one another.
+TCP has two directions, and each can end by itself. A peer that has sent its last byte (its FIN has arrived) may still
+read the reply. Servers go wrong where the two ends meet: output is lost because the peer ended first, `connection_lost`
+is called twice, a descriptor is used after it was closed. The usual cause is a state that is spread over flags
+(`closing`, `eof_seen`, `lost`) which can contradict one another.
 
 Rule 1: a connection is in exactly one of these states.
 Rule 2: the state alone says what becomes of input and whether output is taken.
-Rule 3: only `set_state` moves a connection, and only along `NEXT`. A step that the table lacks is a bug in
-        the core, so it raises; it does not log and limp on.
-Rule 4: every end has a reason, exactly one, from `CloseReason`.
+Rule 3: only `set_state` moves a connection, and only along `NEXT`. Any other step is a bug of this package, so it
+        raises.
+Rule 4: every end has one reason, from `CloseReason`.
 
-"Half-closed" is said as in RFC 9113: local, we have ended our side; remote, the peer has ended its own.
+"Half-closed" is said as in RFC 9113: local, we have ended our side; remote, the peer has ended its side.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ NEVER = -math.inf  # the time of what has not happened
 
 
 class State(enum.Enum):
-    """Where a connection is in its life, and what that means for the bytes of either direction.
+    """Where a connection is in its life, and what that means for the bytes of each direction.
 
-    Input is delivered to the protocol, or read and discarded, or not read at all. Output is taken by
-    `write`, or it is not.
+    Input is delivered to the protocol, or read and discarded, or not read. Output is taken by `write`, or not taken.
     """
 
     NEW = ("new", "not read", "not taken")
@@ -44,13 +43,12 @@ class State(enum.Enum):
         self.label = label
         self.input_is = input_is
         self.output_is = output_is
-        # Plain attributes of the member: the data path asks these of every event, and an attribute is the
-        # cheapest thing that Python can be asked.
+        # Plain attributes of the member: the data path reads them at every event, and nothing is cheaper in Python.
         self.delivers = input_is == "delivered"
         self.discards = input_is == "discarded"
         self.writes = output_is == "taken"
 
-    __hash__ = object.__hash__  # members are unique; Enum's own hash is a call of Python each time, here a dozen a life
+    __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python call, a dozen in a life
 
 
 NEW, OPEN = State.NEW, State.OPEN
@@ -97,17 +95,17 @@ NEXT: dict[State, dict[State, str]] = {
 
 
 class HasState(Protocol):
-    """A `Connection`: the file that defines it needs this one."""
+    """A `Connection`. Its file imports this one, so its type is described here."""
 
     state: State
     _state_since: float  # NEVER until it is settled in its state
 
 
 def set_state(connection: HasState, before: State, after: State) -> bool:
-    """Move `connection` from `before`, its state as the caller saw it, to `after`; whether it was still there.
+    """Move `connection` from `before` to `after`. Return whether its state was still `before`.
 
-    A `__del__` or a signal handler may have ended it since: then nothing is changed, and its `touch` has seen to
-    the rest. AssertionError if the table has no such step.
+    A `__del__` or a signal handler may have ended it since the caller looked. Then nothing is changed here: that end
+    has put it into the queue already. AssertionError if the table has no such step.
     """
     if after not in NEXT[before]:
         raise AssertionError(f"no step from {before.name} to {after.name}")
@@ -119,7 +117,7 @@ def set_state(connection: HasState, before: State, after: State) -> bool:
 
 
 class CloseReason(enum.Enum):
-    """Why a connection ended. `statistics()` counts each; the log line and `close_reason` say which."""
+    """Why a connection ended: in `close_reason` and in the log. `statistics()` counts each."""
 
     PEER_CLOSED = "peer_closed"  # the peer ended its side first, and everything was delivered
     CLOSED = "closed"  # the program called `close` first, and everything was delivered

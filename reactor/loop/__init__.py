@@ -1,5 +1,5 @@
-"""The first sitting: a whole event loop, for descriptors and calls. It has never heard of a connection.
+"""The first sitting: a whole event loop. It watches descriptors and makes calls, and knows nothing of connections.
 
-Reading order, each file leaning only on those before it: `reports`, `counters`, `timers`, `poller`, `wakeup`,
+Reading order (each file uses only the files before it): `reports`, `counters`, `timers`, `poller`, `wakeup`,
 `signals`, `fork`, `states`, `watches`, `loop`, `watchdog`.
 """

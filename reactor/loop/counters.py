@@ -1,13 +1,13 @@
 """What a loop counts.
 
-How long everyone waits for everyone else is the number that matters most in an event loop, so every iteration's
-time goes into a histogram. Its buckets double: 32 integers tell a microsecond from an hour, and finding the
-bucket is one `bit_length`.
+The most important number of an event loop is how long ready descriptors wait while the loop serves others. So the time
+of every iteration goes into a histogram. Each bucket is twice as wide as the one before: 32 integers cover a
+microsecond to 18 minutes, and one `bit_length` finds the bucket.
 """
 
 from __future__ import annotations
 
-LAG_BUCKETS = 32  # bucket i holds iterations of less than 2**i microseconds: the last, of some 36 minutes and more
+LAG_BUCKETS = 32  # bucket i holds iterations of less than 2**i microseconds; the last has all from 18 minutes on
 
 
 class LoopCounters:
@@ -17,11 +17,11 @@ class LoopCounters:
 
     def __init__(self) -> None:
         self.iterations = 0  # turns of the loop
-        self.callback_errors = 0  # exceptions out of `call_soon`, timers, watched descriptors and `connection_lost`
+        self.callback_errors = 0  # exceptions in `call_soon`, timers, watched descriptors and `connection_lost`
         self.lag = [0] * LAG_BUCKETS  # iterations by the time between two waits
 
     def lag_at(self, share: float) -> float:
-        """The time in seconds that `share` of all iterations (0 to 1) stayed below; 0 before the first."""
+        """The time in seconds below which a `share` (0 to 1) of all iterations stayed; 0 before the first one."""
         wanted, seen = share * sum(self.lag), 0
         for bucket, count in enumerate(self.lag):
             seen += count

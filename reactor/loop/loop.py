@@ -1,23 +1,22 @@
-"""An event loop: one thread that waits for everyone, for descriptors and calls.
+"""An event loop: one thread waits for all descriptors, and makes calls.
 
-A blocking program waits in `recv` for one peer, and all others wait for it. The reactor pattern (D. C. Schmidt, 1995)
-turns this round. Wait for all descriptors at once, in the one call that can (`select`); then call whoever has something
-to do; and wait again. Nothing between two waits may block.
+A blocking program waits in `recv` for one peer, and all other peers wait for the program. The reactor pattern (D. C.
+Schmidt, 1995) reverses this. The loop waits for all descriptors at once, in the one system call that can (`select`).
+Then it calls the handler of each descriptor that is ready, and waits again. Nothing between two waits may block.
 
 One iteration has four phases, and `_iterate` is the list of them:
 
-    1. timers     what is due
-    2. ready      what `call_soon` queued before this iteration, and what threads and signals asked for
-    3. poll       wait for the kernel: not at all if anything is queued, else until the next timer
+    1. timers     make the calls that are due
+    2. ready      make the calls that `call_soon`, other threads and signals have queued
+    3. poll       ask the kernel; wait until the next timer, or not at all if anything is queued
     4. dispatch   call the handler of each descriptor that is ready
 
-Timers come before the poll, so that what they ask of the kernel is part of the same iteration. Each phase works off
-what was there when it began, and leaves what it causes to the next iteration: a call that queues itself again for ever
-shares the loop with the rest.
+Timers come before the poll, so that the poll already includes what they want to watch. Each phase handles only what
+was there when it began. So a call that queues itself again for ever leaves time for the others.
 
-This loop has never heard of a connection. `connections.reactor` adds them, and two phases.
+This loop knows nothing of connections. `connections.reactor` adds them, and two phases.
 
-The cost of an iteration in which nothing happens: three readings of the clock and one system call.
+The cost of an iteration whose wait ends without an event: three readings of the clock and two system calls.
 """
 
 from __future__ import annotations
@@ -45,16 +44,16 @@ from .watches import Call, Watches
 
 logger = logging.getLogger("reactor.loop")
 
-AWAY_SECONDS = 0.1  # a loop that is longer away from its wait was held up; a tick of the deadlines is as long
-LONGEST_WAIT_SECONDS = 3600.0  # epoll takes milliseconds in an int; an hourly idle turn costs nothing
-BLOCKED_SECONDS = 1.0  # an iteration that takes longer is logged, unless something else is asked for
+AWAY_SECONDS = 0.1  # longer than this between two waits, and the loop was held up; as long as a tick
+LONGEST_WAIT_SECONDS = 3600.0  # epoll's int of milliseconds overflows some time; a turn an hour costs nothing
+BLOCKED_SECONDS = 1.0  # by default, an iteration that takes longer is logged
 
 
 class Loop:
-    """An event loop. It belongs to the thread that runs it; many may exist, one to a thread.
+    """An event loop. It belongs to the thread that runs it. A process may have many loops, one to a thread.
 
-    `selector` and `clock` (seconds, never going back) can be replaced for tests. An iteration that takes longer than
-    `blocked_seconds` is logged. As a context manager the loop closes itself at the end.
+    Tests can replace `selector` and `clock` (seconds; it never goes back). An iteration that takes longer than
+    `blocked_seconds` is logged. As a context manager, the loop closes itself at the end of the block.
     """
 
     def __init__(
@@ -71,17 +70,17 @@ class Loop:
         self.timers = Timers(clock)
         self.poller = make_poller(selector or selectors.DefaultSelector())
         self._watches = Watches(self.poller, self.counters)
-        self._ready: deque[Handle] = deque()  # what `call_soon` queued
-        self._foreign: deque[Handle] = deque()  # the same, from other threads
+        self._ready: deque[Handle] = deque()  # the calls that `call_soon` queued
+        self._foreign: deque[Handle] = deque()  # the calls that other threads queued
         self._waker = Waker(self.poller)
         self._signals = Signals(self._waker)
-        self._asked_at = self.timers.now  # when the kernel was asked for the batch of events at hand
-        self._full_batches = 0  # of events, one behind the other: there may be more than the kernel has told of
-        self._first_asked_at = 0.0  # when the first of them was asked for
-        self.waiting = True  # in the poll, or not running: nobody is kept waiting. Read by the watchdog's thread
+        self._asked_at = self.timers.now  # when the kernel was asked for the current batch of events
+        self._full_batches = 0  # how many in a row: after a full batch, more events may wait in the kernel
+        self._first_asked_at = 0.0  # when the kernel was asked for the first of them
+        self.waiting = True  # in the poll, or not running: nothing blocks the loop. The watchdog's thread reads it
         self._pid = os.getpid()
-        self._ends_in_child = False  # this is the copy in a fork's child, and `stop` or `close` was called before
-        self.at_close: set[Callable[[], None]] = set()  # how the floors above give back what is theirs
+        self._ends_in_child = False  # in a fork's child: `stop` or `close` was called before the fork
+        self.at_close: set[Callable[[], None]] = set()  # calls by which higher floors give back what they hold
         fork.watch(self)
 
     # The iteration.
@@ -96,13 +95,13 @@ class Loop:
         before = self.timers.errors
         try:
             self.timers.run_due()
-        finally:  # SystemExit out of one call does not take the errors of others along
+        finally:  # also if a call raises SystemExit: the errors before it are counted
             self.counters.callback_errors += self.timers.errors - before
 
     def _run_ready(self) -> None:
         for call in self._signals.take():
             self.call_soon(call.callback, *call.args)
-        for _ in range(len(self._foreign)):  # a snapshot: threads may add to it faster than it is emptied
+        for _ in range(len(self._foreign)):  # a snapshot: threads may add calls faster than we take them
             self._ready.append(self._foreign.popleft())
         for _ in range(len(self._ready)):  # a snapshot: a call that queues itself again must not starve the sockets
             self.counters.callback_errors += not self._ready.popleft().run()
@@ -119,19 +118,20 @@ class Loop:
         self.waiting = True
         events = self.poller.poll(timeout)
         if timeout and not events:
-            # The time is up. Or the process was stopped meanwhile, and this answer is as old as the wait: Python then
-            # returns from `select` without a second look (PEP 475). So look again, before any timer is judged (P2).
+            # Either the time is up, or the process was stopped during the wait. In that case Python returns from
+            # `select` without asking the kernel again (PEP 475), and its answer is old. So ask before any timer is
+            # judged (P2).
             self._asked_at = timers.clock()
             events = self.poller.poll(0.0)
         self.waiting = False
         timers.now = timers.clock()
-        if timers.now - asked_at > timeout + AWAY_SECONDS:  # longer than was asked for: the process was stopped
+        if timers.now - asked_at > timeout + AWAY_SECONDS:  # a longer wait than asked for: the process was stopped
             timers.note_absence(asked_at + timeout, timers.now)
         self.counters.iterations += 1
         return events
 
     def _has_more_work(self) -> bool:
-        """Whether a floor above has something to do at once, so that the loop must not wait."""
+        """Whether a higher floor has work to do at once, so that the loop must not wait."""
         return False
 
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
@@ -147,10 +147,10 @@ class Loop:
             self.poller.tell(fd, happened)
 
     def _note_evidence(self, count: int) -> None:
-        """All `count` events of the last batch were dealt with: up to when is it known what has come?
+        """Set `timers.asked_at`: all events from before that time were dispatched. The last batch had `count` events.
 
-        A full batch may leave some descriptors untold. The kernel tells of each in turn (epoll(7)), so after as many
-        batches as hold all descriptors, it has told of everything that was ready when the first of them was asked for.
+        A full batch may leave some ready descriptors out. The kernel reports them in turn (epoll(7)). So after enough
+        full batches to hold all descriptors, it has reported all that were ready when it was asked for the first batch.
         """
         if count < EVENTS_PER_POLL:
             self._full_batches = 0
@@ -167,17 +167,17 @@ class Loop:
         return len(self.poller.handlers)
 
     def _note_lag(self, seconds: float) -> None:
-        """Everyone who was ready has waited for this: how long the loop was away from the poll."""
+        """Count how long the loop was away from the poll: all that was ready has waited so long."""
         self.counters.lag[min(int(seconds * 1e6).bit_length(), LAG_BUCKETS - 1)] += 1
         if seconds > AWAY_SECONDS:
             self.timers.note_absence(self.timers.now, self._asked_at)
         if seconds > self.blocked_seconds:
             text = "an iteration took %.3f seconds, or the process was stopped: nobody else was served meanwhile"
             report(logger, logging.WARNING, text, seconds)
-            self._asked_at = self.timers.clock()  # a log may take its time, and what is due is waited for from here
+            self._asked_at = self.timers.clock()  # logging may have taken long: the wait for the next timer begins here
 
     def progress(self) -> tuple[int, ...]:
-        """Numbers that change with every callback, for the watchdog: how far the loop has come. From any thread."""
+        """Numbers that change as the loop gets on with its work, for the watchdog. From any thread."""
         return (self.counters.iterations, len(self._ready), len(self.timers))
 
     # Running it.
@@ -185,16 +185,16 @@ class Loop:
     def run(self) -> None:
         """Iterate until `stop`. Can be run again afterwards.
 
-        KeyboardInterrupt is raised between two iterations rather than in the middle of one, so that it too leaves
-        everything consistent; a second Ctrl-C raises at once, in case a callback never returns. An exception
-        that is no `Exception` (SystemExit) leaves `run` from whichever callback raised it. RuntimeError if
-        the loop is running already, or closed.
+        Ctrl-C raises KeyboardInterrupt between two iterations, not in the middle of one, and so leaves everything
+        consistent. A second Ctrl-C raises at once, in case a callback never returns. An exception that is no
+        `Exception` (SystemExit) leaves `run` directly from the callback that raises it. RuntimeError if the loop is
+        running already, or closed.
         """
         self._begin()
         signals = self._signals
         try:
             with signals.running():
-                self._iterate(math.inf)  # at least once, also when it was told to stop before
+                self._iterate(math.inf)  # at least once, also if `stop` was called before
                 while self.state is RUNNING and not signals.interrupted:
                     self._iterate(math.inf)
             if not self._ends_in_child:
@@ -207,10 +207,9 @@ class Loop:
             self._end(IDLE)
 
     def run_once(self, timeout: float = math.inf) -> None:
-        """One iteration; waits at most `timeout` seconds, and less if there is something to do.
+        """Make one iteration. It waits at most `timeout` seconds, and less if there is something to do.
 
-        RuntimeError if the loop is running already (this is called in one of its callbacks), or closed. ValueError for
-        NaN.
+        RuntimeError if the loop is running already (a callback calls this), or closed. ValueError for NaN.
         """
         if math.isnan(timeout):
             raise ValueError("the longest wait must be a number of seconds, not NaN")
@@ -224,7 +223,7 @@ class Loop:
             self._end(STOPPED if self.state is STOPPING else IDLE)
 
     def _check_same_process(self) -> None:
-        """RuntimeError if a callback forked, and this is the child: its loop has nothing left to work with (L5)."""
+        """RuntimeError if a callback forked, and this is the child: its loop has given up everything (L5)."""
         if self.state is CLOSED:
             self.check_open()
 
@@ -235,7 +234,7 @@ class Loop:
     def _end(self, state: LoopState) -> None:
         if self.state is CLOSING:
             self._give_back_all()
-        elif self.state is not CLOSED:  # by a fork, in the child
+        elif self.state is not CLOSED:  # a fork closed it, in the child
             self._move(state)
 
     def _move(self, state: LoopState) -> None:
@@ -249,13 +248,13 @@ class Loop:
             raise RuntimeError("this loop is already running")
 
     def check_open(self) -> None:
-        """RuntimeError if the loop is closed, or of another process: what is asked of it would never happen."""
+        """RuntimeError if the loop is closed, or belongs to another process: it would never do what is asked."""
         if self.state is CLOSED:
             where = "closed" if self._pid == os.getpid() else f"of process {self._pid}: make one after the fork"
             raise RuntimeError(f"this loop is {where}")
 
     def stop(self) -> None:
-        """Have `run` return at the end of this iteration, or of its first one if it is not running."""
+        """Make `run` return at the end of this iteration. If the loop does not run, the next `run` makes only one."""
         if self.state is RUNNING:
             self._move(STOPPING)
         elif self.state is IDLE:
@@ -264,11 +263,11 @@ class Loop:
     # What programs ask of it.
 
     def time(self) -> float:
-        """The clock's time in seconds, the one that `call_at` means."""
+        """The time of the loop's clock in seconds, as `call_at` takes it."""
         return self.timers.clock()
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> Handle:
-        """Call `callback(*args)` in the next iteration, in the order of these calls.
+        """Call `callback(*args)` in the next "ready" phase, in the order of these calls.
 
         RuntimeError when the loop is closed: the call would never be made.
         """
@@ -293,7 +292,7 @@ class Loop:
         return self.timers.call_at(when, callback, *args)
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> Handle:
-        """`call_soon`, from any thread: the only method that other threads may call.
+        """`call_soon` from any thread. Other threads may change the loop only by this method.
 
         RuntimeError when the loop is closed: the call would never be made.
         """
@@ -306,13 +305,13 @@ class Loop:
     def add_reader(self, fd: Any, callback: Callable[..., object], *args: object) -> None:
         """Call `callback(*args)` in each iteration in which `fd` can be read without waiting.
 
-        `fd` is a descriptor, or has a method `fileno`. The caller owns it, and calls `remove_reader` before it is
-        closed. An end of file and an error count as something to read. Readiness is level-triggered: a callback that
-        leaves input unread is called again. A second `add_reader` replaces the first. An exception out of the callback
-        is logged, and the descriptor is watched on.
+        `fd` is a descriptor, or has a method `fileno`. The caller owns it, and must call `remove_reader` before closing
+        it. An end of file and an error count as input. Readiness is level-triggered: a callback that leaves input
+        unread is called again. A second `add_reader` replaces the first. If the callback raises, that is logged, and
+        the loop goes on watching.
 
-        OSError when the kernel cannot watch it (epoll refuses regular files), or when this loop has another use for it.
-        TypeError when `callback` cannot be called. RuntimeError when the loop is closed.
+        OSError when the kernel cannot watch `fd` (epoll refuses regular files), or when this loop already uses it for
+        something else. TypeError when `callback` cannot be called. RuntimeError when the loop is closed.
         """
         self.check_open()
         self._watches.set(fd, "reader", Call(callback, args))
@@ -320,18 +319,18 @@ class Loop:
     def add_writer(self, fd: Any, callback: Callable[..., object], *args: object) -> None:
         """Call `callback(*args)` in each iteration in which `fd` can be written without waiting.
 
-        As `add_reader`. Mostly there is room: a writer that has nothing to write must be removed, or the loop turns
-        without a pause. A `connect` that is done, well or badly, counts as room (connect(2), EINPROGRESS).
+        The rest is as with `add_reader`. The kernel nearly always has room. So remove a writer that has nothing to
+        write, or the loop never waits. A `connect` that succeeded or failed counts as room (connect(2), EINPROGRESS).
         """
         self.check_open()
         self._watches.set(fd, "writer", Call(callback, args))
 
     def remove_reader(self, fd: Any) -> bool:
-        """Do not watch `fd` for input any more; False if it was not."""
+        """Stop watching `fd` for input. False if it was not watched for input."""
         return self._watches.set(fd, "reader", None)
 
     def remove_writer(self, fd: Any) -> bool:
-        """Do not watch `fd` for room any more; False if it was not."""
+        """Stop watching `fd` for room. False if it was not watched for room."""
         return self._watches.set(fd, "writer", None)
 
     def add_signal_handler(
@@ -341,13 +340,13 @@ class Loop:
         *args: object,
         at_once: Callable[[int, FrameType | None], object] | None = None,
     ) -> None:
-        """Have the loop call `callback(*args)` whenever signal `number` has arrived.
+        """Make the loop call `callback(*args)` whenever signal `number` has arrived.
 
-        Of several loops that handle one signal, the latest gets it. `at_once(number, frame)` is called as well, inside
-        the signal handler (see `signal.signal`): it may interrupt any code, and must touch nothing of the loop.
+        If several loops handle one signal, the latest gets it. `at_once(number, frame)` is called too, inside the
+        signal handler (see `signal.signal`). It may interrupt any code, and must not touch the loop.
 
         ValueError off the main thread, where Python allows no signal handlers (signal.signal). RuntimeError when
-        the loop is closed. TypeError when one of the two cannot be called, or the number is none.
+        the loop is closed. TypeError when a callback cannot be called, or `number` is not a whole number.
         """
         self.check_open()
         for call in (callback, callback if at_once is None else at_once):
@@ -358,18 +357,18 @@ class Loop:
         self._signals.add(number, callback, *args, at_once=at_once)
 
     def handles_signal(self, number: int) -> bool:
-        """Whether `add_signal_handler` was called for it here, and it was not removed since."""
+        """Whether this loop handles signal `number`, by `add_signal_handler`."""
         return self._signals.handles(number)
 
     def untaken_wake_ups(self) -> bytes:
-        """What lies in the loop's pipe: a byte for each wake-up, a signal's number or 0. From any thread.
+        """The bytes in the loop's pipe. Each is a wake-up: a signal's number, or 0. From any thread.
 
-        The loop empties it whenever it comes to its wait. So what stays there tells that it does not come.
+        The loop empties the pipe after each wait. So if bytes stay there, the loop does not come to its wait.
         """
         return self._waker.peek()
 
     def remove_signal_handler(self, number: int) -> bool:
-        """Give the signal back to who had it before; False if it was not handled here."""
+        """Give the signal back to its previous handler. False if this loop did not handle it."""
         return self._signals.remove(number)
 
     # Ending it.
@@ -377,7 +376,7 @@ class Loop:
     def close(self) -> None:
         """Give back all descriptors and signals.
 
-        Inside a callback it stops the loop, and closes when the iteration is done. Again does nothing.
+        Inside a callback, it stops the loop, which then closes at the end of the iteration. A second call does nothing.
         """
         if self.state in RUNS:
             if self.state is not CLOSING:
@@ -387,7 +386,7 @@ class Loop:
 
     def _give_back_all(self) -> None:
         self._move(CLOSED)
-        with contextlib.ExitStack() as stack:  # done from the last to the first, each whatever becomes of the others
+        with contextlib.ExitStack() as stack:  # from the last to the first; if one raises, the others still run
             stack.callback(self.poller.close)
             stack.callback(self._waker.close)
             stack.callback(self._signals.close)
@@ -396,16 +395,16 @@ class Loop:
                 stack.callback(self.at_close.pop())
 
     def _give_back(self, stack: contextlib.ExitStack) -> None:
-        """Add to `stack` what is to be given back before the loop's own descriptors."""
+        """Add to `stack` the calls that must be made before the loop's own descriptors are closed."""
         self._watches.clear()
 
     def abandon(self) -> None:
-        """In a child made by fork: give up the copies of the parent's descriptors, and refuse all use (L5)."""
+        """In a child made by fork: close the copies of the parent's descriptors, and refuse all use (L5)."""
         self._ends_in_child = self.state in LAST
         self.state = CLOSED
         self._signals.close()
         for _, source in self.poller.handlers.values():
-            if hasattr(source, "socket"):  # of ours, and of the floors above; what a program watches is its own
+            if hasattr(source, "socket"):  # a socket of ours or of a higher floor; those of the program stay open
                 source.socket.close()
         self.timers.clear()
         self._ready.clear()

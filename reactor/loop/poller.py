@@ -1,21 +1,21 @@
-"""What the kernel is asked to watch, and how its answer reaches the one who asked.
+"""What the kernel is asked to watch, and how its answer reaches the right handler.
 
 `selectors.DefaultSelector` picks the best demultiplexer of the platform: epoll on Linux, kqueue on the BSDs
-and macOS, poll or select elsewhere. A `Poller` wraps it and adds what a reactor needs on top:
+and macOS, poll or select elsewhere. A `SelectorPoller` wraps it and adds what a reactor needs:
 
-- a table from file descriptor to handler, for all but connections, which their dispatcher looks up itself;
-- three questions that `selectors` cannot ask. It knows only readable and writable, and refuses an
-  interest of neither. But a connection whose reading is paused, or whose peer has sent its FIN, is
-  interested in neither and must still hear of a reset (R5, E5).
+- A table from file descriptor to handler. Connections are not in it: the dispatcher finds them itself.
+- Interests that `selectors` cannot express. It knows only readable and writable, and refuses an interest in
+  neither. But a connection whose reading is paused, or whose peer has sent its FIN, may want neither and must still
+  learn of a reset (R5, E5).
 
-Where the selector is an epoll one, the wrapper therefore speaks to the same epoll instance by a second
-descriptor. `select.epoll.fromfd` takes ownership of the descriptor that it is given and closes it at the
-end, so it gets a duplicate: a descriptor with two owners is closed twice, the second time under somebody
-else's feet. Elsewhere the selector's own methods are used, and such a connection is simply not watched
-until it wants to read or write again; README concedes that.
+So if the selector is an epoll one, the wrapper uses the same epoll instance through a second descriptor.
+`select.epoll.fromfd` takes ownership of the descriptor that it gets, and closes it at the end. So it gets a
+duplicate: two owners would close one descriptor twice, and the second close could hit a new file of the same number.
+On other platforms the wrapper uses the selector's own methods. There such a connection is not watched until it
+wants to read or write again; README concedes that.
 
-Readiness is level-triggered: an event that is not dealt with comes again. So nothing is lost when a budget
-cuts a batch short, and whatever is watched without wanting it keeps the loop spinning.
+Readiness is level-triggered: an event that is not dealt with comes again. So nothing is lost when a budget cuts a
+batch short. But a loop that watches something without acting on it never waits.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-# The bits of an interest and of an event. Their values are epoll's, so that epoll needs no translation.
-READABLE = 0x001  # EPOLLIN: there is input, or an end of it, or an error to fetch
+# The bits of an interest and of an event. They have epoll's values, so that epoll needs no translation.
+READABLE = 0x001  # EPOLLIN: there is input, an end of input, or an error to fetch
 WRITABLE = 0x004  # EPOLLOUT: the kernel has room for output
 BROKEN = 0x018  # EPOLLERR | EPOLLHUP: an error, or both directions are over
 PEER_FIN = 0x2000  # EPOLLRDHUP: the peer will send no more, though its last bytes may be unread
 
-EVENTS_PER_POLL = 1024  # one answer's length; the rest is level-triggered and comes with the next
+EVENTS_PER_POLL = 1024  # the most events in one answer; the rest comes with the next one
 
 Handler = Callable[[Any, int], None]
 
@@ -47,15 +47,15 @@ class SelectorPoller:
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self.selector = selector
-        # By descriptor: whom to call, and with what.
+        # By descriptor: the handler, and the object that it is called with.
         self.handlers: dict[int, tuple[Handler, Any]] = {}
-        self.in_batch = False  # events that were fetched are being handed out
+        self.in_batch = False  # fetched events are being dispatched
         self._discarded: list[socket.socket] = []
 
     def register(self, fd: int, interest: int, handler: Handler, source: object) -> None:
         """Call `handler(source, events)` when something of `interest` happens at `fd`.
 
-        OSError when the kernel cannot watch it, or when it is registered already; then nothing has changed.
+        OSError when the kernel cannot watch `fd`, or when it is registered already; then nothing has changed.
         """
         if fd in self.handlers:
             raise OSError(errno.EEXIST, f"descriptor {fd} is in use by this loop already")
@@ -67,24 +67,24 @@ class SelectorPoller:
             raise
 
     def modify(self, fd: int, before: int, interest: int) -> None:
-        """Change the interest in `fd`, whoever is to be told; 0 watches nothing."""
+        """Change the interest in `fd` from `before` to `interest`; 0 watches nothing."""
         self._watch(fd, before, interest)
 
     def unregister(self, fd: int, interest: int) -> None:
-        """Forget `fd`, before it is closed. Events for it in the batch at hand are dropped."""
+        """Forget `fd`; call this before closing it. Its events in the current batch are dropped."""
         self.handlers.pop(fd, None)
         self._watch(fd, interest, 0)
 
     def tell(self, fd: int, events: int) -> None:
-        """Call the handler of `fd`; nobody, if it was unregistered earlier in this batch: the event is stale (E7)."""
+        """Call the handler of `fd`. If this batch has unregistered `fd`, the event is stale and is dropped (E7)."""
         if fd in self.handlers:
             handler, source = self.handlers[fd]
             handler(source, events)
 
     def discard(self, sock: socket.socket, fd: int, interest: int) -> None:
-        """Unregister `fd` and close `sock`, whose it is; in the middle of a batch, at its end.
+        """Unregister `fd` and close its socket `sock`. In the middle of a batch, the close waits for its end.
 
-        Its number must not be used again before: an event that was fetched for it would reach the newcomer (E7).
+        Until then no new socket can get the number, and with it an event that was meant for the old one (E7).
         """
         self.unregister(fd, interest)
         if self.in_batch:
@@ -93,7 +93,7 @@ class SelectorPoller:
             sock.close()
 
     def end_batch(self) -> None:
-        """All events that were fetched have been handed out, or will be fetched again."""
+        """Close the discarded sockets: all fetched events were dispatched, or will be fetched again."""
         self.in_batch = False
         while self._discarded:
             self._discarded.pop().close()
@@ -116,19 +116,19 @@ class SelectorPoller:
         ]
 
     def close(self) -> None:
-        """Give back the kernel's object. What was registered stays open: it has its own owner."""
+        """Close the kernel's object. Registered descriptors stay open: they have their own owners."""
         self.handlers.clear()
         self.selector.close()
 
 
 class EpollPoller(SelectorPoller):
-    """The same over an epoll selector, asking the kernel directly for what `selectors` cannot say."""
+    """The same over an epoll selector. It asks epoll directly for the interests that `selectors` cannot express."""
 
     __slots__ = ("epoll",)
 
     def __init__(self, selector: selectors.BaseSelector, epoll: select.epoll) -> None:
         super().__init__(selector)
-        self.epoll = epoll  # the instance behind `selector`, by a descriptor of its own
+        self.epoll = epoll  # the epoll instance of `selector`, by a second descriptor
 
     def _watch(self, fd: int, before: int, after: int) -> None:
         if before and after:
@@ -139,14 +139,14 @@ class EpollPoller(SelectorPoller):
             try:
                 self.epoll.unregister(fd)
             except (OSError, ValueError):
-                pass  # closed by somebody else, or we are a fork's child
+                pass  # other code has closed `fd`, or this is a fork's child
 
     def poll(self, timeout: float) -> list[tuple[int, int]]:
         """Wait at most `timeout` seconds (infinity: for ever) and tell what happened: (fd, events)."""
         return self.epoll.poll(-1 if timeout == math.inf else timeout, EVENTS_PER_POLL)
 
     def close(self) -> None:
-        """Give back the kernel's object, which goes with the last of its two descriptors."""
+        """Close both descriptors. The kernel frees the epoll instance with the last one."""
         self.epoll.close()
         super().close()
 
@@ -156,7 +156,7 @@ def _selector_events(interest: int) -> int:
 
 
 def make_poller(selector: selectors.BaseSelector | SelectorPoller) -> SelectorPoller:
-    """The best wrapper for `selector`; a wrapper that the caller has made already is kept."""
+    """The best wrapper for `selector`; a `selector` that is a wrapper already is returned as it is."""
     if isinstance(selector, SelectorPoller):
         return selector
     if hasattr(selectors, "EpollSelector") and isinstance(selector, selectors.EpollSelector):

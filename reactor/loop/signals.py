@@ -1,20 +1,20 @@
-"""Signals as ordinary calls, though a process has one of each and several loops may want it.
+"""Signals as ordinary calls of a loop, although a process has only one handler for each, and several loops may want it.
 
-Python runs a signal handler on the main thread between any two bytecodes. What may be done there is little. So the
-handler here only notes the number and wakes the loop, and the loop makes the call in its own time.
+Python runs a signal handler on the main thread between any two bytecodes, where little is safe to do. So the handler
+here only notes the number and wakes the loop. The loop makes the call later.
 
-The hard part is whose a signal is. A process has one handler for each signal, and one wake-up descriptor. If each loop
-saves what was there and puts it back at its end, two loops must end in reverse order. If they do not, the younger
-loses its signal when the older goes; and then it puts back the handler of a loop that is gone, or the number of a
-descriptor that is by now a connection of somebody else (P5). So there is one owner in this file, the process. It
+The hard part is which loop a signal belongs to. A process has one handler for each signal, and one wake-up descriptor.
+If each loop saved the old handler and put it back at its end, two loops would have to end in reverse order. Otherwise
+the younger loop loses its signal when the older one ends. Then the younger puts back the handler of a loop that is
+gone, or a descriptor whose number now belongs to another connection (P5). So this file has one owner, `_process`. It
 knows what was there before any of our loops, and which loops want the signal. The latest of these gets it. When that
 one leaves, the one before gets it again. When the last leaves, what was there before comes back.
 
-Code that does not ask us (asyncio, a program's own `signal.signal`) may put its own handler or descriptor over ours.
-Then that stays: only what is still ours is taken back.
+Code that does not ask us (asyncio, a program's own `signal.signal`) may replace our handler or descriptor by its own.
+That one then stays: we take back only what is still ours.
 
-The cost: handlers can be changed on the main thread alone. A loop that is closed on another thread leaves its handler
-in place. When the signal comes, or the main thread changes a handler next, it is taken back.
+The cost: only the main thread can change handlers. A loop that is closed on another thread leaves its handler in
+place, until the signal comes or the main thread next changes a handler.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NO_DESCRIPTOR = (-1, None)
 
 
 class Call(NamedTuple):
-    """What a loop owes for each arrival of a signal."""
+    """What a loop calls for each arrival of a signal."""
 
     callback: Callable[..., object]
     args: tuple[object, ...]
@@ -42,16 +42,16 @@ class Call(NamedTuple):
 
 
 class Signals:
-    """The signals that one loop handles, as ordinary calls made by the loop between callbacks.
+    """The signals that one loop handles. The loop makes their calls between other callbacks.
 
-    Only the main thread may install signal handlers (https://docs.python.org/3/library/signal.html); from
-    another one `add` and `remove` raise ValueError, as `signal.signal` does.
+    Only the main thread may install signal handlers (https://docs.python.org/3/library/signal.html). On another
+    thread `add` and `remove` raise ValueError, as `signal.signal` does.
     """
 
     __slots__ = ("interrupted", "waker", "_deferring", "_calls", "_arrived")
 
     def __init__(self, waker: Waker) -> None:
-        self.interrupted = False  # Ctrl-C was pressed under `deferred_interrupt`
+        self.interrupted = False  # Ctrl-C was pressed and is deferred
         self.waker = waker
         self._deferring = False
         self._calls: dict[int, Call] = {}
@@ -64,15 +64,15 @@ class Signals:
         *args: object,
         at_once: Callable[[int, FrameType | None], object] | None = None,
     ) -> None:
-        """From now on have the loop call `callback(*args)` for each time that signal `number` arrived.
+        """From now on, make the loop call `callback(*args)` each time that signal `number` arrives.
 
-        A signal that the process inherited as blocked is let through (P6; sigprocmask(2)). `at_once(number, frame)` is
-        called as well, in the signal handler: on the main thread, between any two bytecodes, whatever the loop does.
+        If the process inherited the signal as blocked, it is unblocked (P6; sigprocmask(2)). `at_once(number, frame)`
+        is called too, in the signal handler: on the main thread, between any two bytecodes, whatever the loop is doing.
 
         ValueError or OSError, as from `signal.signal`, for a signal that cannot be handled.
         """
         claimed = self._claims(number)
-        self._calls[number] = Call(callback, args, at_once)  # before the claim, by which the signal may come at once
+        self._calls[number] = Call(callback, args, at_once)  # before the claim, after which the signal may come at once
         if not claimed:
             try:
                 _process.claim(number, self)
@@ -81,7 +81,7 @@ class Signals:
                 raise
 
     def remove(self, number: int) -> bool:
-        """Give signal `number` back to whoever handled it before; False if it was not ours."""
+        """Give signal `number` back to its previous handler. False if this loop did not handle it."""
         if number not in self._calls:
             return False
         _check_main_thread()
@@ -98,7 +98,7 @@ class Signals:
         return number in self._calls or (number == signal.SIGINT and self._deferring)
 
     def take(self) -> list[Call]:
-        """The calls that are owed for what has arrived, oldest first."""
+        """The calls to make for the signals that have arrived, oldest first."""
         owed = []
         for _ in range(len(self._arrived)):
             call = self._calls.get(self._arrived.popleft())
@@ -107,7 +107,7 @@ class Signals:
         return owed
 
     def arrive(self, number: int, frame: FrameType | None) -> None:
-        """Note that it has come, for the loop to see. In the signal handler; `frame` is what it interrupted."""
+        """Note the arrival for the loop. Called in the signal handler; `frame` is the code that it interrupted."""
         call = self._calls.get(number)
         if call is not None:
             self._arrived.append(number)
@@ -121,11 +121,11 @@ class Signals:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """While the block lasts, this loop runs: every signal of the process ends its wait.
+        """The block in which this loop runs: every signal of the process ends its wait.
 
-        Make Ctrl-C set `interrupted`, and raise KeyboardInterrupt at the end, not between any two bytecodes (L1).
-        The second one raises at once, in case a callback never returns. Where SIGINT is somebody's already, or this
-        is not the main thread, Ctrl-C is not changed.
+        Ctrl-C sets `interrupted`, and KeyboardInterrupt is raised at the end of the block, not between any two
+        bytecodes (L1). A second Ctrl-C raises at once, in case a callback never returns. If SIGINT has another handler
+        than Python's, or this is not the main thread, Ctrl-C is not changed.
         """
         if not _on_main_thread():
             yield
@@ -145,16 +145,17 @@ class Signals:
             yield
         finally:
             try:
-                if self._deferring and signal.SIGINT not in self._calls:  # else `close` was called, in a fork's child
-                    _process.release(signal.SIGINT, self)  # one that comes before that is done is still noted
+                # Not if a call for SIGINT was added meanwhile, nor if a fork's child has called `close`.
+                if self._deferring and signal.SIGINT not in self._calls:
+                    _process.release(signal.SIGINT, self)  # a Ctrl-C in the middle of this is still noted
             finally:
                 self._deferring = False
                 interrupted, self.interrupted = self.interrupted, False
-        if interrupted:  # asked for only now that no other can be noted: none is lost
+        if interrupted:  # tested last, when no other Ctrl-C can be noted: none is lost
             raise KeyboardInterrupt
 
     def close(self) -> None:
-        """Give all signals back; in a fork's child, also the one that is being deferred (L5). From any thread."""
+        """Give all signals back; in a fork's child, a deferred SIGINT too (L5). From any thread."""
         numbers = set(self._calls)
         if self._deferring:
             numbers.add(signal.SIGINT)
@@ -165,21 +166,21 @@ class Signals:
 
 
 class _Process:
-    """What this process has one of: a handler for each signal, and the wake-up descriptor."""
+    """What a process has only one of: the handler of each signal, and the wake-up descriptor."""
 
     def __init__(self) -> None:
         self.claims: dict[int, list[Signals]] = {}  # by signal: the loops that want it, the latest last
-        self._before: dict[int, Any] = {}  # by signal: the handler from before the first of them
-        self._unblocked: set[int] = set()  # signals that were blocked before
-        self._running: list[Signals] = []  # loops that run on the main thread, one in a callback of the other
-        self._aimed: Waker | None = None  # where the handler in C writes a byte
-        self._descriptor_before: tuple[int, Any] = NO_DESCRIPTOR  # where it wrote before any of ours
+        self._before: dict[int, Any] = {}  # by signal: the handler before the first of them
+        self._unblocked: set[int] = set()  # signals that we unblocked
+        self._running: list[Signals] = []  # loops on the main thread, each run in a callback of the one before
+        self._aimed: Waker | None = None  # where Python's handler in C writes a byte
+        self._descriptor_before: tuple[int, Any] = NO_DESCRIPTOR  # where it wrote before
 
     def claim(self, number: int, owner: Signals) -> None:
         """Give signal `number` to `owner` from now on."""
         self._tidy()
         claims = self.claims.setdefault(number, [])
-        claims.append(owner)  # before the handler is there: a signal may come at once
+        claims.append(owner)  # before the handler is set: a signal may come at once
         try:
             found = signal.signal(number, _deliver)
         except BaseException:
@@ -193,18 +194,18 @@ class _Process:
         self._aim()
 
     def release(self, number: int, owner: Signals) -> None:
-        """Give signal `number` to whoever had it before `owner`; off the main thread, some time later."""
+        """Take signal `number` from `owner`, and give it back; off the main thread, some time later."""
         claims = self.claims.get(number, [])
         if owner in claims:
             claims.remove(owner)
         if _on_main_thread():
             self._tidy()
         elif self._aimed is owner.waker:
-            owner.waker.lent = True  # its number is where signals are told, until the main thread changes that
+            owner.waker.lent = True  # C still writes to it, until the main thread changes that
 
     @contextlib.contextmanager
     def running(self, owner: Signals) -> Iterator[None]:
-        """While the block lasts, aim at `owner`: Python's handlers run on the main thread, so its loop must wake."""
+        """The block in which `owner` runs: wake its loop, because Python's handlers run on this, the main thread."""
         self._running.append(owner)
         try:
             self._tidy()
@@ -214,20 +215,20 @@ class _Process:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Put back what was before, of all that none of ours wants any more."""
+        """Put back the previous handler of every signal that none of our loops wants any more."""
         for number in [number for number in self._before if not self.claims.get(number)]:
             self.give_back(number)
         self._aim()
 
     def give_back(self, number: int) -> None:
-        """Have signal `number` do what it did before any of ours came."""
+        """Put back the handler that signal `number` had before our loops."""
         before = self._before.pop(number, None)
         self.claims.pop(number, None)
-        if number in self._unblocked:  # before the handler goes: what comes now is not for whoever is next
+        if number in self._unblocked:  # first, so that a signal now does not reach the old handler
             self._unblocked.discard(number)
             signal.pthread_sigmask(signal.SIG_BLOCK, [number])
-        if signal.getsignal(number) is _deliver:  # else somebody has put another one over ours, which stays
-            # None: it was installed by code in C, and Python cannot put it back.
+        if signal.getsignal(number) is _deliver:  # a handler that replaced ours stays
+            # None means that code in C installed the handler, and Python cannot put it back.
             signal.signal(number, signal.SIG_DFL if before is None else before)
 
     def _unblock(self, number: int) -> None:
@@ -236,19 +237,19 @@ class _Process:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
 
     def _aim(self) -> None:
-        """Have the handler in C write to the waker of the loop that runs, or else of the latest that wants a signal.
+        """Make the handler in C write to the waker of the loop that runs, or else of the latest that wants a signal.
 
-        A signal can arrive after the last bytecode and before the wait begins. The Python handler runs only when the
-        wait is over; it is this byte, written by the handler in C, that ends the wait (signal.set_wakeup_fd).
+        A signal can arrive after the last bytecode and before the wait begins. Its Python handler can run only after
+        the wait. So the handler in C writes this byte, which ends the wait (signal.set_wakeup_fd).
         """
         target, aimed = self._target(), self._aimed
         if target is None and aimed is None:
             return
         found = signal.set_wakeup_fd(-1 if target is None else target.fileno(), warn_on_full_buffer=False)
         if aimed is None or found != aimed.fileno():
-            self._descriptor_before = _known(found)  # from before us; or somebody has put it over ours
+            self._descriptor_before = _known(found)  # from before us, or it replaced ours
         if target is None and _known(self._descriptor_before[0]) == self._descriptor_before:
-            with contextlib.suppress(ValueError, OSError):  # its owner has made it unfit for that meanwhile
+            with contextlib.suppress(ValueError, OSError):  # it may be unfit by now, for example blocking
                 signal.set_wakeup_fd(self._descriptor_before[0])
         self._aimed = target
         if aimed is not None and aimed is not target and aimed.lent:
@@ -263,7 +264,7 @@ class _Process:
 
 
 def _known(fd: int) -> tuple[int, Any]:
-    """The descriptor with the file behind it: a number may come to mean another file."""
+    """The descriptor with the identity of its file: the number may later belong to another file."""
     try:
         status = os.fstat(fd)
     except (OSError, OverflowError):
@@ -281,7 +282,7 @@ def _check_main_thread() -> None:
 
 
 def _deliver(number: int, frame: FrameType | None) -> None:
-    """The handler of every signal that any of our loops wants."""
+    """The handler of every signal that one of our loops wants."""
     claims = _process.claims.get(number)
     if claims:
         claims[-1].arrive(number, frame)

@@ -1,8 +1,9 @@
-"""Where a loop is in its life: what may be asked of it, and when it must go on, stop or close.
+"""Where a loop is in its life: what it can be asked to do, and when it must go on, stop or close.
 
-`run` and `run_once` are called from outside, `stop` and `close` from anywhere, a callback included. Kept as flags
-(running, stopping, closing, closed) these make sixteen combinations, of which most make no sense, and nobody can say
-which. So there is one state, a table of its steps, and one place that makes a step: `Loop._move`.
+`run` and `run_once` are called from outside the loop, `stop` and `close` also from its callbacks. Four flags (running,
+stopping, closing, closed) would make sixteen combinations, and most of them make no sense. So there is one state, a
+table of its steps, and one method that makes a step: `Loop._move`. Only `Loop.abandon`, in a fork's child, does not
+use it.
 """
 
 from __future__ import annotations

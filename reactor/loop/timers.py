@@ -1,24 +1,22 @@
 """Calls that are promised for later, in the order of their times.
 
-The loop asks one question each time round: when is the next deadline? A binary heap answers it at once and
-takes a new entry in O(log n). Cancelling is where heaps are weak, for the entry lies somewhere in the
-middle; and cancelling is what servers mostly do, since nearly every deadline is met. So a cancelled entry
-stays where it is and is thrown away when it comes to the top. To keep a million armed and cancelled timers
-from filling the memory (L3), the heap is rebuilt without them once they are more than half of it: O(n) for
-at least n/2 cancellations, so O(1) for each.
+The loop asks one question in each iteration: when is the next deadline? A binary heap answers it at once and takes
+a new entry in O(log n). But heaps are weak at cancelling, because the entry lies somewhere in the middle. And servers
+mostly cancel, because nearly every deadline is met. So a cancelled entry stays where it is, and is thrown away when it
+comes to the top. A million armed and cancelled timers must not fill the memory (L3). So the heap is rebuilt without
+them once they are more than half of it: O(n) for at least n/2 cancellations, so O(1) for each.
 
-Entries are tuples of (when, sequence, handle): tuples compare in C, and the sequence number makes equal
-times come in the order in which they were armed.
+Entries are tuples of (when, sequence, handle). Tuples compare in C. The sequence number keeps equal times in the order
+in which they were armed.
 
-A deadline is judged by the evidence. While the loop was away (in a slow callback, or stopped by SIGSTOP with the whole
-machine asleep) data may have come for the very connection that a timer is about to end. So a timer is not due when its
-time has passed, but when the kernel was asked since then what has come: at `asked_at`, which the loop sets (R7, P2).
+A deadline is judged by the evidence. While the loop is away (in a slow callback, or stopped by SIGSTOP), data may come
+for the very connection that a timer is about to end. So it is not enough that a timer's time has passed. The kernel
+must have been asked since then what has come. The loop sets `asked_at` to the time when it asked (R7, P2).
 
-A program may arm and cancel timers from a `__del__` or a signal handler, between any two steps of ours. So an entry
-is taken off the heap by one call before it is looked at, and a heap is rebuilt apart: new entries go to another one.
+A `__del__` or a signal handler of the program may arm and cancel timers between any two steps here. So one call takes
+an entry off the heap before the entry is looked at. And a rebuild works on the side: new entries go to a new heap.
 
-The clock is injected. It must never go back, which is what `time.monotonic` promises and `time.time` does
-not.
+The clock is a parameter. It must never go back: `time.monotonic` promises that, and `time.time` does not.
 """
 
 from __future__ import annotations
@@ -34,11 +32,11 @@ from .reports import report
 
 logger = logging.getLogger("reactor.loop")
 
-COMPACT_FROM = 64  # below so many cancelled entries a rebuild costs more than it frees
+COMPACT_FROM = 64  # with fewer cancelled entries, a rebuild costs more than it frees
 
 
 class Handle:
-    """A call that was promised, by `call_soon` or a timer, and can be called off."""
+    """A call that `call_soon` or a timer promised. It can be cancelled."""
 
     __slots__ = ("when", "_callback", "_args", "timers")
 
@@ -47,42 +45,42 @@ class Handle:
     ) -> None:
         if not callable(callback):
             raise TypeError(f"a callback must be callable, not of type {type(callback).__name__}")
-        self.when = when  # seconds of the reactor's clock; -inf for "soon"
+        self.when = when  # seconds of the loop's clock; -inf for "soon"
         self._callback: Callable[..., object] | None = callback
         self._args = args
-        self.timers = timers  # those whose heap it is in, and not called off; else None
+        self.timers = timers  # those whose heap holds it; None once it is off the heap, or cancelled
 
     def cancel(self) -> None:
-        """Call it off. Again, or after it ran, does nothing."""
+        """Cancel the call. Does nothing if the call was cancelled or made before."""
         timers, self.timers = self.timers, None
-        self._callback, self._args = None, ()  # lets go of what the call would have held alive
+        self._callback, self._args = None, ()  # frees what the call kept alive
         if timers is not None:
             timers.count_cancelled()
 
     def cancelled(self) -> bool:
-        """Whether the call will not come: it was called off, or has been made."""
+        """Whether the call will not come: it was cancelled, or has been made."""
         return self._callback is None
 
     def run(self) -> bool:
-        """Make the call, once. False if it raised, which is logged here and goes no further (law 9)."""
+        """Make the call, once. If it raises, the exception is logged and goes no further (law 9): return False."""
         callback, args = self._callback, self._args
         if callback is None:
             return True
         self._callback, self._args = None, ()
         try:
             callback(*args)
-        except Exception as exc:  # the program's own: the loop and its other calls go on
+        except Exception as exc:  # the program's error: the loop and its other calls go on
             report(logger, logging.ERROR, "a callback raised: %r", callback, exc=exc)
             return False
         return True
 
 
 class Timers:
-    """The deadlines of one reactor.
+    """The timers of one loop.
 
-    `now` is the time of the current iteration, read once for all who need no better. Up to `asked_at` it is known what
-    has come: the kernel was asked then, and all that it told of was dealt with. The last time that the loop was away
-    from its wait for long, held up or stopped, was from `left_at` to `back_at`.
+    `now` is the time of the current iteration, read once for all code that needs no better. All that came before
+    `asked_at` is known: the kernel was asked then, and every event in its answer was dispatched. The last time that the
+    loop was away from its wait for long, held up or stopped, was from `left_at` to `back_at`.
     """
 
     __slots__ = ("clock", "now", "asked_at", "left_at", "back_at", "errors", "_heap", "_due", "_sequence", "_cancelled")
@@ -94,42 +92,42 @@ class Timers:
         self._heap: list[tuple[float, int, Handle]] = []
         self._due: deque[tuple[float, int, Handle]] = deque()  # off the heap, and being called
         self._sequence = itertools.count()
-        self._cancelled = 0  # entries of the heap that were called off
+        self._cancelled = 0  # entries of the heap that were cancelled
 
     def __len__(self) -> int:
         return max(0, len(self._heap) - self._cancelled)
 
     def call_at(self, when: float, callback: Callable[..., object], *args: object) -> Handle:
-        """Promise `callback(*args)` for the time `when`, in seconds of the clock; never before it.
+        """Promise `callback(*args)` for the time `when`, in seconds of the clock. It never comes earlier.
 
-        A time that has passed means the next iteration, an infinite one means never. ValueError for NaN,
-        which has no place in any order and would silently spoil that of the others (L4). TypeError for what is no
-        number, or cannot be called; OverflowError for a number beyond any float.
+        A time that has passed means the next iteration. An infinite time means never. ValueError for NaN, which has no
+        place in any order and would silently spoil the order of the others (L4). TypeError when `when` is no number,
+        or `callback` cannot be called. OverflowError for a number too large for a float.
         """
         if math.isnan(when):
             raise ValueError("a timer's time must be a number of seconds, not NaN")
-        when = float(when)  # of a kind that compares with the others, whatever it was
+        when = float(when)  # another kind of number may not compare with the other entries
         handle = Handle(callback, args, when, self)
         heapq.heappush(self._heap, (when, next(self._sequence), handle))
         return handle
 
     def note_absence(self, left_at: float, back_at: float) -> None:
-        """The loop was to wait, or to go on, at `left_at`, and did so at `back_at`.
+        """Note that the loop was away from its wait, held up or stopped, from `left_at` to `back_at`.
 
-        It goes on with the absence before if nothing was judged in between: what has come was not looked for yet.
+        If it left again before all that had come was known, both absences count as one.
         """
         if left_at > self.back_at or self.asked_at >= self.back_at:
             self.left_at = left_at
         self.back_at = back_at
 
     def count_cancelled(self) -> None:
-        """Told by a handle that its entry is dead; rebuild once the dead are the most."""
+        """Count an entry that its handle has cancelled. Rebuild once these are more than half."""
         self._cancelled += 1
         if self._cancelled > COMPACT_FROM and self._cancelled * 2 > len(self._heap):
             self._rebuild()
 
     def _rebuild(self) -> None:
-        """Forget the dead entries. What is armed or called off meanwhile goes to a heap of its own."""
+        """Drop the cancelled entries. What is armed meanwhile goes to a new heap."""
         whole, self._heap = self._heap, []
         living = [entry for entry in whole if entry[2].timers is not None]
         dead = len(whole) - len(living)
@@ -143,15 +141,15 @@ class Timers:
             entry = heapq.heappop(self._heap)
             if entry[2].timers is None:
                 self._cancelled -= 1
-            else:  # a nearer one was armed in this moment
+            else:  # a nearer one was armed at this moment
                 heapq.heappush(self._heap, entry)
         return self._heap[0][0] if self._heap else math.inf
 
     def run_due(self) -> None:
         """Make the calls that are due at `asked_at`, and count in `errors` those that raise.
 
-        What they arm meanwhile waits for the next iteration, whatever its time: a callback that re-arms
-        itself for "now" would else starve the sockets, and one that does so for the past the other timers.
+        What they arm waits for the next iteration, whatever its time. Otherwise a callback that re-arms itself for
+        "now" would starve the sockets, and one that re-arms itself for the past would starve the other timers.
         """
         if self.next_when() > self.asked_at:
             return
@@ -160,8 +158,8 @@ class Timers:
         try:
             while due:
                 if not due.popleft()[2].run():
-                    self.errors += 1  # at once: the next one may leave by SystemExit
-        finally:  # SystemExit left a callback: the rest is still owed
+                    self.errors += 1  # at once: the next call may raise SystemExit
+        finally:  # after SystemExit, the other calls are still due
             while due:
                 entry = due.popleft()
                 if not entry[2].cancelled():
@@ -171,14 +169,14 @@ class Timers:
     def _take_due(self) -> None:
         while self._heap and self._heap[0][0] <= self.asked_at and self._heap[0][0] < math.inf:
             entry = heapq.heappop(self._heap)
-            if entry[2].timers is None:  # called off, and counted as one of the heap
+            if entry[2].timers is None:  # cancelled, and counted as one in the heap
                 self._cancelled -= 1
             else:
                 entry[2].timers = None  # no longer in the heap: cancelling it must not be counted
                 self._due.append(entry)
 
     def clear(self) -> None:
-        """Forget all calls, those of a `run_due` that is under way among them: a fork's child makes none (L5)."""
+        """Forget all calls, also those of a `run_due` that is under way: a fork's child makes none (L5)."""
         self._heap.clear()
         self._due.clear()
         self._cancelled = 0

@@ -1,22 +1,22 @@
-"""How another thread, or a signal, gets the attention of a loop that sleeps in the kernel.
+"""How another thread, or a signal, wakes a loop that sleeps in the kernel.
 
-The loop waits in `select` for descriptors. A thread that wants something done, and a signal handler, which
-Python runs on the main thread between two bytecodes, have no descriptor of their own. So the loop
-watches one end of a socket pair, and whoever wants its attention writes a byte into the other: the
-self-pipe trick (D. J. Bernstein), here with a socket pair because Windows cannot select on pipes.
+The loop waits in `select`, and only a descriptor or the time ends that wait. A signal alone does not: Python runs the
+handler and then waits again (PEP 475). A thread has no descriptor to offer either. So the loop watches one end of a
+socket pair, and a byte written into the other end wakes it. This is the self-pipe trick (D. J. Bernstein), here with
+a socket pair because Windows cannot select on pipes.
 
 Two things can go wrong with it, and both are dealt with here (L2):
 
-- A pipe that nobody empties fills up, and the writer blocks, perhaps inside a signal handler. Both ends are
-  non-blocking, and a full pipe is as good as one byte: the loop will wake. So failing to write is success.
-- Signal numbers sent through the pipe (`signal.set_wakeup_fd`) are lost when it is full, and a lost SIGTERM is a
-  server that will not stop. Here the byte only wakes. Which signals came is noted elsewhere (see `signals`).
+- A full pipe would block the writer, perhaps inside a signal handler. So both ends are non-blocking. A full pipe
+  wakes the loop as well as one byte does. So a failed write does no harm.
+- Signal numbers sent through the pipe (`signal.set_wakeup_fd`) are lost when it is full, and a server that loses a
+  SIGTERM does not stop. So the byte only wakes the loop here. `signals` notes which signals came.
 
-The bytes tell one thing more. If the number of a signal stays in the pipe, the loop does not come to read it. Another
-thread can look at that (`peek`), even where code in C keeps every handler in Python from running.
+The bytes show one more thing. If the number of a signal stays in the pipe, the loop does not come to read it. Another
+thread can see that (`peek`), even while code in C keeps every handler in Python from running.
 
-The cost: one registered descriptor, and one system call for each wake-up of a sleeping loop. Threads that
-call while a wake-up is already under way pay none.
+The cost: one registered descriptor, and one system call for each wake-up of a sleeping loop. A wake-up while
+another one is already under way costs none.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Waker:
         self.socket, self._sender = socket.socketpair()
         self.socket.setblocking(False)
         self._sender.setblocking(False)
-        self.lent = False  # signals may be sent here although the loop is closed: see `signals`
+        self.lent = False  # signals may still be sent here after the loop is closed: see `signals`
         self._pending = False
         self._poller = poller
         poller.register(self.socket.fileno(), READABLE, Waker._drain, self)
 
     def wake(self) -> None:
-        """Make the loop's wait end, now or when it next begins. From any thread, and from a signal handler."""
+        """End the loop's wait: this one, or else the next. From any thread, and from a signal handler."""
         if self._pending:
             return
         self._pending = True
@@ -57,10 +57,10 @@ class Waker:
         return self._sender.fileno()
 
     def peek(self) -> bytes:
-        """The first bytes that the loop has not taken; they stay. From any thread."""
+        """The first bytes in the pipe, without taking them out. From any thread."""
         try:
             return self.socket.recv(PEEK_BYTES, socket.MSG_PEEK)
-        except OSError:  # there are none; or it is closed
+        except OSError:  # the pipe is empty, or closed
             return b""
 
     def _drain(self, _events: int) -> None:
@@ -69,9 +69,9 @@ class Waker:
                 pass
         except BlockingIOError:
             pass
-        # Off when the pipe is empty, not before: a wake-up between the two would lose its byte and leave the flag
-        # on, and all later ones would rely on a byte that is gone. One that comes before this line leaves no byte,
-        # and needs none: the loop looks for what was asked of it after this and before it sleeps again.
+        # Clear the flag after the pipe is empty, not before. Otherwise a wake-up in between would set it again, `recv`
+        # would take its byte, and all later wake-ups would send none. A wake-up before this line sends no byte and
+        # needs none: the loop looks at its queues before it sleeps again.
         self._pending = False
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class Waker:
             self.abandon()
 
     def abandon(self) -> None:
-        """Close both descriptors and leave the poller alone: in a child process it is the parent's."""
+        """Close both descriptors, but do not touch the poller: in a child process it is the parent's."""
         if not self.lent:
             self.socket.close()
             self._sender.close()

@@ -1,14 +1,13 @@
-"""Who is blocking the loop, and where?
+"""Which callback blocks the loop, and where?
 
-One callback that waits (for a disk, a lock, a slow computation) makes everyone wait, and afterwards nothing shows
-which one it was: the loop knows only that it is late. To see the culprit one has to look while it blocks, and the
-loop's own thread is busy being blocked. So a second thread looks: some times a second it asks how far the loop has
-come, and if that is where it was before, for too long, it writes down the callback, the time so far, and the loop's
-stack at that moment (L6). A batch of many short callbacks makes progress and is not reported; how long it took as a
-whole is logged by the loop itself. What else is to be looked at from outside the loop is done on this
-thread too (`also`).
+One callback that waits (for a disk, a lock, a slow computation) makes all connections wait. Afterwards nothing shows
+which one it was: the loop knows only that it is late. The callback has to be seen while it blocks, but then it holds
+the loop's own thread. So a second thread looks. Several times a second it asks how far the loop has come. If that has
+not changed for too long, it logs the callback, the time so far, and the loop's stack at that moment (L6). Many
+short calls of `call_soon` make progress and are not reported; the loop itself logs how long they took together. This
+thread also makes the other checks that must come from outside the loop (`also`).
 
-The cost: a thread that sleeps, and some wake-ups a second. The loop pays one attribute store before and after a poll.
+The cost: a thread that sleeps, and some wake-ups a second. The loop sets one attribute before and after each poll.
 """
 
 from __future__ import annotations
@@ -27,16 +26,15 @@ from .reports import report
 logger = logging.getLogger("reactor.loop")
 
 SHORTEST_PERIOD_SECONDS = 0.05
-LONGEST_PERIOD_SECONDS = 0.5  # for what is done at each look besides
+LONGEST_PERIOD_SECONDS = 0.5  # `also` is called at least so often
 HOUSE = os.path.dirname(os.path.dirname(__file__))
-CALLERS = [os.path.join(HOUSE, floor) for floor in ("loop", "connections")]  # who calls a program's callbacks
+CALLERS = [os.path.join(HOUSE, floor) for floor in ("loop", "connections")]  # they call a program's callbacks
 
 
 class Watchdog:
-    """Watches `loop`, run by the calling thread, from a thread of its own; `stop` ends that.
+    """A thread that watches `loop`, which the calling thread runs. `stop` ends the watching thread.
 
-    A callback that does not return for `loop.blocked_seconds` is reported. `also()` is called each time that it looks,
-    on that thread.
+    It reports a callback that does not return for `loop.blocked_seconds`. It also calls `also()` at each look.
     """
 
     def __init__(self, loop: Loop, also: Callable[[], object] = lambda: None) -> None:
@@ -44,7 +42,7 @@ class Watchdog:
         self._also = also
         self._seconds = loop.blocked_seconds
         self._watched = threading.get_ident()
-        self._progress: tuple[int, ...] = ()  # how far the loop was when we looked last
+        self._progress: tuple[int, ...] = ()  # how far the loop was at the last look
         self._since = 0.0  # when it was first seen there, in seconds of the loop's clock
         self._reported = False
         self._stopped = threading.Event()
@@ -63,7 +61,7 @@ class Watchdog:
             self._also()
 
     def _look(self) -> None:
-        """Report a callback that has not returned for too long; the same one only once."""
+        """Report a callback that has not returned for too long, but each one only once."""
         loop, now = self._loop, self._loop.timers.clock()
         progress = loop.progress()
         if loop.waiting or progress != self._progress:
@@ -80,7 +78,7 @@ class Watchdog:
 
 
 def callback(innermost: FrameType) -> str:
-    """The name and place of what these floors have called, in the stack that ends with the frame `innermost`."""
+    """The name and place of the callback that the loop has called, in the stack that ends with frame `innermost`."""
     called = innermost
     frame: FrameType | None = innermost
     while frame is not None and os.path.dirname(frame.f_code.co_filename) not in CALLERS:

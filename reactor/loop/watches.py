@@ -1,11 +1,11 @@
-"""The descriptors that a program watches by itself: what to call when one can be read, and when one can be written.
+"""The descriptors that a program watches itself: what to call when one can be read, and when one can be written.
 
-A file descriptor has one entry in the kernel's list (epoll(7)), and a program has two questions about it: is there
-input, and is there room? So both questions share one `Watch`, and what the kernel is asked is worked out from it.
+A descriptor has one entry in the kernel's list (epoll(7)), but a program has two questions about it: is there
+input, and is there room? So both callbacks are in one `Watch`, and the interest is computed from it.
 
-The kernel's answers are a batch. A callback early in the batch may close a descriptor, and open another one that gets
-the same number; an event further on in the batch is then meant for the one that is gone. So a descriptor that is first
-watched in this batch hears nothing of it (E7). Nothing is lost by that: what is ready is told again in the next batch.
+The kernel answers with a batch of events. A callback early in the batch may close a descriptor and open another one
+that gets the same number. A later event in the batch is then meant for the old descriptor. So a descriptor that is
+first watched during a batch gets no event of it (E7). Nothing is lost: the next batch tells again what is ready.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ OUTPUT = WRITABLE | BROKEN
 
 
 class Call(NamedTuple):
-    """What to call."""
+    """A callback with its arguments."""
 
     callback: Callable[..., object]
     args: tuple[object, ...]
 
 
 class Watch:
-    """One descriptor, and what to call."""
+    """One descriptor, and its callbacks."""
 
     __slots__ = ("fd", "reader", "writer", "interest", "since")
 
@@ -42,12 +42,12 @@ class Watch:
         self.since = since  # the iteration in which it was first watched
 
     def wanted_interest(self) -> int:
-        """What the kernel should watch: a function of these calls and nothing else (law 1)."""
+        """What the kernel should watch. It depends on the two callbacks and nothing else (law 1)."""
         return (INPUT if self.reader is not None else 0) | (OUTPUT if self.writer is not None else 0)
 
 
 class Watches:
-    """All of one loop."""
+    """All watches of one loop."""
 
     def __init__(self, poller: SelectorPoller, counters: LoopCounters) -> None:
         self._poller = poller
@@ -55,10 +55,10 @@ class Watches:
         self._by_fd: dict[int, Watch] = {}
 
     def set(self, fd: Any, side: str, call: Call | None) -> bool:
-        """Set `side` ("reader" or "writer") of the watch of `fd`, or take it away; whether there was one before.
+        """Set the callback on `side` ("reader" or "writer") of `fd`; None removes it. Whether there was one before.
 
-        OSError when the kernel cannot watch `fd`, or this loop has another use for it; then nothing has changed.
-        TypeError for what cannot be called.
+        OSError when the kernel cannot watch `fd`, or this loop uses it for something else; then nothing has changed.
+        TypeError when the callback cannot be called.
         """
         if call is not None and not callable(call.callback):
             raise TypeError(f"a callback must be callable, not of type {type(call.callback).__name__}")
@@ -103,5 +103,5 @@ class Watches:
         self._counters.callback_errors += not Handle(call.callback, call.args, -math.inf, None).run()
 
     def clear(self) -> None:
-        """Forget all: the loop is closed, or is the copy in a fork's child."""
+        """Forget all watches: the loop is closed, or is the copy in a fork's child."""
         self._by_fd.clear()

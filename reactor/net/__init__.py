@@ -1,1 +1,1 @@
-"""More ways in and out than an accepted TCP connection: addresses, and connections that we open ourselves."""
+"""More ways in and out than accepted TCP connections: frames, addresses, UNIX paths, connections that we open."""

@@ -1,10 +1,10 @@
-"""From what a person writes after `--bind` to bound sockets, and back to what a person can read.
+"""From the text after `--bind` to bound sockets, and from a socket address back to text.
 
-An address as text names more than one socket: `localhost` is usually 127.0.0.1 and ::1, and `:8000` is every
-interface in both families. The traps are known ones: an IPv6 socket that also takes the IPv4 port (so the
-second bind fails), port 0 that gives each family a different port (A8), a link-local IPv6 address, which means
-nothing without the interface behind its `%` (RFC 4007), and a descriptor that was not handed in but is the
-process's own (A10). What may happen to the path of a UNIX socket is in `unix_paths`.
+One address as text can name several sockets: `localhost` is usually 127.0.0.1 and ::1, and `:8000` is every
+interface in both families. There are known traps. An IPv6 socket may also take the IPv4 port, and then the second
+bind fails. Port 0 gives each family a different port (A8). A link-local IPv6 address means nothing without the
+interface after its `%` (RFC 4007). A descriptor may be one of the process's own, and not one that was handed in (A10).
+The traps of a UNIX socket's path are in `unix_paths`.
 
     HOST:PORT    a name or an IPv4 address        :PORT        every interface, both families
     [V6]:PORT    an IPv6 address                  unix:PATH    a UNIX stream socket
@@ -27,7 +27,7 @@ from .unix_paths import bind_unix, unix_sockaddr
 
 SocketFactory = Callable[..., socket.socket]
 
-PORT_0_TRIES = 16  # a port that is free for one family may be taken for the other; then another is tried
+PORT_0_TRIES = 16  # the kernel's port may be free in one family and taken in the other: try another one
 
 
 class Address(NamedTuple):
@@ -59,7 +59,7 @@ class Endpoint(NamedTuple):
 def parse(text: str) -> Address:
     """The `Address` that `text` names.
 
-    ValueError if it names none, in one line that says what would be right; TypeError for what is no text.
+    ValueError if it names none; its one line says what would be right. TypeError if `text` is not a string.
     """
     if not isinstance(text, str):
         raise TypeError(f"an address is text like HOST:PORT, not {text!r}")
@@ -77,7 +77,7 @@ def parse(text: str) -> Address:
 
 def _checked_path(text: str) -> str:
     path = text[5:]
-    if path.startswith("//") and path[2:] and not path.startswith("///"):  # a URL has a host here; bind would take /
+    if path.startswith("//") and path[2:] and not path.startswith("///"):  # in a URL a host; bind would see a path
         raise ValueError(f"address {text!r} is ambiguous: write unix:{path[2:]} or unix:{path[1:]}")
     if not path.strip("/@") or "\0" in path:
         raise ValueError(f"address {text!r} lacks the path: write unix:PATH")
@@ -93,14 +93,14 @@ def _host_and_port(text: str) -> Address | None:
     bracketed = host.startswith("[") and host.endswith("]") and ":" in host
     if bracketed:
         host = host[1:-1]
-    # The stars and slashes of URLs and of other programs' addresses would only be looked up, and not found.
+    # A host with a star or slash, as in URLs and other programs' addresses, would be looked up and not found.
     if not colon or not _is_number(port, 65535) or re.search(r"[]\[*/\0]" if bracketed else r"[]\[*/\0:]", host):
         return None
     return Address(host=host, port=int(port))
 
 
 def _what_would_be_right(text: str) -> str:
-    """The address that `text` may have been meant for."""
+    """The address that the writer of `text` may have meant."""
     bare = re.sub(r"^([a-z][a-z0-9+.-]*:)?//", "", text.strip(), flags=re.IGNORECASE).partition("/")[0]
     host, _, port = bare.rpartition(":")
     if re.match(r"\.{0,2}/[^/]", text):
@@ -134,7 +134,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def describe(sockaddr: Any) -> str:
-    """A socket address (as `getsockname` gives it) in the words that `parse` takes."""
+    """A socket address (as `getsockname` returns it) as text that `parse` takes."""
     if isinstance(sockaddr, tuple):
         host = sockaddr[0]
         if len(sockaddr) == 4 and sockaddr[3] and "%" not in host:
@@ -148,12 +148,12 @@ def describe(sockaddr: Any) -> str:
 def _zone(scope: int) -> str:
     try:
         return socket.if_indextoname(scope)
-    except OSError:  # the interface is gone; its number names it as well (RFC 4007, section 11.2)
+    except OSError:  # the interface is gone; its number can stand for it (RFC 4007, section 11.2)
         return str(scope)
 
 
 def _one_line(address: Address) -> str:
-    """`address` for a message: a path may have line breaks in it."""
+    """`address` as one line for a message: a path may hold line breaks."""
     text = str(address)
     return text if text.isprintable() else ascii(text)
 
@@ -162,9 +162,9 @@ def _one_line(address: Address) -> str:
 
 
 def check_endpoint(endpoint: Any) -> None:
-    """TypeError or ValueError for what is no `Endpoint` that can be connected to without a look-up.
+    """TypeError or ValueError unless `endpoint` is an `Endpoint` that `connect` takes without a look-up.
 
-    A name in the place of a number would be looked up by `socket.connect` itself, while everybody waits.
+    If its host were a name, `socket.connect` itself would look it up, and the whole loop would wait.
     """
     if not isinstance(endpoint, Endpoint) or not isinstance(endpoint.family, int):
         raise TypeError(f"an Endpoint(family, sockaddr) is needed, not {endpoint!r}")
@@ -174,7 +174,7 @@ def check_endpoint(endpoint: Any) -> None:
     if not isinstance(host, str) or not isinstance(port, int):
         raise TypeError(f"the address of an Endpoint must be (host, port), not {endpoint.sockaddr!r}")
     try:
-        zoned = endpoint.family == socket.AF_INET6  # of IPv4 there are no zones, and `%` would make it a name
+        zoned = endpoint.family == socket.AF_INET6  # IPv4 has no zones, and a `%` would make it a name
         socket.inet_pton(endpoint.family, host.partition("%")[0] if zoned else host)
     except (OSError, ValueError):
         raise ValueError(f"the host of an Endpoint must be a numeric address, not {host!r}") from None
@@ -183,7 +183,7 @@ def check_endpoint(endpoint: Any) -> None:
 
 
 def resolve(address: Address) -> list[Endpoint]:
-    """Where to connect to, best first (getaddrinfo(3)). Blocks when the host is a name.
+    """The endpoints to connect to, best first (getaddrinfo(3)). Blocks when the host is a name.
 
     OSError if the name is unknown; ValueError for fd://N, which is no destination.
     """
@@ -195,7 +195,7 @@ def resolve(address: Address) -> list[Endpoint]:
 
 
 def resolve_now(address: Address) -> list[Endpoint] | None:
-    """`resolve` where that cannot block, for a path or a number; None for a name."""
+    """Like `resolve`, for what cannot block: a path or a number. None for a name."""
     if address.path is not None or address.fd is not None:
         return resolve(address)
     host, percent, zone = address.host.partition("%")
@@ -226,9 +226,9 @@ def _lookup(host: str | None, address: Address) -> list[Endpoint]:
 def bind(address: Address, socket_factory: SocketFactory = socket.socket) -> list[socket.socket]:
     """Bound sockets, one for each endpoint that `address` names, ready for `Reactor.listen`.
 
-    OSError with a readable `strerror` that names the address when it is in use, not ours, or not allowed. Of
-    several endpoints those that this machine cannot have are left out, so long as one remains. A UNIX socket listens
-    already (see `unix_paths`). A descriptor that is refused stays open: it is not ours.
+    OSError when the address is in use, not ours, or not allowed; its readable `strerror` names the address. If there
+    are several endpoints, those that this machine cannot have are left out, as long as one remains. A UNIX socket
+    listens already (see `unix_paths`). A descriptor that is refused stays open: it is not ours.
     """
     endpoints = [] if address.port is None else _lookup(address.host or None, address)
     try:
@@ -267,7 +267,7 @@ def _bind_each(endpoints: list[Endpoint], socket_factory: SocketFactory) -> list
     missing: OSError | None = None
     try:
         for endpoint in endpoints:
-            # The families share a port: that of the first, when it was left to the kernel (A8).
+            # All families share one port. If the kernel picks it, the first socket's port is the one (A8).
             port = bound[0].getsockname()[1] if bound else endpoint.sockaddr[1]
             try:
                 bound.append(_bind_tcp(endpoint, port, socket_factory))
@@ -277,7 +277,7 @@ def _bind_each(endpoints: list[Endpoint], socket_factory: SocketFactory) -> list
                 missing = exc
         if not bound:
             raise missing or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    except BaseException:  # whatever it is goes on to the caller, and no descriptor stays behind
+    except BaseException:  # no descriptor may stay open, and the caller gets the exception
         for sock in bound:
             sock.close()
         raise
@@ -287,12 +287,12 @@ def _bind_each(endpoints: list[Endpoint], socket_factory: SocketFactory) -> list
 def _bind_tcp(endpoint: Endpoint, port: int, socket_factory: SocketFactory) -> socket.socket:
     sock = socket_factory(endpoint.family, socket.SOCK_STREAM)
     try:
-        # A restarted server would else wait a minute for connections of its predecessor in TIME_WAIT (socket(7)).
-        # Windows means something else by it: that two servers may share the port.
+        # Without this, a restarted server waits a minute for its old connections in TIME_WAIT (socket(7)).
+        # On Windows the option means something else: two servers may share the port.
         if os.name == "posix":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if endpoint.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # leaves the IPv4 port to its own socket
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # leave the IPv4 port to another socket
         sock.bind((endpoint.sockaddr[0], port, *endpoint.sockaddr[2:]))
     except BaseException:  # as above
         sock.close()
@@ -304,16 +304,16 @@ def _adopt_descriptor(fd: int) -> socket.socket:
     sock = socket.socket(fileno=fd)
     try:
         _check_handed_in(sock)
-        # As sd_listen_fds(3): a program that ours starts must not keep the port after us.
+        # Like sd_listen_fds(3): a program that we start must not keep the port after our end.
         sock.set_inheritable(False)
-    except BaseException:  # it stays open, for it is not ours
+    except BaseException:  # it stays open, because it is not ours
         sock.detach()
         raise
     return sock
 
 
 def _check_handed_in(sock: socket.socket) -> None:
-    """OSError for what nobody hands in to be listened on, such as the descriptors of a loop (A10)."""
+    """OSError for a descriptor that is not a socket to listen on, such as one of a loop's own (A10)."""
     unix = getattr(socket, "AF_UNIX", None)
     if sock.family not in (socket.AF_INET, socket.AF_INET6, unix):
         raise OSError(errno.EAFNOSUPPORT, "it is neither a TCP nor a UNIX socket")

@@ -1,18 +1,18 @@
 """Opening a connection ourselves, without waiting for it.
 
-`connect` on a blocking socket waits for the peer's answer: a millisecond on a good day, two minutes when nobody
-answers. On a non-blocking socket it says "in progress" (EINPROGRESS), the socket becomes writable when the
-handshake is over, and SO_ERROR then tells how it went (connect(2)). From there on a connection that we opened
-is like one that we accepted, and goes to the dispatcher.
+`connect` on a blocking socket waits for the peer's answer: a millisecond on a good day, two minutes when no answer
+comes. On a non-blocking socket it says "in progress" (EINPROGRESS). The socket becomes writable when the handshake is
+over, and SO_ERROR then tells how it went (connect(2)). From there on, a connection that we opened is like one that we
+accepted, and goes to the dispatcher.
 
-A name can stand for several addresses, and the first may be one that never answers: a broken IPv6, a machine that is
-off. To wait for it would take all the time that there is. So this is Happy Eyeballs (RFC 8305): the families take
-turns, the next address is tried a quarter of a second after the last one or as soon as one has failed, and the first
-connection that stands wins (C1). One deadline is for all of it, the look-up of the name included. Like every deadline
-it is judged by the evidence: not before the answers that wait were heard, and the kernel was asked after each attempt.
+A name can stand for several addresses, and the first may never answer: its IPv6 is broken, or the machine is off.
+Waiting for it would take all the time. So this is Happy Eyeballs (RFC 8305). The families take turns. The next address
+is tried a quarter of a second after the last one, or as soon as one fails. The first connection to succeed wins (C1).
+One deadline covers all of this, with the look-up of the name. Like every deadline, it is judged by the evidence:
+answers that wait are heard first, and the kernel is asked after each attempt.
 
-An `Attempt` is one address and at most one socket; a `Connector` is all attempts of one call. The cost: a server that
-is slow to answer may see handshakes that are given up.
+An `Attempt` is one address and at most one socket. A `Connector` is all attempts of one call. The cost: a server that
+answers slowly may see handshakes that we give up.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from .addresses import Address, Endpoint, check_endpoint, parse, resolve_now
 from .lookups import look_up
 
 NEXT_ATTEMPT_SECONDS = 0.25  # RFC 8305, section 5, Connection Attempt Delay
-# Each attempt holds a descriptor. When there are so many, the oldest gives way to the next address, so that a good one
-# is reached however many before it are silent. It has had two seconds, and so a second SYN (RFC 6298: after one).
+# Each attempt holds a descriptor. When there are so many, the oldest is given up for the next address. So a good one is
+# reached after any number of silent ones. The oldest has mostly had two seconds, and a second SYN (RFC 6298: after one).
 MOST_ATTEMPTS = 8
-# A UNIX socket whose backlog is full has no handshake to wait for, so it is asked again after growing pauses (C2).
+# A UNIX socket with a full backlog has no handshake to wait for. So it is asked again, after growing pauses (C2).
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.005, 0.1
 
 
 class Connector:
-    """One connection in the making; `connect` makes it. `cancel` gives it up."""
+    """One connection that `connect` is opening. `cancel` gives it up."""
 
     __slots__ = ("_reactor", "_factory", "_on_failure", "_limits", "_endpoints", "attempts", "_deadline", "_next",
                  "_failure", "_looking_up", "_begun_at", "_begun_in")  # fmt: skip
@@ -61,17 +61,17 @@ class Connector:
         self._limits = limits
         self._endpoints: deque[Endpoint] = deque()  # those not tried yet
         self.attempts: list[Attempt] = []  # those under way, the oldest first
-        self._next: Handle | None = None  # when the next one is tried, or how the end is told
-        self._failure: OSError | None = None  # how the last one failed
-        self._looking_up = True  # until there are endpoints, or the answer has had its turn
-        # When an attempt was begun last, and in which iteration: two times may be the same on a coarse clock.
+        self._next: Handle | None = None  # the call that tries the next one, or that tells the failure
+        self._failure: OSError | None = None  # why the last attempt failed
+        self._looking_up = True  # until there are endpoints, or a late answer has had its turn
+        # When the last attempt began, and in which iteration: on a coarse clock, two times may be equal.
         self._begun_at, self._begun_in = -math.inf, -1
-        # None when all is over: the connection is made, has failed or was given up.
+        # None when all is over: the connection was made, has failed or was cancelled.
         self._deadline: Handle | None = reactor.call_later(limits.connect_seconds, self._time_out)
         reactor.at_close.add(self.cancel)
 
     def cancel(self) -> None:
-        """Give up, and say nothing to anyone. Does nothing once the connection is made or its failure was told."""
+        """Give up, and call no callback. Does nothing once the connection is made or its failure was told."""
         self._call_off_next()
         if self._deadline is not None:
             self._deadline.cancel()
@@ -82,7 +82,7 @@ class Connector:
                 self.attempts.pop().give_up()
 
     def start(self, endpoints: Sequence[Endpoint]) -> None:
-        """Try `endpoints`; that of the other family comes second, whatever their order (RFC 8305, section 4)."""
+        """Try `endpoints`. The families take turns, whatever the order given (RFC 8305, section 4)."""
         self._looking_up = False
         if self._deadline is not None:
             self._endpoints.extend(interleaved(endpoints))
@@ -108,15 +108,15 @@ class Connector:
             self._next = None
 
     def note_begin(self) -> None:
-        """An attempt begins: the kernel has to be asked for its answer before the deadline is judged."""
+        """Note that an attempt begins: the kernel must be asked for its answer before the deadline is judged."""
         self._begun_at, self._begun_in = self._reactor.time(), self._reactor.counters.iterations
 
     def note(self, failure: OSError) -> None:
-        """Remember what to tell if nothing better comes."""
+        """Remember the failure to tell if no attempt succeeds."""
         self._failure = failure
 
     def attempt_failed(self, attempt: Attempt, failure: OSError) -> None:
-        """Go on to the next address at once; in a turn of its own, for there may be thousands that fail at once."""
+        """Try the next address without a pause, but in a turn of its own: thousands may fail at once."""
         self.note(failure)
         if attempt in self.attempts:
             self.attempts.remove(attempt)
@@ -124,7 +124,7 @@ class Connector:
             self._next = self._reactor.call_soon(self._try_next)
 
     def attempt_won(self, attempt: Attempt, sock: socket.socket) -> None:
-        """The first that is connected takes all; `sock` is ours to hand on."""
+        """Hand on `sock`, the first socket that is connected, and give up all other attempts."""
         self.cancel()
         self._reactor.counters.connected += 1
         send_at_once(sock)
@@ -132,7 +132,7 @@ class Connector:
 
     def _time_out(self) -> None:
         if self._is_open():
-            self._deadline = self._reactor.call_at(self._begun_at, self._time_out)  # in the past: in the next iteration
+            self._deadline = self._reactor.call_at(self._begun_at, self._time_out)  # a past time: the next iteration
             return
         text = f"no connection within {self._limits.connect_seconds:g} seconds"
         if self._failure is not None:
@@ -140,10 +140,10 @@ class Connector:
         self.fail(TimeoutError(errno.ETIMEDOUT, text))
 
     def _is_open(self) -> bool:
-        """Whether this iteration may still decide it, when the loop was away and comes to the deadline late (P2).
+        """Whether one more iteration may decide it: the loop was away, and comes to the deadline late (P2).
 
-        The answer of the look-up may wait in the loop, as the next attempt does after a failure; and of an attempt that
-        was begun after the kernel was asked, nothing can be known yet. Each of them gets one iteration more.
+        The answer of a look-up, or the next attempt after a failure, may wait in the loop's queue. If an attempt began
+        after the kernel was last asked, its answer cannot be known yet. Each of these gets one more iteration.
         """
         looking_up, self._looking_up = self._looking_up, False
         at_once = self._next is not None and self._next.when == -math.inf
@@ -152,7 +152,7 @@ class Connector:
         return looking_up or at_once or unasked
 
     def fail(self, exc: OSError) -> None:
-        """Give up, and tell why. The caller is told from the loop, never from inside its own call."""
+        """Give up, and tell why. The loop calls `on_failure` later, never inside the call of `connect`."""
         if self._deadline is not None:
             self.cancel()
             self._next = self._reactor.call_soon(self._on_failure, exc)
@@ -167,12 +167,12 @@ class Attempt:
         self._reactor = reactor
         self._connector = connector
         self.endpoint = endpoint
-        self.socket: socket.socket | None = None  # watched by the poller, which is why a fork's child can close it
+        self.socket: socket.socket | None = None  # the poller watches it, so a fork's child can find and close it
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._retry: Handle | None = None
 
     def begin(self) -> None:
-        """Start the handshake, and tell the connector if that fails."""
+        """Start the handshake. If that fails, tell the connector."""
         self._retry = None
         self._connector.note_begin()
         poller, family = self._reactor.poller, self.endpoint.family
@@ -184,7 +184,7 @@ class Attempt:
             if error not in (0, errno.EINPROGRESS):
                 raise OSError(error, os.strerror(error))
             self.socket = sock
-            # Done at once or not, the socket is writable when it is done: one way on for both.
+            # The socket becomes writable when the handshake is done, even if that was at once: one way for both.
             poller.register(sock.fileno(), WRITABLE, Attempt._answered, self)
         except BaseException as exc:
             self.socket = None
@@ -193,11 +193,11 @@ class Attempt:
             if not isinstance(exc, Exception):
                 raise
             self._failed(as_os_error(exc, self.endpoint))
-        if self not in self._connector.attempts:  # given up by the socket factory, which is foreign code
+        if self not in self._connector.attempts:  # the socket factory, which is foreign code, gave it up
             self.give_up()
 
     def give_up(self) -> None:
-        """Close the socket and call off what is to come, at any moment and any number of times."""
+        """Close the socket and cancel the next try. May be called at any moment, any number of times."""
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -218,7 +218,7 @@ class Attempt:
         assert sock is not None
         try:
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        except OSError as exc:  # a stranger has closed our descriptor
+        except OSError as exc:  # other code has closed our descriptor
             error = exc.errno or errno.EBADF
         if error == 0 and _connected_to_itself(sock):
             error = errno.ECONNREFUSED
@@ -232,7 +232,7 @@ class Attempt:
 
 
 def interleaved(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-    """`endpoints` with the families taking turns; the family of the first goes first, and each keeps its order."""
+    """`endpoints`, with the families in turn. The family of the first comes first, and each keeps its order."""
     families: dict[int, list[Endpoint]] = {}
     for endpoint in endpoints:
         families.setdefault(endpoint.family, []).append(endpoint)
@@ -241,28 +241,28 @@ def interleaved(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
 
 
 def as_os_error(exc: Exception, endpoint: Endpoint) -> OSError:
-    """What `on_failure` is told of `exc`, which is no OSError when Python refuses the form of the address."""
+    """`exc` as an OSError for `on_failure`: when Python refuses the form of an address, `exc` is another kind."""
     if isinstance(exc, OSError) and exc.errno:
-        return exc.with_traceback(None)  # which would keep the socket alive
+        return exc.with_traceback(None)  # a traceback would keep the socket alive
     try:
         text = f"cannot connect to {endpoint.sockaddr!r}: {str(exc) or type(exc).__name__}"
-    except Exception:  # it is of the socket factory's making, and cannot be said
+    except Exception:  # the socket factory raised it, and its `__str__` raises
         text = f"cannot connect: {type(exc).__name__}"
     return OSError(errno.ENOMEM if isinstance(exc, MemoryError) else errno.EINVAL, text)
 
 
 def _connected_to_itself(sock: socket.socket) -> bool:
-    """Whether the kernel picked the very port that we connect to, and the handshake met itself.
+    """Whether the kernel gave us the very port that we connect to, so that the socket connected to itself.
 
-    With nobody listening on a port of the ephemeral range this happens once in some 28,000 tries, by the
-    simultaneous open of RFC 9293, 3.5; a client that then talks to itself is an old and puzzling bug.
+    This is the simultaneous open of RFC 9293, 3.5. If no server listens on a port of the ephemeral range, it happens
+    once in some 28,000 tries. A client that then talks to itself is an old and puzzling bug.
     """
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return False
     try:
         return bool(sock.getsockname() == sock.getpeername())
     except OSError:
-        return False  # gone again already: reading from it will tell
+        return False  # the connection is gone already: reading will show that
 
 
 def connect(
@@ -272,17 +272,17 @@ def connect(
     on_failure: Callable[[OSError], object],
     limits: Limits | None = None,
 ) -> Connector:
-    """Connect to `address`, and make a protocol by `factory` when that is done.
+    """Connect to `address`, and then make a protocol by `factory`.
 
-    `address` is text (`HOST:PORT`, `[V6]:PORT`, `unix:PATH`) or endpoints as `addresses.resolve` gives them. A
-    name is looked up on a thread of its own, since getaddrinfo(3) blocks; at most `lookups.MOST_LOOK_UPS` are at a
-    time. Of several addresses the first that answers is taken, as RFC 8305 has it. When no connection can be made, or
-    none within `limits.connect_seconds`, `on_failure` is called once with the OSError of the last try. Call it on the
-    reactor's thread.
+    `address` is text (`HOST:PORT`, `[V6]:PORT`, `unix:PATH`) or a list of endpoints, as `addresses.resolve` returns.
+    A name is looked up on a thread of its own, because getaddrinfo(3) blocks. At most `lookups.MOST_LOOK_UPS` look-ups
+    run at once. If there are several addresses, the first that answers is taken (RFC 8305). If no connection can be
+    made, or none within `limits.connect_seconds`, `on_failure` is called once: with the OSError of the last try, or
+    with a TimeoutError. Call `connect` on the reactor's thread.
 
-    ValueError for text that is no address, for endpoints with a port that is none or a name instead of a number, and
-    for no endpoints at all; TypeError for what is neither, and for a `factory` or `on_failure` that cannot be called;
-    RuntimeError when the reactor is closed. After an exception nothing is told later.
+    ValueError for text that is no address, for an endpoint with a bad port or with a name instead of a number, and for
+    an empty list. TypeError for an `address` of another kind, and for a `factory` or `on_failure` that cannot be
+    called. RuntimeError when the reactor is closed. After an exception, no callback is called.
     """
     reactor.check_open()
     for name, value in (("factory", factory), ("on_failure", on_failure)):
@@ -302,7 +302,7 @@ def connect(
 
 
 def _endpoints(address: str | Sequence[Endpoint]) -> Sequence[Endpoint] | Address:
-    """The endpoints that `address` stands for, or the address of a name that has to be looked up."""
+    """The endpoints that `address` stands for; if its host is a name, the `Address` to look up."""
     if isinstance(address, str):
         parsed = parse(address)
         return resolve_now(parsed) or parsed

@@ -1,13 +1,13 @@
-"""Names become addresses on threads, since nothing else can be done with `getaddrinfo`.
+"""Names are looked up on threads, because `getaddrinfo` can only block.
 
-getaddrinfo(3) blocks for as long as the resolver takes, seconds when a name server is gone, and there is no way to ask
-it without waiting, nor to call it off. So each name is looked up by a thread of its own, and the answer comes to the
-loop by `call_soon_threadsafe`.
+getaddrinfo(3) blocks for as long as the resolver takes: seconds when a name server is gone. It cannot be asked without
+waiting, and a look-up cannot be cancelled. So each name is looked up on a thread of its own, and the answer comes to
+the loop by `call_soon_threadsafe`.
 
-Three things go wrong with such threads. A resolver that hangs would collect them without end, so there are only so
-many places, `MOST_LOOK_UPS`. A thread may not start at all (a limit on processes, a container's limit on tasks): then
-whoever asked is told, and the place is free again. And a fork copies the count of the places taken but none of the
-threads that would give them back, so a child begins with a new count (C3).
+Three things go wrong with such threads. If the resolver hangs, threads would collect without end. So there are only
+`MOST_LOOK_UPS` places. A thread may not start at all (a limit on processes, a container's limit on tasks). Then the
+caller is told, and the place is free again. And a fork copies the count of taken places, but not the threads that
+would give them back. So a child begins with a new count (C3).
 
 The cost: 64 look-ups that hang keep others out until the resolver gives up.
 """
@@ -33,9 +33,9 @@ def look_up(
     found: Callable[[list[Endpoint]], object],
     failed: Callable[[OSError], object],
 ) -> None:
-    """Have the loop of `reactor` call `found` with what `address` stands for, or `failed` with the reason why not.
+    """Look up `address`. The loop of `reactor` then calls `found` with its endpoints, or `failed` with the reason.
 
-    When no look-up can be begun, `failed` is called at once. Nobody is called when the reactor is closed meanwhile.
+    If the look-up cannot begin, `failed` is called at once. If the reactor is closed meanwhile, neither is called.
     """
     places = _places
     if not places.acquire(blocking=False):
@@ -61,11 +61,11 @@ def _on_thread(
         answer = found, resolve(address)
     except OSError as exc:
         answer = failed, exc
-    except BaseException as exc:  # of the resolver's own making; who waits for it must be told all the same
+    except BaseException as exc:  # of the resolver's own making: the caller must be told all the same
         answer = failed, OSError(errno.EINVAL, f"cannot look up {address}: {exc!r}")
     finally:
         places.release()
-    with contextlib.suppress(RuntimeError):  # the reactor was closed meanwhile, and nobody waits any more
+    with contextlib.suppress(RuntimeError):  # the reactor was closed meanwhile, so no caller waits
         reactor.call_soon_threadsafe(*answer)
 
 

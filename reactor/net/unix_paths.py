@@ -1,18 +1,17 @@
-"""A UNIX socket's path: taken when nobody has it, or when whoever had it is dead; never from the living (A7).
+"""A UNIX socket's path: we take it when it is free or its server is dead, and never from a live server (A7).
 
-The path of a socket outlives its server, and `bind` refuses a path that exists. So a server that was killed could not
-be started again, unless its successor removes the path. But is it stale? Only `connect` can tell: ECONNREFUSED when
-nobody listens. Between that answer and the `unlink` another server may have taken the path, and would lose it: it
-goes on listening where nobody can reach it any more. The same befalls a server between its `bind` and its `listen`,
-when it looks dead.
+The path of a socket outlives its server, and `bind` refuses a path that exists. So a killed server can start again
+only if it removes the path. But is the path stale? Only `connect` can tell: it fails with ECONNREFUSED when no server
+listens. Between that answer and the `unlink`, another server may take the path. It would lose the path, and go on
+listening where no client can reach it. A server between its `bind` and its `listen` looks dead, and can lose its path
+in the same way.
 
-So all of it, from the question to `listen`, is done under a lock (flock(2)) on the folder. A lock on a folder leaves
-no file behind, needs no name that might be too long, and the kernel opens it when its holder dies at any point. Who
-cannot have the lock, since the folder cannot be read or its file system knows none, may take a new path but
-replaces nothing.
+So all steps, from the question to `listen`, are done under a lock (flock(2)) on the folder. A lock on a folder leaves
+no file behind, and needs no name that might be too long. The kernel frees it when its holder dies. Sometimes there is
+no lock: the folder cannot be read, or its file system has none. Then a server may take a new path, but replaces none.
 
-Against programs that do not take the lock this is as weak as before: what they bind between our question and our
-`unlink` is lost to them. The cost of the lock: a start waits for another one in the same folder.
+Programs that do not take the lock are not protected: they lose a path that they bind between our question and our
+`unlink`. The cost of the lock: a start waits for another start in the same folder.
 
 A name that begins with `@` is abstract (unix(7), Linux): the kernel keeps it, there is no file, and it is free as
 soon as its socket is closed.
@@ -30,22 +29,21 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-LOCK_SECONDS = 2.0  # others hold the lock for a millisecond; who holds it longer has taken it for something else
+LOCK_SECONDS = 2.0  # our servers hold the lock for a millisecond; a longer hold is for some other purpose
 LOCK_PAUSE_SECONDS = 0.002
 
 
 class OwnPath(NamedTuple):
-    """A path that we made, and how to know it again."""
+    """A path that we made, and how to recognise it."""
 
     path: str  # absolute, so that a change of directory does not matter (P7)
     device: int
     inode: int
 
     def remove(self) -> None:
-        """Remove it, if it is still ours. To be called before the socket is closed.
+        """Remove the path, if it is still ours. Call this before the socket is closed.
 
-        The open socket keeps the number of its inode from being used again; afterwards another server's path might
-        have the same number.
+        While the socket is open, no other file can get its inode number. Later, another server's path might.
         """
         with contextlib.suppress(OSError):
             found = os.lstat(self.path)
@@ -54,12 +52,12 @@ class OwnPath(NamedTuple):
 
 
 def own_path(path: str) -> OwnPath | None:
-    """`path`, which was bound this moment; None if it is abstract, or somebody has removed it already."""
+    """`path`, which was just bound, as an `OwnPath`. None if it is abstract, or has been removed already."""
     if is_abstract(path):
         return None
     try:
         found = os.lstat(path)
-        absolute = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)  # which may be gone
+        absolute = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)  # cwd may be gone
         return OwnPath(absolute, found.st_dev, found.st_ino)
     except OSError:
         return None
@@ -76,9 +74,9 @@ def unix_sockaddr(path: str) -> str:
 
 
 def bind_unix(path: str, socket_factory: Callable[..., socket.socket]) -> socket.socket:
-    """A socket that listens at `path`. OSError (EADDRINUSE) when a live server has it, or what is no socket.
+    """A socket that listens at `path`. OSError (EADDRINUSE) when a live server has it, or it is not a socket.
 
-    It listens already: a socket that is bound and does not listen looks like one whose server is dead.
+    It listens already, because a socket that is bound but does not listen looks like one whose server is dead.
     """
     sock = socket_factory(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -87,7 +85,7 @@ def bind_unix(path: str, socket_factory: Callable[..., socket.socket]) -> socket
             sock.listen()
         else:
             _take(path, sock)
-    except BaseException:  # whatever it is goes on to the caller, and nothing stays behind
+    except BaseException:  # nothing may stay behind, and the caller gets the exception
         sock.close()
         raise
     return sock
@@ -112,7 +110,7 @@ def _take(path: str, sock: socket.socket) -> None:
 
 
 def _is_stale(path: str) -> bool:
-    """Whether a socket lies at `path` that nobody listens on any more."""
+    """Whether `path` is a socket on which no server listens any more."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return False  # a file of another kind is never ours to remove: the bind will fail, and say so
@@ -125,14 +123,14 @@ def _is_stale(path: str) -> bool:
 
 @contextlib.contextmanager
 def _folder_locked(path: str) -> Iterator[bool]:
-    """Hold the lock of the folder in which `path` lies; False if there is none to be had there.
+    """Hold the lock of the folder in which `path` lies. False if that folder cannot be locked.
 
-    OSError (EBUSY) if somebody else does not let go of it.
+    OSError (EBUSY) if another program does not release it.
     """
     import fcntl  # not there on Windows, where Python has no UNIX sockets either
 
     folder = -1
-    # If it cannot be opened it is not there, of which `bind` will tell, or we may not read it.
+    # If the folder cannot be opened, it does not exist (`bind` will report that), or we may not read it.
     with contextlib.suppress(OSError):
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -140,7 +138,7 @@ def _folder_locked(path: str) -> Iterator[bool]:
     finally:
         if folder >= 0:
             with contextlib.suppress(OSError):
-                # To close is not enough: a child forked meanwhile by another thread has the same lock.
+                # Closing is not enough: a child that another thread has forked meanwhile shares the lock.
                 fcntl.flock(folder, fcntl.LOCK_UN)
             os.close(folder)
 

@@ -1,1 +1,1 @@
-"""Running a server: what it serves where, signals, the command line, the status line."""
+"""Running a server: its addresses, its signals, its end, its log and its status line."""

@@ -1,10 +1,10 @@
-"""Room for as many connections as are promised.
+"""Enough file descriptors for the connections that a server promises.
 
-A connection is a file descriptor, and a process may have only so many. There are two limits: the *soft* one is what
-holds, often 1,024, and a process may raise it by itself up to the *hard* one, which only root may raise. The soft one
-is low for the sake of programs that use select(2), which cannot take a descriptor above 1,023 (getrlimit(2)). So a
-server that promises 10,000 connections has to ask for them when it starts, and to say so when it does not get them:
-under load is too late.
+Each connection is a file descriptor, and the system limits how many a process may have. There are two limits. The
+*soft* limit is in force; it is often 1,024. A process may raise it up to the *hard* limit, which only root may raise.
+The soft limit is low because of programs that use select(2), which cannot handle a descriptor above 1,023. So a
+server that promises 10,000 connections raises the limit when it starts, and says so if it cannot. Under load it would
+be too late. (getrlimit(2))
 
 The cost: programs that this one starts inherit the limit.
 """
@@ -16,14 +16,14 @@ try:
 except ImportError:  # Windows, where a process has no such limit
     resource = None  # type: ignore[assignment]
 
-# Besides connections: the standard streams, the selector and its copy, the waker, listeners; and some for the program.
+# Besides connections: the standard streams, the selector and its copy, the waker, the listeners, the program's files.
 OTHER_DESCRIPTORS = 64
 
 
 def make_room(connections: int) -> str:
-    """Raise the soft limit of descriptors to what `connections` need, or as far as it goes.
+    """Raise the soft limit of descriptors to what `connections` need, or as far as the system allows.
 
-    Empty if that is enough; else one line that says how many connections can be served, and what would help.
+    Returns "" if that is enough. Else returns one line: how many connections can be served, and what would help.
     """
     if resource is None:
         return ""  # type: ignore[unreachable]
@@ -44,6 +44,6 @@ def make_room(connections: int) -> str:
 def _raise(soft: int, wanted: int, hard: int) -> int:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError):  # macOS calls the hard limit infinite, and then refuses what is above its own
+    except (ValueError, OSError):  # macOS reports an infinite hard limit, yet refuses numbers above a limit of its own
         return soft
     return wanted

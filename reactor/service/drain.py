@@ -1,24 +1,25 @@
-"""The end of a server, as a drain: nobody comes in, what is under way is completed, and the end always comes.
+"""How a server ends: it accepts no new connection, completes what is under way, and ends at a deadline.
 
-A server that just stops cuts its replies off; a server that waits for everyone waits for ever for the one peer that
-never reads. So nothing new is accepted, a connection that owes its peer nothing is closed at once, the others get
-`drain_seconds` to finish, and then everything ends, whatever it is doing (L7, E10).
+A server that stops at once cuts its replies off. A server that waits for every peer waits for ever, because one peer
+may never read. So the drain accepts nothing new and closes at once each connection that owes its peer nothing. The
+others get `drain_seconds` to finish. Then everything ends, whatever it is doing (L7, E10).
 
-Who owes what is the question, and three are asked, since each of them knows only a part:
+Does a connection owe something? Three parties each know a part of the answer:
 
-- the program: a connection may be *held* (`Connection.hold`) because its answer comes later, from a timer, a thread
-  or another server. Nobody else can know that (E12).
-- our own buffers: output may wait.
-- the kernel: what it has taken from us may not have reached the peer, and input may lie there that nobody has seen.
+- The program. It may *hold* a connection (`Connection.hold`) because its answer comes later, from a timer, a thread or
+  another server. Only the program can know that (E12).
+- Our own buffers. Output may wait there.
+- The kernel. It may have output that the peer has not received, or input that the program has not seen.
 
-A connection that is closed lingers, so that a peer that still speaks does not lose the end of our reply (E3). In a
-drain it lingers for less time than in service: an idle client that never answers our FIN should not hold up the exit.
-That time counts from our FIN, and the FIN leaves behind the last byte of output: as long as the kernel has something
-to deliver, it has not begun (E11).
+A closed connection lingers, so that a peer that still sends does not lose the end of our reply (E3). In a drain it
+lingers for less time than in service: an idle client that never answers our FIN must not delay the exit. That time
+begins with our FIN. The FIN leaves after the last byte of output, so while the kernel still has output to deliver,
+the time has not begun (E11).
 
-What is cut is counted, and the peer sees a reset: it must not take what it has for the whole.
+A connection that still owes something at the deadline is cut. It is counted, and its peer gets a reset, so that the
+peer does not take a part of the reply for the whole.
 
-The cost: a look at every connection that is left, 20 times a second, and one or two system calls for each.
+The cost: 20 times a second, a look at every connection that is left, with one or two system calls for each.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from ..connections.reactor import Reactor
 from ..connections.socket_options import reset_on_close, undelivered_output, unread_bytes
 from ..connections.states import ENDED, LINGERING, CloseReason
 
-DRAIN_TICK_SECONDS = 0.05  # how often a drain looks whether it is done
-# How long a peer may take to answer our FIN once it has everything: a client that reads does it in a round trip.
+DRAIN_TICK_SECONDS = 0.05  # how often a drain checks whether it is done
+# How long a peer that has everything may take to answer our FIN. A client that reads needs one round trip.
 DRAIN_LINGER_SECONDS = 1.0
 
 
@@ -41,8 +42,8 @@ class Drain:
     def __init__(self, reactor: Reactor, seconds: float) -> None:
         self._reactor = reactor
         self._seconds = seconds
-        self._began = math.inf  # in seconds of the reactor's clock; infinity: not yet
-        self.cut = 0  # connections that were ended although they owed their peer something
+        self._began = math.inf  # in seconds of the reactor's clock; infinity before `begin`
+        self.cut = 0  # how many connections were ended while they owed their peer something
 
     @property
     def begun(self) -> bool:
@@ -50,19 +51,19 @@ class Drain:
         return self._began < math.inf
 
     def begin(self) -> None:
-        """Close what is idle, and wait for the rest. Again does nothing. On the reactor's thread."""
+        """Close what is idle, and wait for the rest. A second call does nothing. Call it on the reactor's thread."""
         if not self.begun:
             self._began = self._reactor.time()
-            # A timer of its own: the deadline depends on nothing that is done or found out meanwhile.
+            # The deadline has its own timer, so nothing that happens during the drain can move it.
             self._reactor.call_later(self._seconds, self._end)
             self._look()
 
     def finish(self) -> int:
-        """The loop has ended, whatever ended it, and all that is left will be closed: how many were cut, in all."""
+        """The loop has ended, and all that is left will be closed. Returns how many connections were cut in all."""
         for connection in self._reactor.dispatcher.connections():
             if connection.state is ENDED:
                 continue
-            # If input is unread, the close resets what the peer was still to have the time to read and to end.
+            # With input unread, our close sends a reset, and the peer loses the time to read our reply and to end.
             refuses = connection.state is LINGERING and bool(unread_bytes(connection._socket))
             if refuses or self._owes(connection):
                 self._cut(connection)
@@ -79,21 +80,21 @@ class Drain:
             if connection.state is LINGERING:
                 self._look_at_lingering(connection)
             elif answering and connection._admitted_from is None:
-                pass  # we opened it, perhaps for the sake of the answer that is still to come
+                pass  # we opened it, and a held connection may need its answer
             elif not self._is_busy(connection):
                 connection.close()
 
     def _look_at_lingering(self, connection: Connection) -> None:
         undelivered = undelivered_output(connection)
         if undelivered:
-            connection._state_since = self._reactor.time()  # our FIN waits behind this, so its time has not begun
+            connection._state_since = self._reactor.time()  # our FIN waits behind this output
         elif undelivered is not None and self._reactor.timers.asked_at >= connection._state_since + DRAIN_LINGER_SECONDS:
-            # By then the kernel was asked; if the loop was away, the peer's FIN may have come later than that (P2).
+            # `asked_at` and not now: if the process was stopped, the peer's FIN may wait in the kernel (P2).
             connection._end(CloseReason.LINGER_TIMEOUT, None)
-        # Where the kernel cannot tell, the peer may still be reading: it gets `linger_seconds`, as in service.
+        # Where the kernel cannot say, the peer may still be reading. It gets `linger_seconds`, as in service.
 
     def _end(self) -> None:
-        """The deadline. Connections that are opened from now on end with the reactor."""
+        """The deadline: end all connections. One that is opened later ends with the reactor."""
         for connection in self._reactor.dispatcher.connections():
             if connection.state is not ENDED and self._owes(connection):
                 self._cut(connection)
@@ -110,20 +111,20 @@ class Drain:
         reset_on_close(connection._socket)
 
     def _owes(self, connection: Connection) -> bool:
-        """Whether the peer would miss something if the connection ended now."""
+        """Whether the peer would lose something if the connection ended now."""
         return self._is_busy(connection) or bool(undelivered_output(connection))
 
     def _is_busy(self, connection: Connection) -> bool:
-        """Whether there is something to do before the connection can be closed."""
+        """Whether something must be done before the connection can be closed."""
         if connection._has_output():
             return True
-        if connection.is_closing():  # nothing that comes is delivered, nothing that is written is taken
+        if connection.is_closing():  # input is discarded and writes are ignored
             return False
         return connection._holds > 0 or self._waits_for_its_turn(connection)
 
     def _waits_for_its_turn(self, connection: Connection) -> bool:
-        """Whether it has input that came before the drain, for all we know, and that its program has not seen.
+        """Whether it may have input from before the drain that its program has not seen.
 
-        After one turn it has: a client that never stops sending is not waited for.
+        After one receive it counts as seen: the drain does not wait for a client that never stops sending.
         """
         return connection.is_reading() and connection._heard_at < self._began and bool(unread_bytes(connection._socket))

@@ -1,29 +1,30 @@
 """Log lines that never harm the server which writes them.
 
-A log is written to whatever standard error is, and that can fail in more ways than a file can. A terminal is stopped
-with Ctrl-S, or goes away with its window. A pipe fills when its reader is slow, and breaks when its reader dies. A
-disk is full. `logging.StreamHandler` waits in the first case, and in the others leaves what it could not write in
-the buffer of `sys.stderr`, where it fails again when Python exits and turns the exit status 0 into 120.
+The log goes to standard error, which can fail in more ways than a file. Ctrl-S stops a terminal, and a terminal goes
+away with its window. A pipe fills when its reader is slow, and breaks when its reader dies. A disk can be full.
+`logging.StreamHandler` waits for a stopped terminal or a full pipe. In the other cases it leaves the unwritten text in
+the buffer of `sys.stderr`. That fails again when Python exits, and turns exit status 0 into 120.
 
-So here a line goes from the formatter to the descriptor by one `write` that never waits, and by no buffer of
-Python's. What the kernel does not take at once is kept, up to `BACKLOG_BYTES`, and a thread that lives only as long as
-something is kept waits for the descriptor. What cannot be written, or kept, is dropped and counted; a line in its
-place says how many were lost there (P1, P3).
+So here the formatter's line goes to the descriptor by one `write` that never waits, without a Python buffer. What the
+kernel does not take at once is kept, up to `BACKLOG_BYTES`, and a thread waits for the descriptor. The thread lives
+only while something is kept. A line that can be neither written nor kept is dropped and counted. A notice in its place
+says how many lines were lost there (P1, P3).
 
-How not to wait? O_NONBLOCK belongs to the open file description, which we share with the shell and with everyone
-else who writes there (open(2)): to set it would break them. To open a terminal or a pipe anew, by its name in /proc,
-gives a description of our own. A socket (systemd's journal) cannot be opened; there MSG_DONTWAIT says it for one call.
-A file never makes a writer wait for a reader, and opening it anew would lose the offset: it is written as it is. Where
-none of these is possible (no /proc; a terminal that belongs to another user), all lines go by way of the thread.
+How can a write not wait? The flag O_NONBLOCK belongs to the open file description. We share that with the shell and
+other programs (open(2)), and setting the flag would break them. But a terminal or a pipe can be opened again by its
+name in /proc, which gives us a description of our own. A socket (systemd's journal) cannot be opened, but MSG_DONTWAIT
+does the same for one call. A file needs neither: a write to it waits for no reader. (Opening it again would lose the
+offset.) Where none of these is possible (no /proc, or a terminal that belongs to another user), the thread writes all
+lines.
 
-The text in a line may be a peer's. What is not printable is written as an escape like \\x1b, and the rows of a
-traceback are indented: each row that begins in the first column is the beginning of a line of ours.
+The text in a line may come from a peer. A character that is not printable is written as an escape like \\x1b, and the
+rows of a traceback are indented. So only our own lines begin in the first column.
 
-A program of your own that sets up no logging has none of this. Python then writes warnings and errors to `sys.stderr`
-(logging.lastResort), and waits there for a pipe that nobody reads. `LogHandler` has the line that mends it.
+A program of yours that sets up no logging has none of this. Python then writes warnings and errors to `sys.stderr`
+(logging.lastResort), and waits if that is a full pipe. The docstring of `LogHandler` has the line that prevents it.
 
-The cost: one line more or less is lost when the process is killed, and `finish` has to be called at the end. A disk
-that hangs, hangs us. A program that opens another file as descriptor 2 later does not move the log there.
+The cost: a killed process may lose a line, and `finish` must be called at the end. A disk that hangs also hangs the
+server. If a program later opens another file as descriptor 2, the log does not move there.
 """
 
 from __future__ import annotations
@@ -44,28 +45,28 @@ from typing import Any, NamedTuple
 
 from ..loop import reports
 
-BACKLOG_BYTES = 1 << 20  # 16 times a pipe's buffer (pipe(7)): a burst is kept, a reader who never comes back is not
-LINE_CHARACTERS = 1 << 15  # a longer line is cut: the text of an exception can be all that a peer has sent
-FINISH_SECONDS = 1.0  # at the end, for what is still kept
-RETRY_SECONDS = 0.05  # where the kernel says that there is room, and then takes nothing
+BACKLOG_BYTES = 1 << 20  # 16 times a pipe's buffer (pipe(7)): enough for a burst, and a bound if the reader never returns
+LINE_CHARACTERS = 1 << 15  # a longer line is cut: an exception's text can contain all that a peer has sent
+FINISH_SECONDS = 1.0  # how long the end waits for lines that are still kept
+RETRY_SECONDS = 0.05  # the pause after the kernel has said that there is room and then taken nothing
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
-PTMX = (5, 2)  # /dev/ptmx: to open it again makes another terminal (Documentation/admin-guide/devices.txt)
+PTMX = (5, 2)  # /dev/ptmx: opening it again makes another terminal (Documentation/admin-guide/devices.txt)
 
 Write = Callable[[bytes], int]
 
 
 def printable(text: str) -> str:
-    """`text` with an escape like \\x1b, \\n or \\u202e in place of each character that is not for the eye."""
+    """`text` with an escape like \\x1b, \\n or \\u202e in place of each character that is not printable."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class LineFormatter(logging.Formatter):
-    """One line for a record, and indented rows for what is long: a traceback, a stack.
+    """One line for a record, then indented rows for a traceback or a stack.
 
-    A message is one line, whatever is in it, unless its author wrote a newline into the format itself, as the
-    watchdog does before a stack.
+    A message is one line, whatever its arguments contain. Only a newline in the format itself begins a new row; the
+    watchdog writes one before a stack.
     """
 
     def __init__(self, fmt: str = LOG_FORMAT) -> None:
@@ -74,12 +75,12 @@ class LineFormatter(logging.Formatter):
     def _trace(self, exc_info: Any) -> str:
         try:
             return self.formatException(exc_info)
-        except Exception:  # its truth value or its text is the program's own code, and raises
+        except Exception:  # the exception's own `__bool__` or `__str__` raises
             rows = traceback.format_tb(exc_info[2])
-            return "".join([*rows, f"{exc_info[0].__name__}, of which no more can be told"])
+            return "".join([*rows, f"{exc_info[0].__name__}, whose text cannot be shown"])
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without a newline at its end. Raises what an object in the message raises."""
+        """The line, without a newline at its end. Raises what the `__str__` of an argument raises."""
         record.message = record.getMessage()
         if self.usesTime():
             record.asctime = self.formatTime(record, self.datefmt)
@@ -87,7 +88,7 @@ class LineFormatter(logging.Formatter):
         head, rest = line, ""
         if isinstance(record.msg, str) and "\n" in record.msg:
             head, _, rest = line.partition("\n")
-        exc_info = record.exc_info  # of an exception, whose truth value may be odd
+        exc_info = record.exc_info  # a tuple: do not ask the exception for its truth value, which may raise
         trace = self._trace(exc_info) if exc_info and exc_info[1] is not None else record.exc_text
         long = "\n".join(filter(None, (rest, trace, record.stack_info)))
         return "\n".join([printable(head), *(f"    {printable(row.expandtabs())}" for row in long.split("\n") if row)])
@@ -96,9 +97,8 @@ class LineFormatter(logging.Formatter):
 class LogHandler(logging.Handler):
     """Logs to descriptor `fd`, for a server of your own: `logging.basicConfig(handlers=[LogHandler()])`.
 
-    Never waits, and raises nothing but KeyboardInterrupt.
-    `encoding`: of the text; a character that it does not have is written as an escape.
-    What was lost is in `loop.reports.lost()`.
+    It never waits, and raises nothing but KeyboardInterrupt. A character that `encoding` lacks is written as an escape.
+    `loop.reports.lost()` counts the lines that were lost.
     """
 
     before = ""  # what goes before each line
@@ -108,27 +108,27 @@ class LogHandler(logging.Handler):
         assert self.lock is not None
         self.formatter: LineFormatter = LineFormatter()
         self.encoding = encoding
-        self.sink = Sink(fd, self.lock, self._say_lost)  # with the lock that logging makes anew after a fork
+        self.sink = Sink(fd, self.lock, self._say_lost)  # `logging` makes this lock new after a fork
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record. One that cannot be told (an object whose `__str__` raises) is told of."""
+        """Write the record. If it cannot be formatted (an argument's `__str__` raises), say that instead."""
         try:
             try:
                 text = self.format(record)
             except KeyboardInterrupt:  # it may be a real Ctrl-C
                 raise
             except BaseException as exc:
-                text = self._line("a line of the log cannot be told: %s in %r", type(exc).__name__, record.msg)
+                text = self._line("a log line cannot be formatted: %s in %r", type(exc).__name__, record.msg)
             self.sink.write(self._encoded(text))
-        except Exception:  # no memory, for instance
+        except Exception:  # for example, no memory
             reports.count_lost()
 
     def finish(self, seconds: float = FINISH_SECONDS) -> None:
-        """Wait for what was not written yet, at most for `seconds`. To be called when no more is logged."""
+        """Wait at most `seconds` for lines that are not written yet. Call it when nothing more will be logged."""
         self.sink.finish(seconds)
 
     def close(self) -> None:
-        """Give back the descriptor, if it is our own. What is logged after that is lost. `logging` does it at exit."""
+        """Close the descriptor if we opened it. Later lines are lost. `logging` calls this at exit."""
         self.sink.close()
         super().close()
 
@@ -149,15 +149,15 @@ class _Waiting(NamedTuple):
     """Bytes that the kernel did not take yet."""
 
     data: bytes
-    untold: int  # how many lines are lost unknown to the reader, when these bytes are
-    counted: int  # how many of them were not counted before
+    untold: int  # if these bytes are lost, how many lines the next notice must add
+    counted: int  # how many of those `reports.lost` has not counted yet
 
 
 class Sink:
-    """Writes whole lines to descriptor `fd`, in order, without ever waiting or raising.
+    """Writes whole lines to descriptor `fd`, in order. Writing never waits.
 
-    `lock` is a reentrant lock, held while anything here changes; `say_lost` makes the line that says how many lines
-    were lost. All methods may be called from any thread, and in a signal handler.
+    `lock` is a reentrant lock, which is held while anything here changes. `say_lost` makes the notice of lost lines.
+    All methods may be called from any thread, and in a signal handler.
     """
 
     def __init__(self, fd: int, lock: AbstractContextManager[Any], say_lost: Callable[[int], bytes]) -> None:
@@ -167,18 +167,18 @@ class Sink:
         self._way = _way_to(fd)
         self._waiting: deque[_Waiting] = deque()
         self._size = 0  # bytes in `_waiting`
-        self._begun = False  # part of the first one is written: the rest must come before anything else
-        self._untold = 0  # lines lost since the last line that said so
-        self._sending = False  # somebody on this thread is writing: a signal handler may come in between
-        self._waiter: _thread.LockType | None = None  # held by the thread that waits for the descriptor, if one must
+        self._begun = False  # the first entry is partly written: its rest must come before anything else
+        self._untold = 0  # lines lost since the last notice
+        self._sending = False  # a write is under way; a signal handler may interrupt it and log
+        self._waiter: _thread.LockType | None = None  # held by the waiting thread; None when there is no such thread
         self._process = os.getpid()
         self._closed = False
 
     def write(self, line: bytes) -> None:
-        """Write `line`, now or as soon as it can be; or count it as lost."""
+        """Write `line` now or later, or count it as lost."""
         with self._lock:
             self._look_for_fork()
-            # Once full, it loses lines until it is half empty: not every second line is to be about lost ones.
+            # Once full, lose lines until it is half empty. Otherwise every second line would be a notice.
             bound = BACKLOG_BYTES // 2 if self._untold else BACKLOG_BYTES
             if self._closed or self._size + len(line) > bound:
                 self._lose(_Waiting(line, 1, 1))
@@ -190,7 +190,7 @@ class Sink:
             self._send()
 
     def show(self, text: bytes) -> None:
-        """Write `text` if that can be done now, and else do without: the next one will say it better."""
+        """Write `text` now or not at all: the next status line will replace it."""
         with self._lock:
             self._look_for_fork()
             if self._waiting or self._closed:
@@ -199,7 +199,7 @@ class Sink:
             self._send(now_or_never=self._way.never_waits)
 
     def finish(self, seconds: float) -> None:
-        """Wait until nothing waits, at most for `seconds`. Not to be called while the lock is held."""
+        """Wait at most `seconds` until all is written. Do not call it while you hold the lock."""
         with self._lock:
             self._look_for_fork()
             self._send()
@@ -208,18 +208,18 @@ class Sink:
             waiter.release()
 
     def close(self) -> None:
-        """Write nothing from now on, and give back what was opened."""
+        """Write nothing more, and close what was opened."""
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._begun = False  # not even the rest of a line: the number may be somebody else's from now on
+                self._begun = False  # not even the rest of a line: another file may get this descriptor
                 self._drop_all()
                 self._way.close()
 
-    # What follows is called with the lock held.
+    # The methods below are called with the lock held.
 
     def _look_for_fork(self) -> None:
-        """A child has no copy of the thread; and what waits, its parent will write."""
+        """After a fork: the child has no thread, and its parent writes what waits."""
         if self._process != os.getpid():
             self._process, self._waiter = os.getpid(), None
             self._waiting.clear()
@@ -230,7 +230,7 @@ class Sink:
         self._size += len(waiting.data)
 
     def _send(self, now_or_never: bool = False) -> None:
-        """Write what waits, and leave what the kernel does not take to the thread; or drop it, if it is not begun."""
+        """Write what waits. Leave the rest to the thread; with `now_or_never`, drop it unless it is half written."""
         if self._sending or self._waiter is not None or not self._waiting:
             return
         self._sending = True
@@ -245,7 +245,7 @@ class Sink:
             self._sending = False
 
     def _send_some(self) -> bool:
-        """Write until nothing waits; False if the kernel takes no more for now."""
+        """Write until nothing waits. False if the kernel takes no more now."""
         while self._waiting:
             try:
                 sent = self._way.write(self._waiting[0].data)
@@ -267,7 +267,7 @@ class Sink:
             self._waiting.popleft()
 
     def _drop_all(self) -> None:
-        """Lose what waits; but not the rest of a line that is half written."""
+        """Drop what waits, but not the rest of a line that is half written."""
         while len(self._waiting) > self._begun:
             last = self._waiting.pop()
             self._size -= len(last.data)
@@ -278,15 +278,15 @@ class Sink:
         reports.count_lost(waiting.counted)
 
     def _start_thread(self) -> None:
-        # Not threading.Thread: a signal handler or a __del__ may log while a lock of that module is held.
+        # Not threading.Thread: a signal handler or a __del__ may log while a lock of `threading` is held.
         self._waiter = _thread.allocate_lock()
         self._waiter.acquire()
         try:
             _thread.start_new_thread(self._wait, (self._waiter,))
-        except RuntimeError:  # no thread can be had (P4): the next line tries again
+        except RuntimeError:  # no thread can be started (P4): the next line tries again
             self._waiter = None
 
-    # And this on the thread.
+    # The methods below run on the thread, without the lock.
 
     def _wait(self, waiter: _thread.LockType) -> None:
         try:
@@ -297,7 +297,7 @@ class Sink:
             waiter.release()
 
     def _write_waiting(self) -> None:
-        """Wait for the descriptor and write, until nothing waits or all is lost."""
+        """Wait for the descriptor and write, until nothing is kept."""
         room = select.poll()
         room.register(self._way.fd, select.POLLOUT)
         while True:
@@ -316,17 +316,17 @@ class Sink:
                 time.sleep(RETRY_SECONDS)
 
     def _write_and_wait(self, data: bytes) -> bool:
-        """One `write` that may wait for ever, and so is made without the lock. False if there was no room after all."""
+        """Write once, without the lock, since this may wait for ever. False if there was no room after all."""
         try:
             sent = self._way.write(data)
-        except BlockingIOError:  # somebody else has set O_NONBLOCK
+        except BlockingIOError:  # another program has set O_NONBLOCK
             return False
         except OSError:
             with self._lock:
                 self._drop_all()
             return True
         with self._lock:
-            if self._waiting:  # not closed meanwhile
+            if self._waiting:  # the sink was not closed meanwhile
                 self._advance(sent)
         return True
 
@@ -337,15 +337,15 @@ class _Way(NamedTuple):
     fd: int
     write: Write
     never_waits: bool
-    close: Callable[[], object] = bool  # which does nothing
+    close: Callable[[], object] = bool  # `bool()` does nothing
 
 
 def _way_to(fd: int) -> _Way:
-    """The way that never waits, if there is one."""
+    """A way that never waits, if there is one."""
     terminal = os.isatty(fd)
     try:
         mode = os.fstat(fd).st_mode
-    except OSError:  # it is closed: that is an error of each write
+    except OSError:  # it is closed, so each write will fail
         mode = 0
     try:
         if stat.S_ISSOCK(mode):
@@ -360,9 +360,9 @@ def _way_to(fd: int) -> _Way:
 
 
 def _name_of(fd: int) -> str:
-    """A name to open `fd` by, for a description of our own. OSError if it has none.
+    """A name by which `fd` can be opened again. OSError if it has none.
 
-    Not /dev/fd: on other systems than Linux, opening that is `dup`.
+    Not /dev/fd: on systems other than Linux, opening that is `dup`, which shares the description.
     """
     status = os.fstat(fd)
     if stat.S_ISCHR(status.st_mode) and (os.major(status.st_rdev), os.minor(status.st_rdev)) == PTMX:
@@ -372,10 +372,10 @@ def _name_of(fd: int) -> str:
 
 
 def _writer(fd: int, terminal: bool) -> Write:
-    """`write` to `fd`, without being stopped.
+    """A function that writes to `fd` and is never stopped by the terminal.
 
-    A job in the background that writes to its terminal is stopped by SIGTTOU, where `stty tostop` is set: a wait like
-    any other. While the signal is blocked it is not sent, and the write is made (POSIX, XBD 11.1.4).
+    With `stty tostop`, a background job that writes to its terminal gets SIGTTOU and stops. While the signal is
+    blocked, it is not sent and the write succeeds (POSIX, XBD 11.1.4).
     """
     if not terminal:
         return lambda data: os.write(fd, data)

@@ -1,11 +1,11 @@
-"""A program, some addresses, and a decent end: what `Reactor` leaves to whoever runs it.
+"""A program, its addresses and a clean end: what a process needs around a `Reactor`.
 
-A reactor is a loop and knows nothing of the process around it. A server is that: it listens at its addresses, at all
-or at none; it has the signals of the process mean what people mean by them; it has the loop watched; and when it is
-told to stop, it drains (`drain`). A second signal says that even this is too long (L8).
+A reactor is a loop and knows nothing of the process around it. A server does the rest. It listens at all of its
+addresses or at none. It gives the process's signals their usual meaning. It has a watchdog look at the loop. When it
+is told to stop, it drains (`drain`). A second signal ends the drain at once (L8).
 
-Whatever fails at the start leaves nothing behind, no port, no path, no thread, and says one line. A server runs once:
-its loop is closed at the end.
+A failed start leaves nothing behind, no port, no path and no thread, and raises one error. A server runs once: it
+closes its loop at the end.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ logger = logging.getLogger("reactor.service")
 
 DEFAULT_BIND = "127.0.0.1:65432"
 FIRST_HANDED_IN = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
-OF_THE_LOOP = ("memory_bytes", "blocked_seconds")  # the limits that are not of one connection, or of one listener
+OF_THE_LOOP = ("memory_bytes", "blocked_seconds")  # the limits that concern the loop, not one connection or listener
 _served: weakref.WeakSet[Reactor] = weakref.WeakSet()  # the reactors that servers run
 
 
 def handed_in() -> list[str]:
-    """The sockets that whoever started this process has handed to it, as addresses (sd_listen_fds(3)).
+    """The sockets that a supervisor has handed to this process, as addresses (sd_listen_fds(3)).
 
-    ValueError if LISTEN_FDS does not say how many.
+    ValueError if LISTEN_FDS is not a number.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return []  # the variables were meant for a parent of ours, and so were the sockets
+        return []  # the variables and the sockets are meant for another process
     count = os.environ.get("LISTEN_FDS", "")
     if not (count.isascii() and count.isdecimal() and len(count) < 5):
         raise ValueError(f"LISTEN_FDS must be the number of sockets that were handed in, not {count!r}")
@@ -58,19 +58,18 @@ def handed_in() -> list[str]:
 class Server:
     """Serves `program` at the addresses `bind`.
 
-    `program` makes one protocol for each connection: a `Protocol` class, or anything that is called without
-    arguments and returns one. `bind` is an address or a sequence of them (see `net.addresses`); without it the
-    sockets that were handed in are served (`handed_in`), or else port 65432 of this machine.
+    `program` makes one protocol for each connection. It is a `Protocol` class, or anything that returns a protocol when
+    it is called without arguments. `bind` is an address or a sequence of addresses (see `net.addresses`). Without it
+    the server uses the sockets that were handed in (`handed_in`), or else port 65432 of this machine.
 
-    `limits` are those of the connections and of the drain; without them, those of `reactor`. `memory_bytes` and
-    `blocked_seconds` are about a loop as a whole, so a reactor that is given has its own. So is `fast_path` (see
-    `Reactor`).
+    `limits` apply to the connections and to the drain. The default is the limits of `reactor`. `memory_bytes`,
+    `blocked_seconds` and `fast_path` concern the loop as a whole (see `Reactor`), so a given `reactor` keeps its own.
 
-    Use it in one of two ways: `run()` on the main thread until a signal or `close()`; or as a context manager,
-    which runs it on a thread of its own while the block lasts. Either way once.
+    Use a server once, in one of two ways. `run()` serves on this thread until a signal or `close()`. As a context
+    manager it serves on a thread of its own while the block lasts.
 
-    ValueError for an address that is none, and for a limit or a path that only `reactor` could keep; TypeError for a
-    program that cannot be called.
+    ValueError for a wrong address, for `fast_path=False` beside a `reactor`, and for a limit of the loop that differs
+    from that of `reactor`. TypeError for a program that cannot be called.
     """
 
     def __init__(
@@ -96,20 +95,20 @@ class Server:
             _check_limits_of_the_loop(limits, reactor.limits)
         self.limits = limits or (reactor.limits if reactor is not None else Limits())
         self.reactor = reactor or Reactor(limits=self.limits, fast_path=fast_path)
-        self.addresses: list[str] = []  # where it listens, once `listen` was called
+        self.addresses: list[str] = []  # where it listens; empty before `listen`
         self._listeners: list[Listener] = []
         self._unix_paths: list[OwnPath] = []
         self._drain = Drain(self.reactor, self.limits.drain_seconds)
         self._way_out = WayOut(self._unlink_paths)
-        self._started = self._ended = False  # it runs once
-        self._shortage = ""  # what there is to say about the number of descriptors
+        self._started = self._ended = False  # a server runs once
+        self._shortage = ""  # the warning about too few descriptors, or ""
         self._thread: threading.Thread | None = None
 
     def listen(self) -> list[str]:
-        """Bind and listen, and return the addresses with the real ports. `run` does it if you did not.
+        """Bind and listen, and return the addresses with the real ports. `run` calls this if you did not.
 
-        OSError, with an explanation in `strerror`, when an address cannot be had; then none is kept. RuntimeError
-        when the server has ended.
+        OSError, with an explanation in `strerror`, if an address is not available; then all are given back.
+        RuntimeError if the server has ended or its reactor is closed.
         """
         self._check_not_ended()
         if not self.addresses:
@@ -118,7 +117,7 @@ class Server:
             try:
                 for address in self.bind:
                     self._listen_at(address)
-            except BaseException:  # it listens at all of its addresses or at none
+            except BaseException:  # listen at all addresses or at none
                 self._stop_listening()
                 raise
             self.addresses = [describe(listener.address) for listener in self._listeners]
@@ -126,7 +125,7 @@ class Server:
         return self.addresses
 
     def _listen_at(self, address: Address) -> None:
-        if address.fd in self.reactor.poller.handlers:  # the loop's own, or given twice (A10)
+        if address.fd in self.reactor.poller.handlers:  # a descriptor of the loop itself, or one given twice (A10)
             raise OSError(errno.EBUSY, f"cannot listen on {address}: this server has it in use already")
         sockets = bind(address, self.reactor.socket_factory)
         try:
@@ -134,16 +133,16 @@ class Server:
                 self._unix_paths.append(made)
             while sockets:
                 self._listeners.append(self.reactor.listen(sockets[0], self.program, self.limits))
-                del sockets[0]  # it has its owner
-        except BaseException as exc:  # bound by two, listened on by one: it shows only now; or whatever it is
+                del sockets[0]  # the listener owns it now
+        except BaseException as exc:  # two sockets can be bound to one port, but only one can listen
             for sock in sockets:
-                sock.close() if address.fd is None else sock.detach()  # what was handed in is not ours to close
+                sock.close() if address.fd is None else sock.detach()  # a socket that was handed in stays open
             if isinstance(exc, OSError):
                 raise OSError(exc.errno, f"cannot listen on {address}: {exc.strerror}") from None
             raise
 
     def _stop_listening(self) -> None:
-        self._unlink_paths()  # before their sockets are closed: see `OwnPath.remove`
+        self._unlink_paths()  # while their sockets are open: see `OwnPath.remove`
         while self._listeners:
             self.reactor.acceptor.stop_listening(self._listeners.pop())
 
@@ -152,15 +151,15 @@ class Server:
             self._unix_paths.pop().remove()
 
     def _give_back(self) -> None:
-        """The reactor is about to close, whoever has it do so: everyone who is cut by that is counted."""
+        """The reactor is about to close: count the connections that this cuts, and stop listening."""
         self._drain.finish()
         self._stop_listening()
 
     def run(self) -> int:
-        """Serve until `close`, SIGINT, SIGTERM or SIGHUP; then drain. How many connections had to be cut.
+        """Serve until `close`, SIGINT, SIGTERM or SIGHUP; then drain. Returns how many connections were cut.
 
-        On the main thread the process is taken to be the server's: signals are handled, and the limit of descriptors
-        is raised. RuntimeError when it was run before, or its reactor runs already or is closed. Else as `listen`.
+        On the main thread it also handles signals and raises the limit of descriptors. RuntimeError if it was run
+        before, or if its reactor runs already or is closed. OSError as in `listen`.
         """
         self._start()
         return self._serve()
@@ -170,7 +169,7 @@ class Server:
         if self._started:
             raise RuntimeError("this server is running already")
         self.reactor.check_idle()
-        if self.reactor in _served:  # on a thread that may not have come as far as to run it
+        if self.reactor in _served:  # that server's thread may not run it yet
             raise RuntimeError("this loop is already running, for another server")
         _served.add(self.reactor)
         self._started = True
@@ -190,7 +189,7 @@ class Server:
             watchdog = self._watch()
             self.reactor.run()
         finally:
-            if os.getpid() == process:  # a fork's child may leave by SystemExit, and must take nothing with it (L5)
+            if os.getpid() == process:  # a forked child may leave by SystemExit, and must not end the parent's server (L5)
                 self._finish(watchdog)
         served = self.reactor.counters.accepted
         report(logger, logging.INFO, "stopped: %d connections served, %d cut", served, self._drain.cut)
@@ -201,7 +200,7 @@ class Server:
             return None
         try:
             return Watchdog(self.reactor, also=self._look_for_a_way_out)
-        except RuntimeError as exc:  # serving needs no thread, and does not end for want of one (P4)
+        except RuntimeError as exc:  # no thread can be started (P4); the server works without a watchdog
             report(logger, logging.WARNING, "callbacks that block will not be reported: %s", exc)
             return None
 
@@ -217,23 +216,23 @@ class Server:
             self.reactor.close()
 
     def raise_descriptor_limit(self) -> None:
-        """Have the system allow as many descriptors as `max_connections` need, if this is the main thread.
+        """On the main thread, ask the system for as many descriptors as `max_connections` need.
 
-        `run` does it if you did not, and logs one warning if the system does not allow that many (P8).
+        `run` calls this if you did not, and logs one warning if the system does not allow that many (P8).
         """
         if threading.current_thread() is threading.main_thread():
             self._shortage = make_room(self.limits.max_connections)
 
     def handle_signals(self) -> None:
-        """Take SIGINT, SIGTERM and SIGHUP to mean a drain, and SIGUSR1 to log the statistics, on the main thread.
+        """On the main thread: SIGINT, SIGTERM and SIGHUP begin a drain, and SIGUSR1 logs the statistics.
 
-        `run` does it if you did not. SIGHUP comes when the terminal goes away (P7); a process that was told to ignore
-        it, as by nohup(1), goes on ignoring it. A signal that you have added to the reactor before stays yours. A
-        second signal ends the process, also when a callback never returns; a SIGHUP never counts as the second, since
-        one terminal may send two.
+        `run` calls this if you did not. SIGHUP comes when the terminal goes away (P7). A process that ignores SIGHUP,
+        for example under nohup(1), still ignores it. A signal that you added to the reactor before stays yours. A
+        second signal ends the server at once, even if a callback never returns. SIGHUP never counts as the second,
+        because one terminal may send two.
 
-        Before `listen`: whoever reads that the server is listening may send a signal at once, and then must get
-        a drain, not the signal's default.
+        Call this before `listen`. A program that reads "listening" in the log may send a signal at once, and must get
+        a drain, not the signal's default action.
         """
         if threading.current_thread() is threading.main_thread():
             numbers = [signal.SIGINT, signal.SIGTERM]
@@ -249,16 +248,16 @@ class Server:
                 self.reactor.add_signal_handler(signal.SIGUSR1, self._log_statistics)
 
     def close(self) -> None:
-        """Drain and have `run` return. From any thread or callback; again, or after the end, does nothing."""
+        """Drain, and make `run` return. Call it from any thread or callback. After the end it does nothing."""
         try:
             self.reactor.call_soon_threadsafe(self._begin_drain)
         except RuntimeError:
-            pass  # it has ended already
+            pass  # the server has ended
 
     def statistics(self) -> dict[str, Any]:
-        """What happened so far, by name: the reactor's counters, and `listening`. From any thread.
+        """What happened so far, by name: the reactor's counters and `listening`. Call it from any thread.
 
-        `lost_log_lines` are those of the whole process that could not be logged (`loop.reports.lost`).
+        `lost_log_lines` counts the lines that the whole process could not log (`loop.reports.lost`).
         """
         return {"listening": list(self.addresses), "lost_log_lines": lost(), **self.reactor.counters.snapshot()}
 
@@ -267,7 +266,7 @@ class Server:
 
     def _on_signal(self, name: str) -> None:
         if name == "SIGHUP" and self._drain.begun:
-            return  # a terminal that goes away sends two, one by the shell and one by the kernel: nobody is in a hurry
+            return  # when a terminal goes away, the shell and the kernel may each send one
         self._way_out.heard()
         if self._drain.begun:
             report(logger, logging.INFO, "%s again: stopping at once", name)
@@ -280,7 +279,7 @@ class Server:
         self._stop_listening()
         self._drain.begin()
 
-    # On a thread of its own.
+    # As a context manager: on a thread of its own.
 
     def __enter__(self) -> Server:
         self._start()
@@ -289,7 +288,7 @@ class Server:
             self._thread = threading.Thread(target=self._serve, name=f"reactor {self.addresses[0]}", daemon=True)
             _start_thread(self._thread)
         except BaseException:
-            self._finish(None)  # there is no block at whose end it would be
+            self._finish(None)  # the block never begins, so `__exit__` never runs
             raise
         return self
 
@@ -304,7 +303,7 @@ class Server:
 def _start_thread(thread: threading.Thread) -> None:
     try:
         thread.start()
-    except RuntimeError as exc:  # a limit of the system's or of a container's (P4)
+    except RuntimeError as exc:  # the system or a container limits threads (P4)
         raise RuntimeError(f"there is no thread to serve on: {exc}") from None
 
 

@@ -1,9 +1,8 @@
-"""What a person who watches a server in a terminal wants to see: is anyone there, and how much goes through?
+"""How many clients are connected, and how much data passes? A status line for a person at a terminal.
 
-One line, rewritten in place every second. It is for eyes: away from a terminal it would fill a log with control
-characters, so there the log lines alone speak; and so they do on a terminal that knows no control characters. Log
-lines and the status line share the screen: whoever logs takes the status line away first. A status line that cannot
-be written at once is not written at all.
+It is one line that is rewritten in place every second. In a file it would leave control characters, so it is shown
+only on a terminal that understands them. Log lines and the status line share the screen: each log line first erases
+the status line. A status line that cannot be written at once is not written at all.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from ..connections.reactor import Reactor
 from .log import LogHandler
 
 PERIOD_SECONDS = 1.0
-USUAL_COLUMNS = 80  # where the terminal does not know
-ERASE_LINE = "\r\x1b[K"  # to the first column, and erase to the end (ECMA-48: EL)
+USUAL_COLUMNS = 80  # where the terminal does not say
+ERASE_LINE = "\r\x1b[K"  # go to the first column and erase to the end of the row (ECMA-48: EL)
 
 
 def can_show(fd: int) -> bool:
@@ -24,34 +23,34 @@ def can_show(fd: int) -> bool:
 
 
 class StatusLineHandler(LogHandler):
-    """Logs to a terminal without mixing its lines with the status line, which is written here too."""
+    """Writes the log and the status line to one terminal, and keeps them apart."""
 
     before = ERASE_LINE
 
     def show(self, text: str) -> None:
-        """Put `text` in place of the status line before, cut to the width of the terminal.
+        """Replace the status line by `text`, cut to the width of the terminal.
 
-        Does nothing in the background: there the screen belongs to the shell and to what runs in front of it.
+        Does nothing while the server is a background job: then the screen belongs to another program.
         """
         if self._in_front():
             self.sink.show((ERASE_LINE + text[: self._columns() - 1]).encode(self.encoding, "backslashreplace"))
 
     def _columns(self) -> int:
-        """The terminal's width now. What is longer would wrap, and of two rows only the last can be erased."""
+        """The terminal's width now. A longer line would wrap, and only its last row could be erased."""
         try:
             return os.get_terminal_size(self.sink.fd).columns or USUAL_COLUMNS
-        except OSError:  # it is gone
+        except OSError:  # the terminal is gone
             return USUAL_COLUMNS
 
     def _in_front(self) -> bool:
         try:
             return os.tcgetpgrp(self.sink.fd) == os.getpgrp()
-        except OSError:  # not the terminal that started us: nobody is put to the front or back there (tcgetpgrp(3))
+        except OSError:  # not our controlling terminal, so it has no background jobs of ours (tcgetpgrp(3))
             return True
 
 
 class StatusLine:
-    """Shows one reactor's counters on the terminal of `handler`, once a second while the reactor runs."""
+    """Shows the counters of `reactor` on the terminal of `handler`, once a second while the reactor runs."""
 
     def __init__(self, reactor: Reactor, handler: StatusLineHandler) -> None:
         self._reactor = reactor
@@ -64,7 +63,7 @@ class StatusLine:
         self._reactor.call_later(PERIOD_SECONDS, self._tick)
 
     def text(self) -> str:
-        """The line: connections now, and the rates of what was received since the last call."""
+        """The line: connections now, and the rates of input since the last call."""
         counters = self._reactor.counters
         now = (self._reactor.time(), counters.receives, counters.bytes_received)
         seconds, messages, size = (after - before for after, before in zip(now, self._before, strict=True))
@@ -76,5 +75,5 @@ class StatusLine:
         )
 
     def clear(self) -> None:
-        """Take the line off the screen."""
+        """Erase the line from the screen."""
         self._handler.show("")

@@ -1,19 +1,20 @@
 """The way out when a callback never returns.
 
-The first SIGTERM asks for a drain and the second for the end, and the loop sees to either in its next iteration. If a
-callback never returns there is no next iteration, and only SIGKILL would end the process: without a word of which
-callback it was (P9).
+The first SIGTERM asks for a drain, the second for an immediate end. The loop handles both in its next iteration. If a
+callback never returns, there is no next iteration. Only SIGKILL would end the process, and the log would not say which
+callback was stuck (P9).
 
-A signal handler runs on the main thread between any two bytecodes, in an endless loop too, and in a system call that
-waits (PEP 475). So the handler counts for itself what arrives, and the loop what it has heard. From the second signal
-on, a thread looks half a second later whether the loop has heard it. If it has not, the thread logs the line in which
-the callback is, and ends the process with the status that a shell gives to that signal: 128 and its number.
+A signal handler runs on the main thread between two bytecodes. It runs inside an endless loop too, and inside a
+system call that waits (PEP 475). So the handler counts the signals that arrive, and the loop counts those that it has
+heard. From the second signal on, a thread checks half a second later whether the loop has heard it. If not, the thread
+logs the line where the callback is. Then it ends the process with the status that a shell gives to that signal: 128
+plus its number.
 
-Code in C may go on waiting when a signal comes (`os.system`), and then no handler in Python runs. But the handler in C
-has written the signal's number into the loop's pipe (signal.set_wakeup_fd). So the watchdog's thread looks there too.
+Code in C may continue to wait when a signal comes (`os.system`), and then no Python handler runs. But Python's handler
+in C has written the signal's number into the loop's pipe (signal.set_wakeup_fd), so the watchdog's thread looks there.
 
-The cost: such an end tells no protocol and flushes no file. A callback in C that never lets another thread run (a
-regular expression) cannot be interrupted by this either; nor `os.system`, where `blocked_seconds` is infinite.
+The cost: such an end calls no protocol and flushes no file. It cannot interrupt C code that lets no other thread run (a
+regular expression). Without a watchdog (`blocked_seconds` is infinite) it cannot interrupt `os.system` either.
 """
 
 from __future__ import annotations
@@ -36,41 +37,41 @@ logger = logging.getLogger("reactor.service")
 
 HANG_UP = getattr(signal, "SIGHUP", None)
 PATIENCE_SECONDS = 0.5  # a healthy loop hears of a signal within one of its iterations
-REPORT_SECONDS = 1.0  # a log handler that is itself what is stuck must not keep the process alive
+REPORT_SECONDS = 1.0  # a log handler may itself be stuck, and must not keep the process alive
 
 
 class WayOut:
-    """Ends the process by the second signal if the loop on the main thread does not.
+    """Ends the process at the second signal if the loop on the main thread does not.
 
-    `give_back` is called before, for what outlives a process.
+    First it calls `give_back`, which removes what would outlive the process.
     """
 
     def __init__(self, give_back: Callable[[], object]) -> None:
         self._give_back = give_back
-        self._arrived = 0  # signals that ask for the end
-        self._heard = 0  # those of them that the loop has taken
-        self.numbers: set[int] = set()  # the signals that ask for the end: another one is the program's own
-        self._since = math.inf  # when the pipe was first seen to hold the second, in seconds of time.monotonic
+        self._arrived = 0  # how many signals that ask for the end have arrived
+        self._heard = 0  # how many of them the loop has heard
+        self.numbers: set[int] = set()  # the signals that ask for the end; others belong to the program
+        self._since = math.inf  # when the second was first seen in the pipe, in seconds of time.monotonic
 
     def heard(self) -> None:
-        """Told by the loop, for each of them."""
+        """Called by the loop, for each signal that asks for the end."""
         self._heard += 1
 
     def arrived(self, number: int, frame: FrameType | None) -> None:
-        """Told by the signal handler, for each of them."""
+        """Called by the signal handler, for each signal that asks for the end."""
         if self._arrived and number == HANG_UP:
-            return  # one terminal that goes away may send two
+            return  # a terminal that goes away may send two
         self._arrived += 1
         if self._arrived == 1:
             return
         try:
-            # Not threading.Thread: the code that this handler interrupts may hold a lock of that module.
+            # Not threading.Thread: the code that this handler interrupts may hold a lock of `threading`.
             _thread.start_new_thread(self._look, (number, self._arrived))
-        except RuntimeError:  # no thread can be started, so nobody will look later
+        except RuntimeError:  # no thread can be started, so there is no later look
             self._end(number, frame)
 
     def look(self, wake_ups: bytes) -> None:
-        """Told by another thread, some times a second, what lies in the loop's pipe."""
+        """Called by another thread, some times a second, with what lies in the loop's pipe."""
         ours = [number for number in wake_ups if number in self.numbers]
         asking = [number for number in ours if number != HANG_UP]
         hung_up = HANG_UP in ours and not self._heard

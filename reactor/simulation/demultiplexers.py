@@ -1,14 +1,14 @@
 """A selector and an epoll that answer from the simulated network, and wait by moving its clock.
 
-The reactor speaks to the kernel in two ways (`loop.poller`): by the methods that every selector has, and directly to
-epoll where there is one, which can say more (a peer's FIN, a hang-up) and also says more than it was asked: errors and
-hang-ups are reported whether one wants them or not. Both must be tried, so there is a face for each.
+The reactor asks the kernel in two ways (`loop.poller`). One is the methods that every selector has. The other is epoll
+itself, where it exists. Epoll says more (a peer's FIN, a hang-up), and it reports errors and hang-ups even if they were
+not asked for. Both ways must be tested, so there is a class for each.
 
-Waiting is where virtual time passes. What happens next on the network happens, until something that is watched
-is ready or the time is up. If nothing will ever happen, it is `quiet`, and returns.
+Virtual time passes only while a loop waits. Events on the network happen one after another, until a watched descriptor
+is ready or the time is up. If nothing will ever happen, the wait sets `quiet` and returns.
 
-Readiness is level-triggered. The order of events is drawn, as no kernel promises any, and so may be an event that is
-none ("spurious"; select(2) warns of it).
+Readiness is level-triggered. The order of events is random, because no kernel promises an order. There may also be an
+event for a descriptor that is not ready ("spurious"; select(2) warns of it).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from ..loop.poller import EpollPoller, SelectorPoller
 from .network import ERR, HUP, IN, OUT
 from .sockets import FIRST_DESCRIPTOR, Descriptors
 
-AWAY_SECONDS = 0.1  # a loop that is longer away from its wait was held up
+AWAY_SECONDS = 0.1  # a loop that is away from its wait for longer was held up
 WAIT_GRAIN_SECONDS = 0.001  # epoll_wait(2) rounds a timeout up to this; a wait is never shorter than asked
-FOREVER_SECONDS = 3600.0  # a wait of this is as good as one without end: all deadlines here are shorter
-STOP_SECONDS = 6.0  # how long a process is stopped, at most, beyond what it wanted to wait
-ALWAYS = ERR | HUP  # what epoll(7) reports unasked
+FOREVER_SECONDS = 3600.0  # a wait this long counts as endless: all deadlines here are shorter
+STOP_SECONDS = 6.0  # how much longer than it wanted to wait a process is stopped, at most
+ALWAYS = ERR | HUP  # what epoll(7) reports without being asked
 
 
 class Waiter:
-    """What both faces share: who is watched for what, and the wait."""
+    """What both classes share: which descriptors are watched for what, and the wait."""
 
     def __init__(self, table: Descriptors, always: int) -> None:
         self.table = table
@@ -39,19 +39,19 @@ class Waiter:
         self.always = always
         self.watched: dict[int, int] = {}  # by descriptor, the bits that were asked for
         self.quiet = False  # nothing will ever happen
-        self.asked_at = self.network.now  # when the last wait began: what had come by then was told
-        self.judged_at = self.network.now  # up to when the loop knew what had come when it last judged deadlines
-        self.absences: list[tuple[float, float]] = []  # from when to when the loop was held up
+        self.asked_at = self.network.now  # when the last wait began; it reported all that had come by then
+        self.judged_at = self.network.now  # what `asked_at` was when the loop last judged deadlines
+        self.absences: list[tuple[float, float]] = []  # the times (from, to) when the loop was held up
         self._turn = 0
-        self._told: dict[int, int] = {}  # by descriptor, in which turn it was told of, when not all were
-        self.batch: dict[int, Any] = {}  # whom the last answer was about, and what it told of each
-        self.before_waiting: Callable[[float], None] | None = None  # told when time is about to pass
-        self.still_waiting: Callable[[], None] | None = None  # told when something has happened, and nothing is ready
+        self._told: dict[int, int] = {}  # by descriptor, the last turn that reported it, of the turns that could not report all
+        self.batch: dict[int, Any] = {}  # the last answer: by descriptor, its socket, its bits, and two counters for the tests
+        self.before_waiting: Callable[[float], None] | None = None  # called before time passes, with the end of the wait
+        self.still_waiting: Callable[[], None] | None = None  # called when something has happened but nothing is ready
 
     def watch(self, fd: int, bits: int) -> None:
-        """From now on ask for `bits` of `fd`, which is not watched. KeyError when it is, as selectors have it.
+        """Watch `fd` for `bits`. KeyError if it is watched already, as in `selectors`.
 
-        OSError when the kernel has no room for it.
+        OSError if it is not open, or the kernel has no room for it.
         """
         if fd in self.watched:
             raise KeyError(f"{fd} is registered already")
@@ -64,7 +64,7 @@ class Waiter:
         self.table.interrupt(self.table.open[fd])
 
     def change(self, fd: int, bits: int) -> None:
-        """Ask for other bits of `fd`. OSError when the kernel has no room for that."""
+        """Watch `fd` for other bits. OSError if the kernel has no room for that."""
         assert self.watched[fd] != bits, f"descriptor {fd} was modified though nothing changed"
         self.network.stir()
         self.table.refuse_to_watch(fd)
@@ -72,15 +72,15 @@ class Waiter:
         self.table.interrupt(self.table.open[fd])
 
     def forget(self, fd: int) -> None:
-        """Ask for nothing of `fd`."""
+        """Stop watching `fd`."""
         del self.watched[fd]
         self.network.stir()
         self.table.interrupt(self.table.open.get(fd))
 
     def wait(self, timeout: float | None, most: int = 1 << 30) -> list[tuple[int, int]]:
-        """What is ready within `timeout` seconds: (descriptor, bits), of at most so many.
+        """What is ready within `timeout` seconds: at most `most` pairs of (descriptor, bits).
 
-        Where that is not all, those come first of whom it was not told for longest (epoll_wait(2), "round robin").
+        If more are ready, those that were not reported for the longest time come first (epoll_wait(2), "round robin").
         """
         network = self.network
         self.asked_at = network.now
@@ -102,9 +102,9 @@ class Waiter:
         return found
 
     def held_up(self, left_at: float, back_at: float) -> None:
-        """The loop was to wait, or to go on, at `left_at`, and did so at `back_at`: note it if that is long.
+        """The loop should have waited or continued at `left_at`, but did so at `back_at`. Note it if that is long.
 
-        It is one with the absence that ended at `left_at`, unless deadlines were judged in between.
+        If another absence ended at `left_at`, they count as one, unless deadlines were judged in between.
         """
         if back_at - left_at > AWAY_SECONDS:
             if self.absences and self.absences[-1][1] == left_at > self.judged_at:
@@ -115,15 +115,15 @@ class Waiter:
         network = self.network
         until = network.now + timeout
         if until < math.inf:
-            # Rounded up, and never so little that the sum is the same number again.
+            # Round up. The maximum makes sure that the sum is greater than `now`.
             until = max(math.ceil(until / WAIT_GRAIN_SECONDS) * WAIT_GRAIN_SECONDS, network.now + max(timeout, 1e-6))
         if self.before_waiting is not None:
             self.before_waiting(until)
         if self.table.strikes("stopped", self.table.faults.stopped):
             self._stand_still(min(until, network.now + STOP_SECONDS) + STOP_SECONDS * network.draw())
             if until < math.inf:
-                # The kernel has interrupted the wait (signal(7): EINTR after SIGCONT), and Python finds that its time
-                # is up, and answers without asking again (PEP 475). What has come meanwhile is not in the answer.
+                # The kernel interrupts the wait (signal(7): EINTR after SIGCONT). Python sees that the time is up and
+                # returns without asking again (PEP 475). So the answer lacks what has come meanwhile.
                 return []
         while True:
             following = network.next_time()
@@ -139,7 +139,7 @@ class Waiter:
                 self.still_waiting()
 
     def _stand_still(self, until: float) -> None:
-        """Let everything happen up to then, to a process that does nothing."""
+        """Let the network run until `until`, while the process does nothing."""
         network = self.network
         while (following := network.next_time()) <= until:
             network.now = max(network.now, following)
@@ -161,30 +161,30 @@ class Waiter:
 
 
 class FakeSelector(selectors.BaseSelector):
-    """For `loop.poller.SelectorPoller`: a selector like select, poll or kqueue."""
+    """For `loop.poller.SelectorPoller`: a selector such as select, poll or kqueue."""
 
     def __init__(self, table: Descriptors) -> None:
         self.waiter = Waiter(table, 0)
         self._keys: dict[int, selectors.SelectorKey] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """Watch it."""
+        """Watch `fileobj`, a descriptor."""
         self.waiter.watch(fileobj, _bits(events))
         return self._remember(fileobj, events, data)
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """Watch it for something else. (That it may be the same is how `selectors` are.)"""
+        """Watch it for `events`, which may be the same as before, as in `selectors`."""
         if _bits(events) != self.waiter.watched[fileobj]:
             self.waiter.change(fileobj, _bits(events))
         return self._remember(fileobj, events, data)
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        """Watch it no more."""
+        """Stop watching it."""
         self.waiter.forget(fileobj)
         return self._keys.pop(fileobj)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait for what is watched."""
+        """Wait until something that is watched is ready, at most `timeout` seconds."""
         return [
             (self._keys[fd], (bits & IN and selectors.EVENT_READ) | (bits & OUT and selectors.EVENT_WRITE))
             for fd, bits in self.waiter.wait(timeout)
@@ -200,7 +200,7 @@ class FakeSelector(selectors.BaseSelector):
 
 
 class FakeEpoll:
-    """What `select.epoll` has, for `loop.poller.EpollPoller`."""
+    """For `loop.poller.EpollPoller`: the methods of `select.epoll`."""
 
     def __init__(self, table: Descriptors) -> None:
         self.waiter = Waiter(table, ALWAYS)
@@ -218,20 +218,20 @@ class FakeEpoll:
         self.waiter.forget(fd)
 
     def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
-        """epoll_wait; a negative timeout is none."""
+        """epoll_wait; a negative timeout means no limit."""
         return self.waiter.wait(None if timeout < 0 else timeout, most)
 
     def close(self) -> None:
-        """Nothing is behind it."""
+        """There is nothing to close."""
 
 
 def make_poller(table: Descriptors, epoll: bool) -> tuple[SelectorPoller, Waiter]:
-    """A poller of either kind over the simulated network, and what it waits with."""
+    """A poller over the simulated network, for epoll or for selectors, and its `Waiter`."""
     selector = FakeSelector(table)
     if not epoll:
         return SelectorPoller(selector), selector.waiter
     answering = FakeEpoll(table)
-    return EpollPoller(selector, answering), answering.waiter  # type: ignore[arg-type]  # it asks no more of it
+    return EpollPoller(selector, answering), answering.waiter  # type: ignore[arg-type]  # it has all that is used
 
 
 def _bits(events: int) -> int:

@@ -1,15 +1,15 @@
-"""Is the model like the real thing?
+"""Does the model behave like the real kernel?
 
-A simulation proves something about the simulation. So small scripts are run twice, on the model's sockets and on
-real ones over loopback, and what each step answers is compared: the bytes, the end, EAGAIN, which error, which bits
-of epoll. The scripts go where servers break: data with an end behind it, an end with a reset behind it, a reset with
-data before it, a close with something unread, a write to somebody who has left, a queue whose door is closed.
+A simulation alone proves nothing about real sockets. So small scripts run twice, on the model's sockets and on real ones
+over loopback, and the answers of each step are compared: bytes, end, EAGAIN, error number, bits of epoll. The
+scripts try what breaks servers: data before an end, a reset after an end, data before a reset, a close with input
+unread, a write to a closed peer, a listening socket that closes with a full queue.
 
-The model delivers at once here. The real network takes a moment, so a step that only looks is repeated until
-it answers what the model did, or until a deadline: then the answer stands as it is.
+The model delivers at once here. The real network takes a moment, so a step that only looks is repeated until its
+answer equals the model's, or until a deadline. Then the last answer counts.
 
-What is not compared: sizes of real buffers, which Linux chooses; so a script that fills one compares that it fills.
-It is Linux that is modelled; elsewhere the comparison may differ and does not run.
+The sizes of real buffers are not compared, because Linux chooses them: a script that fills a buffer only compares that
+it gets full. The model is of Linux. Other systems may differ, so the comparison does not run there.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from .unix_endpoints import endpoint_class
 DEADLINE_SECONDS = 5.0
 ASKED = IN | OUT | RDHUP
 NAMES = {IN: "IN", OUT: "OUT", ERR: "ERR", HUP: "HUP", RDHUP: "RDHUP"}
-ROOM = 5000  # of a buffer of the model
+ROOM = 5000  # the size of a buffer of the model, in bytes
 
 FAMILIES = ("inet", "unix")
 Script = tuple[tuple[Any, ...], ...]
 
-# A step is who does it ("door" is the listening socket), what, and with which number. Each script begins with the
-# client connected and not yet accepted, but for those whose first step is "refused".
+# A step names a socket ("door" is the listening one), an action, and perhaps a number. At the beginning of a script
+# the client is connected and not yet accepted.
 ACCEPTED: Script = (("door", "accept"),)
 SCRIPTS: dict[str, Script] = {
     "data arrives and can be looked at before": ACCEPTED + (
@@ -109,7 +109,7 @@ SCRIPTS: dict[str, Script] = {
 
 
 class ModelFace:
-    """The scripts' sockets, in the model."""
+    """The sockets of a script, in the model."""
 
     def __init__(self, family: str) -> None:
         self.network = Network(1)
@@ -126,7 +126,7 @@ class ModelFace:
         return endpoint_class(self._family)(self.network, name, ROOM, ROOM, 0.001)
 
     def knock(self, count: int) -> int:
-        """That many more clients; how many are connected at once."""
+        """Start `count` more clients. Returns how many are connected at once."""
         answers: list[int] = []
         for index in range(count):
             self._door.knock(self._make_end(f"client {index}"), self._make_end(f"server {index}"), answers.append)
@@ -139,22 +139,22 @@ class ModelFace:
         self.sockets["door"].close()
 
     def bits(self, sock: Any) -> int:
-        """What epoll tells."""
+        """What epoll reports."""
         return int(sock.events()) & (ASKED | ERR | HUP)
 
     def settle(self) -> None:
-        """Let everything arrive that is on its way; whoever knocks in vain tries again later than that."""
+        """Deliver all that is on its way. Stop before a refused client tries again."""
         until = self.network.now + SYN_RETRY_SECONDS / 2
         while (following := self.network.next_time()) < until:
             self.network.now = following
             self.network.run_due()
 
     def close(self) -> None:
-        """Nothing is left behind."""
+        """Nothing to give back."""
 
 
 class RealFace:
-    """The scripts' sockets, in the kernel."""
+    """The sockets of a script, in the kernel."""
 
     def __init__(self, family: str) -> None:
         self._folder = contextlib.ExitStack()
@@ -173,7 +173,7 @@ class RealFace:
         self.sockets: dict[str, Any] = {"door": door, "client": client}
 
     def knock(self, count: int) -> int:
-        """That many more clients; how many are connected before any of them tries again."""
+        """Start `count` more clients. Returns how many are connected before any tries again."""
         newcomers = [socket.socket(self.sockets["door"].family) for _ in range(count)]
         for index, sock in enumerate(newcomers):
             self.sockets[f"client {index}"] = sock
@@ -187,16 +187,16 @@ class RealFace:
         self.sockets["door"].close()
 
     def bits(self, sock: Any) -> int:
-        """What epoll tells."""
+        """What epoll reports."""
         with select.epoll() as epoll:
             epoll.register(sock, ASKED)
             return sum(bits for _, bits in epoll.poll(0))
 
     def settle(self) -> None:
-        """It does so by itself."""
+        """The kernel delivers by itself."""
 
     def close(self) -> None:
-        """Give all sockets back."""
+        """Close all sockets."""
         for sock in self.sockets.values():
             sock.close()
         self._folder.close()
@@ -214,7 +214,7 @@ Face = ModelFace | RealFace
 
 
 def do(face: Face, who: str, what: str, number: int = 0) -> Any:
-    """One step of a script, and its answer."""
+    """Do one step of a script. Returns its answer."""
     sock = face.sockets[who]
     try:
         answer = ACTIONS[what](face, sock, number)
@@ -242,7 +242,7 @@ def _reset(face: Face, sock: Any, _: int) -> None:
 
 
 def _fill(face: Face, sock: Any, _: int) -> str:
-    """Send until the buffers of both sides are full, and stay so. (A probe of the window can make room much later.)"""
+    """Send until the buffers of both sides stay full. (A window probe can make room much later.)"""
     refused = 0
     while refused < 3:
         try:
@@ -252,12 +252,12 @@ def _fill(face: Face, sock: Any, _: int) -> str:
             refused += 1
             face.settle()
             if isinstance(face, RealFace):
-                select.select((), (sock,), (), 0.05)  # what is on its way may make room yet
+                select.select((), (sock,), (), 0.05)  # data on its way may still make room
     return "full"
 
 
 def _drain(face: Face, sock: Any, _: int) -> str:
-    """Read until nothing has come for a while."""
+    """Read until nothing comes for a while."""
     while True:
         face.settle()
         if isinstance(face, RealFace):
@@ -287,11 +287,11 @@ ACTIONS: dict[str, Callable[[Any, Any, int], Any]] = {
     "fill": _fill,
     "drain": _drain,
 }
-LOOKING = {"events", "writable", "recv", "peek", "accept"}  # may be repeated until it answers as expected
+LOOKING = {"events", "writable", "recv", "peek", "accept"}  # these steps may be repeated until the answer is as expected
 
 
 def compare(script: Script, family: str = "inet") -> list[tuple[tuple[Any, ...], Any, Any]]:
-    """Run `script` on both, over sockets of `family`; for each step what the model and what the kernel answered."""
+    """Run `script` on both, over sockets of `family`. Returns (step, model's answer, kernel's answer) for each step."""
     model, real = ModelFace(family), RealFace(family)
     answers = []
     try:
@@ -311,5 +311,5 @@ def compare(script: Script, family: str = "inet") -> list[tuple[tuple[Any, ...],
 
 
 def _may_change(answer: Any, step: tuple[Any, ...]) -> bool:
-    """Whether the answer only says that something has not come yet."""
+    """Whether the answer may only mean that something has not arrived yet."""
     return step[1] in ("events", "writable") or answer == "EAGAIN"

@@ -1,22 +1,22 @@
-"""The other side: clients, and servers that are dialled, each of them a list of steps.
+"""The other side: clients, and servers that are dialled. Each is a list of steps.
 
-A peer is what happens to a server, so it is written down as data: `("send", 100)`, `("wait", 0.5)`, `("reset",)`.
-Data can be drawn by a seed, printed when something fails, and cut down to what is needed to make it fail.
+A peer's behaviour is data: `("send", 100)`, `("wait", 0.5)`, `("reset",)`. A seed can choose such data. A failing test
+can print it, and shorten it to the steps that cause the failure.
 
-    send N            send N bytes, as room appears          trickle N GAP    the same one by one, GAP seconds between
-    wait S            do nothing for S seconds               expect N         go on when N bytes were received in all
+    send N            send N bytes, as room appears          trickle N GAP    send N single bytes, GAP seconds apart
+    wait S            do nothing for S seconds               expect N         wait until N bytes were received in all
     stop              read no more, so that the window shuts read             read again
-    fin               shut its side down                     end              go on when the other side has ended
-    close             close, read or not                     reset            close so that a reset is sent
-    cut               the network breaks the connection off  vanish           never to be heard of again
+    fin               shut its side down                     end              wait until the other side has ended
+    close             close, even with input unread          reset            close so that a reset is sent
+    cut               the network resets both sides          vanish           send, read and answer nothing more
     dead ERRNO        the server's kernel gives up on it     drop             the server's side alone is reset
 
-Over a UNIX socket there is no network: `cut`, `dead` and `drop` are a `close` there.
+A UNIX socket has no network: there `cut`, `dead` and `drop` are a `close`.
 
-A script that ends without one of the last ones ends with `fin`, `end`, `close`: the polite way.
+A script that leaves the connection open continues with `fin`, `end`, `close`: the polite end.
 
-What a peer sends is a slice of one long pattern, beginning at a place of its own: a byte that is lost, doubled or
-delivered to the wrong connection shows. What it receives is compared at once with what the server's program wrote.
+Each peer sends a slice of one long pattern, from its own starting place. So a byte that is lost, doubled or delivered to
+the wrong connection is noticed. What a peer receives is compared at once with what the server's program wrote.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ from .unix_endpoints import UnixEndpoint
 
 Step = tuple[Any, ...]
 
-PATIENCE_SECONDS = 100.0  # after which `expect` and `end` go on: deadlines of the server are shorter
+PATIENCE_SECONDS = 100.0  # then `expect` and `end` stop waiting; the server's deadlines are shorter
 _draw = random.Random(1).random
-# Letters, and a line feed now and then for those who speak in lines.
+# Letters, with some line feeds for programs that read lines.
 PATTERN = bytes(97 + int(_draw() * 26) if _draw() > 0.12 else 10 for _ in range(20011))
 POLITE_END: tuple[Step, ...] = (("fin",), ("end",), ("close",))
 RUDE = frozenset({"close", "reset", "cut", "vanish", "dead", "drop"})
 
 
 class PeerPlan(NamedTuple):
-    """Everything about one peer."""
+    """All that one peer will do."""
 
     start: float  # when it connects, in seconds from the beginning
-    host: int  # which address it comes from
-    latency: float  # of either direction, in seconds at most
-    rooms: tuple[int, int, int, int]  # its send and receive buffer, then the server's, in bytes
+    host: int  # the number of its host address
+    latency: float  # the longest delay in each direction, in seconds
+    rooms: tuple[int, int, int, int]  # the send and receive buffers of the peer, then of the server, in bytes
     pace_bytes: int  # how much it reads at once
-    pace_seconds: float  # and how long it rests then; 0: it reads whatever is there
+    pace_seconds: float  # how long it rests after that; with 0 it reads all that is there
     steps: tuple[Step, ...]
-    door: int = 0  # at which it knocks
+    door: int = 0  # which listening socket it connects to
 
     @property
     def polite(self) -> bool:
-        """Whether it says goodbye and waits for the answer, reading all the time."""
+        """Whether it reads all the time, ends its side, and waits for the other end."""
         return not any(step[0] in RUDE or step[0] == "stop" for step in self.steps)
 
 
 class Peer:
-    """One that acts out its plan."""
+    """A peer that carries out `plan`."""
 
     def __init__(
         self,
@@ -73,15 +73,15 @@ class Peer:
         self.network = network
         self.index = index
         self.plan = plan
-        self._check = check  # told what was received; of nothing, at the end
+        self._check = check  # called with what was received, and with b"" at the end
         self.endpoint = make_endpoint(network, f"peer {index}", plan.rooms[0], plan.rooms[1], plan.latency)
         self.endpoint.owner = self
-        self._begin = index * 997 + network.seed * 31  # where in the pattern it begins
+        self._begin = index * 997 + network.seed * 31  # where its slice of the pattern begins
         self.sent = bytearray()  # what its kernel has taken
         self.received = 0
         self.at_end = False  # the server's FIN was read
-        self.broken = 0  # the error number that it was told
-        self.gave_up = False  # it closed before it had seen the end
+        self.broken = 0  # the error number that a call returned; 0 for none
+        self.gave_up = False  # it closed before it saw the end
         self.done = False
         self.connected = False
         self._steps: Iterator[Step] = iter(plan.steps + POLITE_END)
@@ -90,10 +90,10 @@ class Peer:
         self._waiting_for: Callable[[], bool] | None = None
         self._reading = True
         self._resting = False
-        self._turn = 0  # which step it is at, so that a patience that has ended late is ignored
+        self._turn = 0  # the number of its step, so that the timeout of an earlier step is ignored
 
     def started(self, error: int) -> None:
-        """The handshake is over, with this error number or 0."""
+        """The handshake is over. `error` is its error number, or 0."""
         if error:
             self.broken, self.done = error, True
             return
@@ -138,7 +138,7 @@ class Peer:
             self._advance()
 
     def _advance(self) -> None:
-        """Take steps until one of them has to wait."""
+        """Do steps until one has to wait."""
         while not self.done and self._waiting_for is None and not self._to_send:
             step = next(self._steps, ("close",))
             self._turn += 1
@@ -154,7 +154,7 @@ class Peer:
     # The steps.
 
     def _send(self, size: int = 0, gap: float = 0.0) -> None:
-        if size and not self.endpoint.fin_queued:  # behind its own end it has nothing to say
+        if size and not self.endpoint.fin_queued:  # after its own end it sends nothing
             self._to_send, self._gap = size, gap
         while self._to_send and not self.broken:
             begin = (self._begin + len(self.sent)) % len(PATTERN)
@@ -198,7 +198,7 @@ class Peer:
         self._read()
 
     def _fin(self) -> None:
-        with contextlib.suppress(OSError):  # it is over in both directions already
+        with contextlib.suppress(OSError):  # both directions have ended already
             self.endpoint.shut_down()
 
     def _close(self) -> None:

@@ -1,14 +1,14 @@
-"""Sockets and descriptors that are not there: what the server under test calls instead of the kernel.
+"""Simulated sockets and descriptors, which the server under test uses instead of the kernel's.
 
-A `FakeSocket` is the part of `socket.socket` that the reactor uses, over an end of the simulated network. It adds what
-a kernel may do at any time and seldom does: refuse with EAGAIN what it said was ready, give or take one byte of
-many, fail `accept` for want of descriptors or because the newcomer has left.
+A `FakeSocket` has the part of `socket.socket` that the reactor uses, over one end of a simulated connection. It also
+does what a kernel may do but seldom does. It refuses with EAGAIN what it reported as ready. It gives or takes one byte
+of many. Its `accept` fails for lack of descriptors, or because the newcomer has left.
 
-Descriptors are numbers, and the kernel gives out the lowest that is free. So a number comes back at once when its
-owner is closed, which is how an event that was meant for the one reaches the other. The same is done here.
-They begin at `FIRST_DESCRIPTOR`, so that they cannot be confused with real ones.
+The kernel gives each new descriptor the lowest free number. So the number of a closed socket comes back at once, and an
+event for the old socket can reach the new one. The same happens here. The numbers begin at `FIRST_DESCRIPTOR`, so that
+they differ from real ones.
 
-Every call is told to a `Watcher`, who knows the laws.
+A `Watcher` is told of every call, and can check the laws.
 """
 
 from __future__ import annotations
@@ -28,65 +28,65 @@ from typing import Any, NamedTuple
 from ..loop import wakeup
 from .network import IN, Door, Endpoint, Network
 
-FIRST_DESCRIPTOR = 1_000  # above what a process that simulates has of real ones
-FIRST_OF_PAIRS = 900  # those by which loops are woken up: there from the beginning, and not given out again
+FIRST_DESCRIPTOR = 1_000  # above the real descriptors of the simulating process
+FIRST_OF_PAIRS = 900  # the pairs that wake loops up; these numbers are never given out again
 PAIR_ROOM = 2  # bytes
 LINGER = struct.Struct("ii")  # struct linger of socket(7)
 
-# What `accept` can fail with. Of the first kind the newcomer is gone with it; of the second it still waits.
+# How `accept` can fail. After the first kind the newcomer is gone; after the second it still waits.
 NEWCOMER_ERRNOS = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM)
 WANT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 CONTROL_ERRNOS = (errno.ENOSPC, errno.ENOMEM)  # of epoll_ctl(2)
 
 
 class Faults(NamedTuple):
-    """How probable it is that a system call goes as it seldom does, each from 0 to 1; and how many descriptors are."""
+    """The probability of each rare event in a system call, from 0 to 1; and the number of descriptors."""
 
-    again: float = 0.0  # EAGAIN from recv, send and accept though it was ready
-    short_receive: float = 0.0  # fewer bytes than there are, mostly one
+    again: float = 0.0  # EAGAIN from recv, send or accept on a socket that is ready
+    short_receive: float = 0.0  # fewer bytes than there are, often one
     short_send: float = 0.0  # fewer bytes taken than there is room for
-    spurious: float = 0.0  # an event for what is not ready
-    newcomer: float = 0.0  # accept fails for that one
-    want: float = 0.0  # accept fails for want of something
+    spurious: float = 0.0  # an event for a descriptor that is not ready
+    newcomer: float = 0.0  # accept fails because the newcomer has left
+    want: float = 0.0  # accept fails for lack of descriptors or memory
     option: float = 0.0  # setsockopt fails
-    foreign: float = 0.0  # code of the program runs inside a call: a `__del__`, a signal handler
-    stopped: float = 0.0  # the process is stopped for seconds while it waits or behind that (SIGSTOP, a laptop's lid)
-    control: float = 0.0  # the kernel has no room to watch one more, or for another interest
-    descriptors: int = 1000  # more than that are refused with EMFILE
+    foreign: float = 0.0  # other code of the program runs inside a call: a `__del__`, a signal handler
+    stopped: float = 0.0  # the process is stopped for seconds in its wait or after it (SIGSTOP, a laptop's lid)
+    control: float = 0.0  # epoll_ctl fails: the kernel has no room
+    descriptors: int = 1000  # how many may be open; after that EMFILE
 
 
 class Watcher:
-    """Who is told of system calls. Here: nobody. `laws` has one who minds."""
+    """Is told of system calls, and does nothing. A subclass can check laws (`scripts/proof/books.py`)."""
 
     def received(self, sock: FakeSocket, data: bytes, peek: bool) -> None:
-        """`recv` has given `data`."""
+        """`recv` has returned `data`."""
 
     def sent(self, sock: FakeSocket, offered: int, count: int) -> None:
-        """`send` has taken `count` of the bytes that were offered; 0 for EAGAIN."""
+        """`send` has taken `count` of the `offered` bytes; 0 for EAGAIN."""
 
     def never_told(self, count: int) -> None:
-        """`send` has taken `count` bytes, and its caller did not get to know it."""
+        """`send` has taken `count` bytes, but raised, so its caller does not know."""
 
     def refused(self, sock: FakeSocket) -> None:
-        """A call was refused without need."""
+        """A call got EAGAIN although the socket was ready."""
 
     def calls(self, sock: FakeSocket, what: str) -> None:
-        """A system call begins."""
+        """The system call `what` begins."""
 
     def failed(self, sock: FakeSocket, error: int) -> None:
-        """A call has told of an end of the connection by this error number."""
+        """A call has failed with this error number, which may end the connection."""
 
 
 def _nothing() -> None:
-    """Nobody else is there."""
+    """The default for `between`: no other threads."""
 
 
 def _no_strike(sock: FakeSocket | None, sending: bool) -> None:
-    """No program has any code there."""
+    """The default for `foreign`: no other code."""
 
 
 class Descriptors:
-    """The table of open descriptors, with the lowest free number for the next."""
+    """The table of open descriptors. A new one gets the lowest free number."""
 
     def __init__(self, network: Network, faults: Faults, watcher: Watcher) -> None:
         self.network = network
@@ -94,26 +94,26 @@ class Descriptors:
         self.watcher = watcher
         self.open: dict[int, Any] = {}  # a FakeSocket, or a PairEnd
         self.pairs: list[PairEnd] = []
-        self.between: Callable[[], None] = _nothing  # what other threads do between two instructions of the loop
-        self.foreign: Callable[[FakeSocket | None, bool], None] = _no_strike  # what its own does there
+        self.between: Callable[[], None] = _nothing  # what other threads do between two steps of the loop
+        self.foreign: Callable[[FakeSocket | None, bool], None] = _no_strike  # what other code does inside a call
         self._free: list[int] = []
         self._fresh = itertools.count(FIRST_DESCRIPTOR)
-        self._given = 0  # how many are open that were given out here
-        self.full_until = -math.inf  # the kernel has no room to watch anything more
-        self.injected: dict[str, int] = {}  # how many faults of each kind there were
+        self._given = 0  # how many of the open ones were given out here
+        self.full_until = -math.inf  # until then the kernel has no room to watch more
+        self.injected: dict[str, int] = {}  # how many faults of each kind have happened
 
     def beside(self) -> Descriptors:
-        """The table as another loop of the same process sees it: the same numbers, no faults, and nobody watches."""
+        """The table for another loop of the same process: the same numbers, no faults, no watcher."""
         table = Descriptors(self.network, Faults(), Watcher())
         table.open, table.pairs, table._free, table._fresh = self.open, self.pairs, self._free, self._fresh
         return table
 
     def own(self) -> dict[int, Any]:
-        """What is open of those who use the table from here, by its number."""
+        """The open sockets that were made with this table, by number."""
         return {number: sock for number, sock in self.open.items() if sock.table is self}
 
     def give(self, owner: FakeSocket) -> int:
-        """The lowest free number, from now on that of `owner`. OSError (EMFILE) when there is none."""
+        """Give `owner` the lowest free number. OSError (EMFILE) if there is none."""
         if self._given >= self.faults.descriptors:
             self.count("EMFILE")
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -123,20 +123,20 @@ class Descriptors:
         return number
 
     def take_back(self, number: int) -> None:
-        """It is free again."""
+        """`number` is free again."""
         del self.open[number]
         heapq.heappush(self._free, number)
         self._given -= 1
 
     def interrupt(self, sock: FakeSocket | None, sending: bool = False) -> None:
-        """A call is under way: have foreign code run now and then."""
+        """Sometimes run foreign code inside a call."""
         if self.faults.foreign and self.strikes("foreign", self.faults.foreign):
             self.foreign(sock, sending)
 
     def refuse_to_watch(self, number: int) -> None:
-        """OSError now and then, as from epoll_ctl(2), which tells it of the descriptor `number`.
+        """Sometimes raise OSError, as epoll_ctl(2) for descriptor `number`.
 
-        What is full stays full for a while: to try again at once helps nobody.
+        The kernel may stay full for a while, so that a retry at once fails too.
         """
         if not self.faults.control:
             return
@@ -152,21 +152,21 @@ class Descriptors:
         raise OSError(error, os.strerror(error))
 
     def strikes(self, kind: str, probability: float) -> bool:
-        """Whether the fault `kind` happens now."""
+        """Whether the fault `kind` happens now. Counts it."""
         if not probability or not self.network.chance(probability):
             return False
         self.count(kind)
         return True
 
     def count(self, kind: str) -> None:
-        """A fault of this kind has happened."""
+        """Count a fault of this kind."""
         self.injected[kind] = self.injected.get(kind, 0) + 1
 
 
 class PairEnd:
-    """One end of a pair of connected sockets, by which a loop is woken up: what it asks of one, and nothing more.
+    """One end of the pair of sockets that wakes a loop up. It has only the methods that a loop uses.
 
-    It holds few bytes, so that a writer who minds a full pipe is found out.
+    It holds few bytes, so that a full pair is common in tests.
     """
 
     def __init__(self, table: Descriptors, number: int) -> None:
@@ -181,15 +181,15 @@ class PairEnd:
         return self.number
 
     def events(self) -> int:
-        """What epoll would tell of it."""
+        """What epoll would report for it."""
         return IN if self.incoming else 0
 
     def setblocking(self, flag: bool) -> None:
-        """A blocking call would stop the world."""
+        """A blocking call would stop the simulation."""
         assert not flag, "the reactor asked for a blocking socket"
 
     def recv(self, size: int) -> bytes:
-        """As recv(2). Threads run before it and after it, as they like."""
+        """As recv(2). Other threads may run before and after it."""
         self.table.network.stir()
         self.table.between()
         if not self.incoming:
@@ -215,7 +215,7 @@ class PairEnd:
 
 @contextlib.contextmanager
 def own_pairs(table: Descriptors) -> Iterator[None]:
-    """Have reactors that are made in this block wake themselves up by pairs of `table`, not by the kernel's."""
+    """In this block, new reactors use wake-up pairs of `table` instead of the kernel's."""
 
     def make_pair() -> tuple[PairEnd, PairEnd]:
         number = FIRST_OF_PAIRS + len(table.pairs)
@@ -234,7 +234,7 @@ def own_pairs(table: Descriptors) -> Iterator[None]:
 
 
 class FakeSocket:
-    """A stream socket: what the reactor asks of one, and nothing more."""
+    """A stream socket with only the methods that the reactor uses."""
 
     def __init__(
         self, table: Descriptors, endpoint: Endpoint | Door | None = None, family: int = socket.AF_INET
@@ -242,10 +242,10 @@ class FakeSocket:
         self.family = family
         self.table = table
         self.network = table.network
-        self.endpoint: Any = endpoint  # a Door once it listens, an Endpoint once it is connected
+        self.endpoint: Any = endpoint  # a Door if it listens, an Endpoint if it is connected
         self.number = table.give(self)
-        self.refused = False  # the last call was refused without need: the next one is not
-        self.dial: Callable[[FakeSocket, Any], int] | None = None  # how `connect_ex` is answered
+        self.refused = False  # the last call got a false EAGAIN, so the next one does not
+        self.dial: Callable[[FakeSocket, Any], int] | None = None  # makes the answer of `connect_ex`
         self.connecting = False
 
     def fileno(self) -> int:
@@ -253,18 +253,18 @@ class FakeSocket:
         return self.number
 
     def events(self) -> int:
-        """What epoll would tell of it."""
+        """What epoll would report for it."""
         if self.endpoint is None or self.connecting:
             return 0
         bits: int = self.endpoint.events()
         return bits
 
     def setblocking(self, flag: bool) -> None:
-        """A blocking call would stop the world."""
+        """A blocking call would stop the simulation."""
         assert not flag, "the reactor asked for a blocking socket"
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """As recv(2); of the flags it knows MSG_PEEK."""
+        """As recv(2). It knows only the flag MSG_PEEK."""
         peek = bool(flags & socket.MSG_PEEK)
         self.table.watcher.calls(self, "peek" if peek else "recv")
         self.table.interrupt(self)
@@ -302,13 +302,13 @@ class FakeSocket:
         watcher.sent(self, offered, count)
         try:
             self.table.interrupt(self, sending=True)
-        except BaseException:  # SystemExit of foreign code: nobody is told how much it was
+        except BaseException:  # SystemExit of foreign code: the caller does not learn the count
             watcher.never_told(count)
             raise
         return count
 
     def shutdown(self, how: int) -> None:
-        """As shutdown(2), of the writing side."""
+        """As shutdown(2), for the writing side only."""
         assert how == socket.SHUT_WR
         self.table.watcher.calls(self, "shutdown")
         self.table.interrupt(self)
@@ -333,7 +333,7 @@ class FakeSocket:
         self.endpoint.backlog = backlog
 
     def accept(self) -> tuple[FakeSocket, Any]:
-        """As accept(2): the next one that waits, and its address."""
+        """As accept(2): the next connection that waits, and its peer's address."""
         self.table.watcher.calls(self, "accept")
         self.table.interrupt(None)
         door, faults = self.endpoint, self.table.faults
@@ -353,12 +353,12 @@ class FakeSocket:
         return newcomer, newcomer.endpoint.peer.address
 
     def connect_ex(self, address: Any) -> int:
-        """As connect(2) on a socket that does not block: an error number."""
+        """As connect(2) on a non-blocking socket: an error number."""
         assert self.dial is not None
         return self.dial(self, address)
 
     def getsockopt(self, level: int, option: int) -> int:
-        """As getsockopt(2), of SO_ERROR and SO_ACCEPTCONN."""
+        """As getsockopt(2), for SO_ERROR and SO_ACCEPTCONN."""
         if (level, option) == (socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return int(isinstance(self.endpoint, Door) and self.endpoint.inherited)
         assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
@@ -369,7 +369,7 @@ class FakeSocket:
         return error
 
     def setsockopt(self, level: int, option: int, value: Any) -> None:
-        """As setsockopt(2): SO_LINGER and TCP_NODELAY have an effect, others none."""
+        """As setsockopt(2). Only SO_LINGER and TCP_NODELAY have an effect."""
         if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
             on, seconds = LINGER.unpack(value)
             self.endpoint.linger_zero = bool(on) and not seconds
@@ -386,14 +386,14 @@ class FakeSocket:
         return address
 
     def getpeername(self) -> tuple[Any, ...] | str:
-        """The address of the other end. OSError (ENOTCONN) when there is none yet, or none any more."""
+        """The address of the other end. OSError (ENOTCONN) before the connection, or after its end."""
         if self.connecting or self.endpoint.is_over():
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         address: tuple[Any, ...] | str = self.endpoint.peer.address
         return address
 
     def _refuse_sometimes(self) -> None:
-        """EAGAIN without need, but never twice: a kernel that refuses for ever is broken."""
+        """Sometimes raise EAGAIN on a ready socket, but never twice in a row, as no kernel refuses for ever."""
         if self.refused:
             self.refused = False
         elif self.table.strikes("EAGAIN", self.table.faults.again):

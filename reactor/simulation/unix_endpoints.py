@@ -1,17 +1,18 @@
-"""One end of a UNIX connection (unix(7)): the same calls as over TCP, and other answers.
+"""One end of a UNIX connection (unix(7)): the same calls as over TCP, with other answers.
 
-A server that was tried over TCP alone takes for granted what only TCP does. Here both ends are in one kernel, and so:
+A server that was tested only over TCP may rely on things that only TCP does. On a UNIX socket both ends are in one
+kernel, so:
 
-- There is no way in between. What one side sends is in the buffer of the other at once. What the sender has still to
-  get rid of is what the receiver has not read: it is one buffer, and the sender's size bounds it.
-- There are no resets. Whoever closes with something unread leaves ECONNRESET to the other side, once; SO_LINGER does
-  nothing, so what was sent before an abort is read to its last byte, and then comes a plain end.
-- Whoever writes to somebody who has left is told EPIPE, at once, and not by a reset later. An error that waits is told
-  by `recv` alone, and before the end.
-- A socket counts as writable when three quarters of that buffer are free.
-- Nobody forgets whom it is connected to, and to end a side again is no mistake.
+- Nothing is on its way. What one side sends is in the other side's buffer at once. The sender's unsent output and the
+  receiver's unread input are one buffer, and the sender's buffer size bounds it.
+- There are no resets. A side that closes with input unread leaves one ECONNRESET to the other side. SO_LINGER has no
+  effect: the peer reads all that was sent before an abort, and then a plain end.
+- A write to a side that has closed fails at once with EPIPE. There is no reset later. A waiting error is never
+  reported by `send`. `recv` reports it after the data and before the end.
+- A socket is writable when three quarters of that buffer are free.
+- A socket always knows its peer's address, and a second `shutdown` is no error.
 
-`kernel` holds this to the real one, by the same scripts.
+`kernel` compares this with the real kernel, by the same scripts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import errno
 
 from .network import ERR, HUP, IN, OUT, RDHUP, Endpoint
 
-OVERHEAD_BYTES = 512  # of a piece that waits; more than that in earnest
+OVERHEAD_BYTES = 512  # the kernel's memory beside the data that waits; the real number is higher
 
 
 class UnixEndpoint(Endpoint):
@@ -30,12 +31,12 @@ class UnixEndpoint(Endpoint):
     ends_plainly = True
 
     def joined(self) -> None:
-        """Nothing is kept of what was sent."""
+        """This end keeps no copy of what it has sent: its peer's input is its output."""
         self.outgoing = self.peer.incoming
-        self.no_delay = True  # nothing is ever held back
+        self.no_delay = True  # a UNIX socket never delays output
 
     def events(self) -> int:
-        """What epoll would tell of it (`unix_poll`)."""
+        """What epoll would report for it (`unix_poll` in Linux)."""
         bits = IN if self.incoming else 0
         if self.fin_received:
             bits |= IN | RDHUP
@@ -48,12 +49,12 @@ class UnixEndpoint(Endpoint):
         return bits
 
     def receive(self, size: int, peek: bool = False) -> bytes:
-        """The next bytes, at most `size`; an error that waits; or none at the end."""
+        """The next bytes, at most `size`; b"" at the end. Raises an error that waits."""
         if self.incoming:
             data = bytes(self.incoming[:size])
             if not peek:
                 del self.incoming[:size]
-                self._tell_soon(self.peer)  # there is room again
+                self._tell_soon(self.peer)  # there is room for output again
             return data
         self._raise_error()
         if self.fin_received:
@@ -61,7 +62,7 @@ class UnixEndpoint(Endpoint):
         raise BlockingIOError(errno.EAGAIN, "nothing to read")
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
-        """Put the beginning of `data` into the peer's buffer, as much as there is room for. Errors as from send(2)."""
+        """Put as much of `data` into the peer's buffer as fits. Raises errors as send(2)."""
         if self.dead or self.fin_queued:
             raise BrokenPipeError(errno.EPIPE, "nobody reads that")
         count = min(len(data), self.send_room - len(self.outgoing))
@@ -73,36 +74,36 @@ class UnixEndpoint(Endpoint):
         return count
 
     def shut_down(self) -> None:
-        """End our side, or do nothing if it has ended."""
+        """End our side. A second call does nothing."""
         self.fin_queued = self.fin_delivered = True
         self.peer.fin_received = True
         self._tell_soon(self.peer)
 
     def is_over(self) -> bool:
-        """The socket knows its peer for ever."""
+        """A UNIX socket always knows its peer."""
         return False
 
     def count_undelivered(self) -> int:
-        """ioctl(2) with TIOCOUTQ: the memory of what the peer has not read. An end takes none."""
+        """ioctl(2) with TIOCOUTQ: the memory of what the peer has not read. A FIN takes none."""
         left = len(self.outgoing) and len(self.outgoing) + OVERHEAD_BYTES
         if 0 < left < self.seen_left:
             self.seen_left, self.seen_less_at = left, self.network.now
         return left
 
     def close(self) -> None:
-        """The program lets go: the peer can read what is there, and whatever it sends from now on is refused."""
+        """The program closes it. The peer can read what is there, and can send nothing more."""
         self._leave(errno.ECONNRESET if self.incoming else 0)
 
     def break_off(self) -> None:
-        """It is closed before anybody has accepted it."""
+        """It is closed before it was accepted."""
         self._leave(errno.ECONNRESET)
 
     def reset_arrives(self, error: int) -> None:
-        """There is no network that could do that."""
+        """Never called: no network can reset a UNIX socket."""
         raise AssertionError(f"error {error} cannot come to a UNIX socket from outside")
 
     def pump_soon(self) -> None:
-        """Nothing is on its way."""
+        """Does nothing: `send` delivers at once."""
 
     def _leave(self, error: int) -> None:
         peer = self.peer
@@ -117,10 +118,10 @@ class UnixEndpoint(Endpoint):
             self._tell_soon(peer)
 
     def _tell_soon(self, peer: Endpoint) -> None:
-        """Its program runs when the scheduler comes to it, not inside our call."""
+        """Tell the peer's program a little later. It never runs inside our call."""
         self.network.later(self._delay(), peer.tell)
 
 
 def endpoint_class(family: str) -> type[Endpoint]:
-    """What connections of that family are made of."""
+    """The class for the ends of a connection of `family`."""
     return UnixEndpoint if family == "unix" else Endpoint

@@ -1,20 +1,20 @@
 """Where an echo's instructions go, by Python function of our data path.
 
-Three ways to find out were at hand. To measure the path in growing pieces (the poll alone, with the receive, with
-the callback, ...) takes a second copy of it, cut into pieces, and the copy is out of date with the first change of
-the original. To run Python's own profiler under valgrind counts the profiler, and slows some functions more than
-others. The third is taken: a hook for each call of a Python function (PEP 523), in C, that has callgrind write down
-and set back its counters. It needs no change of the program, follows each change of it, and sees all there is: the
-parts add up to the whole.
+There were three ways to find out. The first measures the path in growing pieces (the poll alone, then with the
+receive, then with the callback, ...). It needs a second copy of the path, cut into pieces, and that copy is out of
+date after the first change of the original. The second runs Python's own profiler under valgrind. It counts the
+profiler too, and slows some functions more than others. We use the third: a hook in C for each call of a Python
+function (PEP 523), which makes callgrind write its counters and reset them. The program need not be changed, and
+nothing is missed: the parts add up to the whole.
 
-Not quite for nothing: with a hook Python calls Python by way of C, the same few hundred instructions for each call.
-How many follows from the whole, which is also counted without the hook (`instructions`): what the parts have too
-much, divided by the number of calls. That much is taken off for each call, so that the table adds up to what was
-measured undisturbed; and it is printed with it.
+The hook has a price: with it, each call from Python to Python goes through C, which costs the same few hundred
+instructions every time. The exact number follows from the whole, which is also counted without the hook
+(`instructions`): the surplus of the parts, divided by the number of calls. It is subtracted for each call, so that
+the table adds up to the undisturbed count. It is printed, too.
 
-An instruction belongs to the Python function that was innermost, C functions included; for the C functions that make
-system calls, how much of it was theirs stands beside it. What a function's local variables cost to be freed counts
-with its caller, since CPython frees them after the return.
+An instruction belongs to the innermost Python function, even if a C function executes it. For the C functions that
+make system calls, their share is shown beside it. Freeing the local variables of a function counts for its caller,
+because CPython frees them after the return.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from .instructions import CONNECTIONS, FEW, send_volleys
 from .processes import MeasurementError, running
 
 MARKER = "Echo.data_received"  # called once for each echo
-ECHOES = 150  # recorded; more would be the same again
+ECHOES = 150  # recorded; more would show the same
 HERE = pathlib.Path(__file__).resolve().parent
-# The C functions behind the methods that make system calls, by the names they have in CPython's sources.
+# The C functions behind the methods that make system calls, by their names in CPython's sources.
 SYSTEM = {
     "sock_recv": "recv", "sock_recv_into": "recv_into", "sock_send": "send", "sock_sendmsg": "sendmsg",
     "select_epoll_poll": "epoll.poll", "select_epoll_modify": "epoll.modify",
@@ -48,11 +48,11 @@ class Part:
     name: str
     calls: float = 0.0
     instructions: float = 0.0
-    system: dict[str, float] = field(default_factory=dict)  # of these, in C functions of that name
+    system: dict[str, float] = field(default_factory=dict)  # the part of the instructions in these C functions, by name
 
 
 def parts(contender: Contender, python: str, tools: Tools, undisturbed: float) -> tuple[list[Part], float]:
-    """The functions of `contender`, which is ours, by cost; and what the hook added to each call."""
+    """The functions of `contender`, which must be ours, by cost; and what the hook added to each call."""
     record = _recorded(contender, python, tools)
     with record.open() as lines:
         found = attribute(lines, ECHOES)
@@ -64,7 +64,7 @@ def parts(contender: Contender, python: str, tools: Tools, undisturbed: float) -
 
 
 def missing(tools: Tools, python: str) -> str:
-    """What is wanting for a profile, or nothing."""
+    """What is missing for a profile, or ""."""
     if tools.compiler is None:
         return "it needs a C compiler"
     absent = []
@@ -88,7 +88,7 @@ def _recorded(contender: Contender, python: str, tools: Tools) -> pathlib.Path:
     valgrind = ["valgrind", "--tool=callgrind", "--combine-dumps=yes", f"--callgrind-out-file={record}"]
     window = [str(folder), MARKER, str(FEW), str(ECHOES)]
     server = [python, str(SERVERS / "attributed.py"), *window, "serve", "echo", *BIND]
-    # Writing the record blocks the loop, of course: nobody is to notice, or that costs more than the echoes.
+    # Writing the record blocks the loop. The report of that would cost more than the echoes, so it is switched off.
     command = [*valgrind, *server, "--blocked-seconds", "inf"]
     with running(command, contender.name, contender.root, PYTHONHASHSEED="0") as process:
         with loading(tools.load_command(), process.port) as load:
@@ -99,11 +99,11 @@ def _recorded(contender: Contender, python: str, tools: Tools) -> pathlib.Path:
 
 
 def attribute(lines: Iterator[str], echoes: int) -> list[Part]:
-    """Read a callgrind record whose parts were triggered by `attribution.c`; every number is for one echo."""
+    """Parse a callgrind record whose parts were triggered by `attribution.c`; every number is for one echo."""
     found: dict[str, Part] = {}
-    names: dict[str, str] = {}  # callgrind writes a name once, and its number from then on
+    names: dict[str, str] = {}  # callgrind writes each name once, and later only its number
     part: Part | None = None
-    called = ""  # the C function whose inclusive cost the next line is
+    called = ""  # the C function that the next line gives the inclusive cost of
     for line in lines:
         if line.startswith("desc: Trigger:"):
             trigger = re.match(r"desc: Trigger: Client Request: (.+)", line)

@@ -1,13 +1,12 @@
-"""Who is measured, and how each is started.
+"""Which servers are measured, and how each is started.
 
-`reactor` stands against three kinds of others: what comes with Python (asyncio by callbacks and by coroutines, a
-thread for each client), what is installed in its place (the rivals of the extra `rivals`), and what nobody can beat:
-the least there can be in Python (`floor`), and in C (`limit`).
+`reactor` is compared with three kinds of servers: those on what comes with Python (asyncio with callbacks and with
+coroutines, a thread for each client), those on packages that replace it (the extra `rivals`), and two that have no
+features at all: the least there can be in Python (`floor`), and in C (`limit`).
 
-Each serves two programs. `echo` sends back what comes, as it comes. `lines` answers line by line, as a program with
-a protocol of its own would: there a server that sends once for many small answers wins, and one that sends for each
-loses. Ours is started as its users start it, by `python -m reactor serve`: limits, deadlines, counters, watchdog and
-all.
+Each serves two programs. `echo` sends back what comes, as it comes. `lines` answers line by line, like a program with
+its own protocol; there a server wins that sends many small answers at once, and one loses that sends each by itself.
+Ours is started as its users start it, by `python -m reactor serve`, with limits, deadlines, counters and watchdog.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from .generator import Tools
 SERVERS = pathlib.Path(__file__).resolve().parent / "servers"
 ROOT = SERVERS.parents[2]
 BIND = ["--bind", "127.0.0.1:0"]
-BASE = "asyncio Protocol"  # what all others are measured in
+BASE = "asyncio Protocol"  # the unit of comparison
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One server: its name, how it is started for either program, and the package it needs."""
+    """One server: its name, how it is started for each program, and the package that it needs."""
 
     name: str
     echo: tuple[str, ...]
@@ -57,7 +56,7 @@ def _ours() -> Contender:
 
 
 def standard() -> list[Contender]:
-    """Ours, and what needs nothing but Python."""
+    """Ours, and those that need nothing but Python."""
     return [
         _ours(),
         _script("asyncio Protocol", "asyncio_echo.py", "protocol", "asyncio"),
@@ -68,13 +67,13 @@ def standard() -> list[Contender]:
 
 
 def limit(tools: Tools) -> list[Contender]:
-    """The C server, where there is a compiler; else nobody."""
+    """The C server, or [] where there is no compiler."""
     program = tools.built(SERVERS / "epoll_echo.c")
     return [Contender("limit (C, epoll)", (program, "echo"), (program, "lines"))] if program else []
 
 
 def rivals() -> list[Contender]:
-    """Those of the extra `rivals`; some may not be installed."""
+    """The servers of the extra `rivals`; some may not be installed."""
     return [
         _script("uvloop Protocol", "asyncio_echo.py", "protocol", "uvloop", package="uvloop"),
         _script("uvloop streams", "asyncio_echo.py", "streams", "uvloop", package="uvloop"),
@@ -87,7 +86,7 @@ def rivals() -> list[Contender]:
 
 
 def other_ours(root: pathlib.Path) -> Contender:
-    """Ours as it lies in another checkout: before and after a change, in the same rounds."""
+    """Our server from another checkout: before and after a change, in the same rounds."""
     return replace(_ours(), name=f"reactor in {root}", root=root)
 
 
@@ -101,7 +100,7 @@ def with_python(contender: Contender, python: str) -> Contender:
 
 
 def version(package: str, python: str = sys.executable) -> str | None:
-    """The version of an installed package, or None; of another interpreter if `python` is one."""
+    """The version of an installed package, or None; `python` may be another interpreter."""
     if python == sys.executable:
         try:
             return importlib.metadata.version(package)
@@ -111,14 +110,14 @@ def version(package: str, python: str = sys.executable) -> str | None:
 
 
 def python_version(python: str) -> str | None:
-    """The version of that interpreter, or None if it is none."""
+    """The version of the interpreter `python`, or None if it is not one."""
     return _answer(python, "import platform; print(platform.python_version())")
 
 
 def real_executable(python: str) -> str:
     """The interpreter itself, if `python` is a script that starts one: valgrind would count the shell.
 
-    Not a resolved link: an environment's Python is a link, and is known by where the link lies.
+    Links are not resolved: the Python of an environment is a link, and finds the environment by the link's place.
     """
     return _answer(python, "import sys; print(sys.executable)") or python
 

@@ -1,15 +1,14 @@
-"""Figures as pictures, for the README: SVG that is legible on a light page and on a dark one.
+"""Draw figures for the README: SVG that is legible on a light page and on a dark one.
 
-GitHub shows a README on white or on near black, as its reader likes. One picture serves both if its ground is
-transparent, its text a grey in the middle between the two, and its colours of medium lightness. The colours are
-those of M. Okabe and K. Ito, which people who confuse red and green can tell apart, and colour never speaks alone:
-bars carry their names and numbers, lines have markers of their own and are named where they end, quiet is hollow and
-loud is filled.
+GitHub shows a README on white or on near black, as its reader prefers. One picture works on both if its background is
+transparent, its text is a grey half-way between the two, and its colours have medium lightness. The colours are those
+of M. Okabe and K. Ito; people with red-green blindness can tell them apart. Colour is never the only mark: bars carry
+their names and numbers, lines have markers of their own and a name at their end, quiet is hollow and loud is filled.
 
-Three pictures, each for one question: where does an echo's time go (and how much of it is the kernel's, which nobody
-can save)? What do more connections cost? How long do others wait beside one who never stops?
+Three pictures answer one question each. Where does an echo's time go, and how much of it is the kernel's, which no
+server can save? What do more connections cost? How long do clients wait beside one that never stops sending?
 
-The same figures make the same bytes, so that a picture changes in the repository only when a figure does.
+The same figures make the same bytes, so a picture changes in the repository only when a figure does.
 """
 
 from __future__ import annotations
@@ -37,17 +36,17 @@ from .rounds import Results
 
 TEXT = "#777777"  # against white 4.5 : 1, against GitHub's dark page 4.2 : 1 (WCAG 2.1)
 KERNEL = "#9a9a9a"
-ORANGE, BLUE = "#d55e00", "#3a87c8"  # ours, everybody else
+ORANGE, BLUE = "#d55e00", "#3a87c8"  # ours, all others
 STYLE: Any = {
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 10,
-    "svg.fonttype": "none",  # text as text: it can be selected and read out
-    "svg.hashsalt": "reactor",  # the same ids each time
+    "svg.fonttype": "none",  # keep text as text: a reader can select it, a screen reader can read it
+    "svg.hashsalt": "reactor",  # so that ids are the same each time
     "text.color": TEXT, "axes.labelcolor": TEXT, "axes.edgecolor": TEXT, "xtick.color": TEXT, "ytick.color": TEXT,
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11, "axes.titlelocation": "left",
     "legend.frameon": False, "legend.labelcolor": TEXT, "grid.color": TEXT, "grid.alpha": 0.25,
 }  # fmt: skip
-# Who is drawn as a line, and how: more than these would be a thicket.
+# Which servers are drawn as lines, and how: more lines would be hard to tell apart.
 LINES = {
     OURS: (ORANGE, "o"),
     BASE: ("#3a87c8", "s"),
@@ -59,12 +58,12 @@ LINES = {
     "limit (C, epoll)": (TEXT, "d"),
 }
 PERCENTILES = {"p50": "o", "p99": "D", "p99.9": "s"}
-LEAST_GAP = 0.052  # of the picture's height, between two names at the ends of lines
+LEAST_GAP = 0.052  # between two names at the ends of lines, as a share of the picture's height
 WIDTH_INCHES = 8.0
 
 
 def draw(results: Results, folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Draw whatever `results` has figures for; the files made in `folder`."""
+    """Draw what `results` has figures for; yield the files made in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, row, make in (
         ("cpu_per_echo", "echo", _cpu_per_echo),
@@ -82,7 +81,7 @@ def draw(results: Results, folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _cpu_per_echo(results: Results, measured: list[str]) -> Picture:
-    """A bar for each server, the shortest first; its grey part is the kernel's."""
+    """A bar for each server, the shortest first; the grey part is the kernel's."""
     figures = {who: rounds.value(results, "echo", who) for who in measured}
     medians = {who: figure.median for who, figure in figures.items() if figure}
     order = sorted(medians, key=lambda who: -medians[who])
@@ -168,7 +167,7 @@ def _name_rows(axes: Axes, order: list[str]) -> None:
 
 
 def _name_ends(axes: Axes, ends: list[tuple[float, str]], last: float) -> None:
-    """The name of each line beside its end, moved up where the one below would touch it."""
+    """Write the name of each line beside its end, moved up where it would touch the name below."""
     to_share = axes.transAxes.inverted().transform
     lowest = float("-inf")
     for value, who in sorted(ends):

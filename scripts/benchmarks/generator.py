@@ -1,7 +1,7 @@
-"""The load, started and told what to do: `load.c` where there is a C compiler, else `load.py`.
+"""The load generator, started and told what to do: `load.c` if there is a C compiler, else `load.py`.
 
-Each order is one line, each answer one line of JSON; see the top of `load.c`. The compiled program lives in a temporary
-folder for as long as the bench runs: nothing is built beforehand, and nothing is left behind.
+Each order is one line, each answer one line of JSON; see the top of `load.c`. The compiled program lies in a
+temporary folder while the bench runs, and is deleted at the end.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from .processes import LOAD_CORE, MeasurementError, pin
 
 HERE = pathlib.Path(__file__).resolve().parent
 EXIT_SECONDS = 10.0
-ORDER_SECONDS = 120.0  # for what takes one or two: a server that starves its clients would never be done
+ORDER_SECONDS = 120.0  # for an order that takes one or two: a server that starves its clients would never finish
 
 
 class Tools:
-    """The programs that can be built here: a context, at whose end they are gone."""
+    """The programs that are built here: a context, which deletes them at its end."""
 
     def __init__(self, compiler: str | None) -> None:
         self.compiler = compiler
         self._folder = tempfile.TemporaryDirectory(prefix="reactor-bench-")
 
     def path(self, name: str) -> pathlib.Path:
-        """A file of that name in the temporary folder."""
+        """The path of file `name` in the temporary folder."""
         return pathlib.Path(self._folder.name) / name
 
     def built(self, source: pathlib.Path, *options: str, name: str = "") -> str | None:
-        """The program made of `source`, or None where there is no compiler."""
+        """The path of the program built from `source`, or None if there is no compiler."""
         if self.compiler is None:
             return None
         program = self.path(name or source.stem)
@@ -49,7 +49,7 @@ class Tools:
         return str(program)
 
     def load_command(self) -> list[str]:
-        """How the load is started, without the port."""
+        """The command that starts the load, without the port."""
         compiled = self.built(HERE / "load.c")
         return [compiled] if compiled else [sys.executable, str(HERE / "load.py")]
 
@@ -61,7 +61,7 @@ class Tools:
 
 
 def find_compiler() -> str | None:
-    """`gcc`, or what else compiles C here."""
+    """`gcc`, or another C compiler; None if there is none."""
     return shutil.which("gcc") or shutil.which("cc")
 
 
@@ -72,29 +72,29 @@ class Load:
         self._process = process
 
     def connect(self, connections: int) -> None:
-        """Have so many connections open, each accepted by the server (up to the last few)."""
+        """Have so many connections open, each accepted by the server (except perhaps the last few)."""
         self._order(f"connect {connections}")
 
     def echo(self, count: int, size: int, line: int = 0) -> dict[str, float]:
-        """`count` messages of `size` bytes over all connections; seconds, and latency percentiles in µs."""
+        """Send `count` messages of `size` bytes over all connections; return seconds, and latency percentiles in µs."""
         return self._order(f"echo {count} {size} {line}")
 
     def volley(self, size: int, between: Callable[[], object]) -> None:
-        """A message of `size` bytes on each connection, then `between()`, then all of them back."""
+        """Send a message of `size` bytes on each connection, call `between()`, then receive all of them back."""
         self._order(f"send {size}")
         between()
         self._order("collect")
 
     def churn(self, count: int, size: int, at_once: int) -> dict[str, float]:
-        """`count` times connect, echo, close; the same answer."""
+        """Connect, echo and close, `count` times; return the same figures."""
         return self._order(f"churn {count} {size} {at_once}")
 
     def start_firehose(self, size: int) -> None:
-        """Write blocks of `size` bytes without end on one more connection; returns when the first came back."""
+        """Write blocks of `size` bytes without end on one more connection; return when the first has come back."""
         self._order(f"firehose {size}")
 
     def stop_firehose(self) -> dict[str, float]:
-        """How many seconds it went, and how many bytes came back."""
+        """Return how many seconds the firehose ran, and how many bytes came back."""
         return self._order("")
 
     def _order(self, line: str) -> dict[str, Any]:
@@ -113,17 +113,17 @@ class Load:
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # its last word is still to be read
+        with contextlib.suppress(BrokenPipeError):  # its last answer can still be read
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
 
 
 @contextlib.contextmanager
 def loading(command: list[str], port: int, *, humble: bool = False) -> Iterator[Load]:
-    """Run the load against `port`, on its core, until the block ends.
+    """Run the load against `port`, on its own core, until the block ends.
 
-    A `humble` one takes only what the others on that core leave (SCHED_IDLE, sched(7)): the firehose, which would
-    otherwise hold up the clients beside it before the server has any part in it.
+    A `humble` load gets only the time that others leave on that core (SCHED_IDLE, sched(7)). That is for the
+    firehose: it would otherwise delay the clients beside it, which is not the server's fault.
     """
     pipe = subprocess.PIPE
     with subprocess.Popen([*command, str(port)], stdin=pipe, stdout=pipe, text=True) as process:

@@ -1,7 +1,7 @@
-"""What `reactor` is to reach, and whether it does: the goals as data, held against the figures of a run.
+"""The goals of `reactor` as data, and the check whether a run meets them.
 
-A goal compares ours with one other contender in the same rounds, or stands for itself. Where the other was not
-measured, the goal is neither met nor missed, and the table says what is wanting.
+A goal compares our figure with that of another server in the same rounds, or with a number. If the other server was
+not measured, the goal is neither met nor missed, and the table says what is missing.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .rounds import Results
 
 OURS = "reactor"
 EVERY_OTHER = "every other"
-YARDSTICKS = ("floor", "limit")  # no servers one would run: not among those that "every other" means
+YARDSTICKS = ("floor", "limit")  # not servers to use, so "every other" does not include them
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Ours in `row` is at most `most`: times the figure of `reference`, or of the row's own unit without one.
+    """Our figure in `row` is at most `most` times that of `reference`; without a reference, `most` in the row's unit.
 
-    With a `call`, of that system call alone.
+    With a `call`, only that system call is counted.
     """
 
     row: str
@@ -50,7 +50,7 @@ GOALS = [
 
 
 def check(results: Results) -> Iterator[tuple[Goal, float | None, str]]:
-    """Each goal with what was measured, and "met", "missed", or what is wanting."""
+    """Each goal with what was measured, and "met", "missed", or what is missing."""
     for goal in GOALS:
         if not rounds.samples(results, goal.row, OURS):
             yield goal, None, "not measured"
@@ -79,6 +79,6 @@ def _measured(results: Results, goal: Goal) -> float | None:
 
 
 def _wait(results: Results, row: str, contender: str) -> float | None:
-    """The median over the rounds of what its clients waited beside the firehose, all but one in a hundred of them."""
+    """The median over the rounds of the p99 latency of its clients beside the firehose."""
     waits = [sample["details"]["beside"]["p99"] for sample in rounds.samples(results, row, contender).values()]
     return statistics.median(waits) if waits else None

@@ -1,15 +1,17 @@
-"""User-space instructions per echo, by valgrind: the figure to develop by, for no noise can touch it.
+"""User-space instructions per echo, by valgrind: the figure to use while developing, because noise does not change
+it.
 
-Time on a shared machine drifts by more than most optimisations gain. The number of instructions does not: the same
-program on the same input executes the same ones, whoever else is running. `valgrind --tool=callgrind` counts them.
-A start of Python takes three hundred million, so one run says little; two that differ only in the number of echoes do.
+Time on a shared machine varies by more than most optimisations gain. The number of instructions does not: the same
+program with the same input executes the same number, whatever else runs. `valgrind --tool=callgrind` counts them.
+Starting Python takes three hundred million, so one run says little. Two runs that differ only in the number of echoes
+give the cost of one.
 
-Two things would still vary. Hashes, so their seed is fixed. And how many messages one look at the kernel finds, which
-depends on who else is running: so the server is stopped while a message is sent on each connection, and let go when all
-are there. Each turn of its loop then finds as many as there are connections, which is what a busy server finds too.
+Two things would still vary. The first is hashing, so its seed is fixed. The second is how many messages one poll
+finds, which depends on what else runs. So the server is stopped while a message is sent on each connection, and
+continues when all are there. Each turn of its loop then finds a message on every connection, as in a busy server.
 
-What it is blind to: the kernel's part, and that instructions are not equally dear: a cache miss counts as one. So time
-has the last word (`make bench`), and this has all the words before.
+This figure does not see the kernel's part. It also counts a cache miss as one instruction, like any other. So time
+decides in the end (`make bench`), and this figure guides the way there.
 
 The cost: code runs some fifty times slower under valgrind, so this takes a few seconds for each server.
 """
@@ -26,16 +28,16 @@ from .processes import MeasurementError, ServerProcess, running
 from .rows import MESSAGE_BYTES
 
 CONNECTIONS = 50
-FEW, MANY = 4_000, 14_000  # echoes of the two runs; after the fewer, everything has been specialised and cached
+FEW, MANY = 4_000, 14_000  # echoes of the two runs; after FEW, all code is specialised and cached
 
 
 def missing() -> str:
-    """What is wanting for a count, or nothing."""
+    """What is missing for a count, or ""."""
     return "" if shutil.which("valgrind") else "valgrind is not here (Debian, Ubuntu: apt-get install valgrind)"
 
 
 def per_echo(contender: Contender, tools: Tools, counts: tuple[int, int] = (FEW, MANY)) -> float:
-    """Instructions that one echo costs `contender`, over all its threads."""
+    """The instructions that one echo costs `contender`, over all its threads."""
     few, many = (_executed(contender, tools, count) for count in counts)
     return (many - few) / (counts[1] - counts[0])
 
@@ -46,19 +48,19 @@ def _executed(contender: Contender, tools: Tools, echoes: int) -> int:
         with loading(tools.load_command(), server.port) as load:
             load.connect(CONNECTIONS)
             send_volleys(server, load, echoes)
-            server.end()  # while all are connected: what it would still do at their end is a matter of luck
+            server.end()  # while all are connected: how many disconnects it would still handle is a matter of luck
     return collected(server.said(), contender.name)
 
 
 def send_volleys(server: ServerProcess, load: Load, echoes: int) -> None:
-    """So many echoes, all that the connections allow in each turn of the server's loop."""
+    """Send so many echoes, one on every connection in each turn of the server's loop."""
     for _ in range(echoes // CONNECTIONS):
         server.stop()
         load.volley(MESSAGE_BYTES, server.go_on)
 
 
 def collected(said: str, name: str) -> int:
-    """The total of callgrind's last words: "==PID== Collected : 365902301"."""
+    """The total in callgrind's last lines: "==PID== Collected : 365902301"."""
     found = re.search(r"^==\d+== Collected : (\d+)$", said, re.MULTILINE)
     if not found:
         last = (said.strip().splitlines() or ["nothing"])[-1]
@@ -67,5 +69,5 @@ def collected(said: str, name: str) -> int:
 
 
 def relative(counts: dict[str, float]) -> float:
-    """Ours relative to asyncio's Protocol."""
+    """Our count relative to that of asyncio's Protocol."""
     return counts[OURS] / counts[BASE]

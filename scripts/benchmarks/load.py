@@ -1,8 +1,8 @@
-"""The load without a C compiler: the commands of `load.c`, word for word, in Python.
+"""The load for machines without a C compiler: the same commands as `load.c`, in Python.
 
-It costs per message what a bare Python server costs, so the server may be waiting for it; the bench sees that from
-the server's idle time and says so beside the figure. What is right and wrong is checked as strictly.
-See the top of `load.c` for the commands and why there is such a program at all.
+A message costs it as much as it costs a bare Python server, so the server may have to wait for the load. The bench
+sees that in the server's idle time, and says so beside the figure. Errors are checked as strictly as in `load.c`. The
+top of `load.c` explains the commands, and why there is such a program.
 
 Usage: python load.py PORT
 """
@@ -22,17 +22,17 @@ SHIFTS = 251  # as in load.c
 CONNECTS_PER_CHECK = 32
 RECEIVE_BYTES = 1 << 18
 
-ORDERS = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # unbuffered: `firehose` asks whether there is more
+ORDERS = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # unbuffered, because `firehose` polls it
 
 Report = dict[str, Any]
 
 
 class Wrong(Exception):
-    """What makes all figures worthless; said in the answer."""
+    """An error that makes all figures worthless; it is told in the answer."""
 
 
 class Client:
-    """One connection and the message that is under way on it."""
+    """One connection and the message that is on its way."""
 
     __slots__ = ("socket", "message", "sent", "received", "begun", "watched")
 
@@ -46,7 +46,7 @@ class Client:
         self.watched = select.EPOLLIN
 
     def receive(self) -> bool:
-        """Take what has come and compare it; whether the message is back whole."""
+        """Receive what has come and compare it; return whether the whole message is back."""
         try:
             data = self.socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -62,7 +62,7 @@ class Client:
 
 
 class Load:
-    """All connections, and what can be done with them."""
+    """All connections, and the commands."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
@@ -70,7 +70,7 @@ class Load:
         self._clients: dict[int, Client] = {}
 
     def connect(self, wanted: int) -> Report:
-        """Have `wanted` connections open; now and then one of the new ones has to be served (see load.c)."""
+        """Have `wanted` connections open; check regularly that a new one is served (see load.c)."""
         while len(self._clients) < wanted:
             client = self._open(self._clients)
             if len(self._clients) % CONNECTS_PER_CHECK == 0 or len(self._clients) == wanted:
@@ -80,13 +80,13 @@ class Load:
         return {"connections": len(self._clients)}
 
     def echo(self, count: int, size: int, line: int) -> Report:
-        """`count` messages in all, on every connection the next when the last is back."""
+        """Send `count` messages in all; on each connection the next one follows when the last is back."""
         self._give_messages(size, line)
         waiting = iter(list(self._clients.values()))
         return self._run(self._clients, count, lambda: next(waiting, None), lambda client: client)
 
     def send(self, size: int) -> Report:
-        """A message on each connection: the first half of a volley."""
+        """Send a message on each connection: the first half of a volley."""
         self._give_messages(size, 0)
         for client in self._clients.values():
             self._begin(client)
@@ -110,7 +110,7 @@ class Load:
             client.message = pattern[shift : shift + size]
 
     def churn(self, count: int, size: int, at_once: int) -> Report:
-        """`count` times connect, one echo, close; `at_once` of them at the same time."""
+        """Connect, echo once and close, `count` times, with `at_once` connections at the same time."""
         message = _pattern(size, 0)[:size]
         guests: dict[int, Client] = {}
 
@@ -130,11 +130,11 @@ class Load:
         return report
 
     def firehose(self, size: int) -> Report:
-        """One connection that writes without end and reads back, until there is a line on standard input."""
+        """Write without end on one connection and read back, until there is a line on standard input."""
         block, received, sent, start = _pattern(size, 0)[:size], 0, 0, time.monotonic()
         hose = Client(self._address)
         told: Report = {}
-        while not told or received < sent:  # who leaves bytes unread resets the connection: not what is tested here
+        while not told or received < sent:  # to close with unread bytes would reset the connection
             orders: list[Any] = [] if told else [ORDERS]
             writing: list[Any] = orders and [hose.socket]
             readable, writable, _ = select.select([*orders, hose.socket], writing, [], PATIENCE_SECONDS)
@@ -162,7 +162,7 @@ class Load:
         first: Callable[[], Client | None],
         after: Callable[[Client], Client],
     ) -> Report:
-        """Begin with each client of `first` until it has none, go on with `after` each that is done."""
+        """Begin with each client of `first` until it gives none; continue with `after` each client that is done."""
         latencies: list[float] = []
         begun, start = 0, time.perf_counter()
         while begun < count and (client := first()):
@@ -230,7 +230,7 @@ def main() -> None:
     commands = {name: getattr(load, name) for name in ("connect", "echo", "send", "collect", "churn", "firehose")}
     while line := ORDERS.readline():
         if not line.strip():
-            continue  # what has stopped a firehose
+            continue  # the line that has stopped a firehose
         try:
             command, *numbers = line.decode().split()
             answer = commands[command](*map(int, numbers))

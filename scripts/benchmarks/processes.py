@@ -1,13 +1,13 @@
-"""A server in a process of its own, on another core than the load, and what the kernel says it used.
+"""A server in its own process, on another core than the load, and what the kernel says it used.
 
-A server is asked nothing about itself: what it costs is what the kernel accounts to its process. Two ways to get
-that wrong. Counting in clock ticks (10 ms): a window must then be long, or the figure is a rounding error. And
-reading one thread: a server with a thread for each client does its work in the others, some of which have ended by
-then. The process's own CPU clock (clock_getcpuclockid(3)) has neither fault: nanoseconds, for all threads, dead ones
-too. It does not tell user time from the kernel's; for that share alone, the ticks of /proc/PID/stat are read.
+The bench asks the server nothing: its cost is what the kernel charges to its process. There are two mistakes to
+avoid. A count in clock ticks (10 ms) needs a long time, or the figure is a rounding error. And a count of one thread
+misses the work of the others, some of which have ended by then. The CPU clock of the process (clock_getcpuclockid(3))
+avoids both: it counts nanoseconds, of all threads, also of those that have ended. It does not separate user time from
+kernel time; for that share alone, the bench reads the ticks of /proc/PID/stat.
 
-Server and load run on different cores, and stay there: a server that shares its core with the load is measured with
-the load's cache misses, and one that moves, with its own. On a machine with one core they must share it; the bench
+Server and load run on different cores, and stay there. A server that shares its core with the load suffers from the
+load's cache misses; one that moves suffers from its own. On a machine with one core they must share it, and the bench
 says so.
 """
 
@@ -31,18 +31,18 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LISTENING_SECONDS = 60.0  # until it has said where it listens: a start under valgrind takes ten
+LISTENING_SECONDS = 60.0  # for a server to say where it listens: a start under valgrind takes ten
 EXIT_SECONDS = 60.0
-REST_SECONDS = 0.5  # for a server to have nothing left to do, once all replies are here
-LOOK_SECONDS = 0.012  # between two looks at its clock: more than a clock tick
-SPARE_DESCRIPTORS = 100  # of a process, beside its connections
+REST_SECONDS = 0.5  # for a server to finish its work, after all replies have come
+LOOK_SECONDS = 0.012  # between two reads of its clock: more than a clock tick
+SPARE_DESCRIPTORS = 100  # for a process, besides its connections
 
 _CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 SERVER_CORE, LOAD_CORE = _CORES[-1], _CORES[0]
 
 
 class MeasurementError(Exception):
-    """Why there is no figure, in one line."""
+    """The reason why there is no figure, in one line."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Usage:
     """What a process has used so far, in seconds."""
 
     cpu: float  # exact
-    user: float  # in ticks, as is the next
+    user: float  # in ticks, like `kernel`
     kernel: float
-    waited: float  # ready to run, while its core was given to somebody else
+    waited: float  # ready to run, while another process had its core
 
     def __add__(self, more: Usage) -> Usage:
         return Usage(self.cpu + more.cpu, self.user + more.user, self.kernel + more.kernel, self.waited + more.waited)
@@ -63,7 +63,7 @@ class Usage:
 
 
 class ServerProcess:
-    """A running server: where it listens, what it uses."""
+    """A running server: where it listens, and what it uses."""
 
     def __init__(self, process: subprocess.Popen[str], name: str) -> None:
         assert process.stderr is not None
@@ -71,7 +71,7 @@ class ServerProcess:
         self.pid = process.pid
         self.name = name
         self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
-        # Read to the end, past the line that counts: a server whose log fills its pipe stands still.
+        # Read to the end, not only to the line that is wanted: a server stops when its log has filled the pipe.
         self._reader = threading.Thread(target=self._read, args=[process.stderr])
         self._reader.start()
         self.port = 0
@@ -82,7 +82,7 @@ class ServerProcess:
         self._said.put("")
 
     def wait_until_listening(self) -> None:
-        """Wait for "listening on HOST:PORT"; MeasurementError if it never comes."""
+        """Wait for "listening on HOST:PORT"; MeasurementError if it does not come."""
         said, deadline = "", time.monotonic() + LISTENING_SECONDS
         try:
             while line := self._said.get(timeout=max(0.0, deadline - time.monotonic())):
@@ -96,9 +96,9 @@ class ServerProcess:
         raise MeasurementError(f"{self.name} ended before it listened; it said {said!r}")
 
     def usage(self, *, at_rest: bool = False) -> Usage:
-        """The CPU time that all its threads have used, dead ones too; `at_rest`: once it has come to rest.
+        """The CPU time of all its threads, also of those that have ended. With `at_rest`, wait until they sleep.
 
-        Of a process that is running just now the kernel tells what it had used at the last clock tick.
+        For a process that is running just now, the kernel gives its time at the last clock tick.
         """
         clock = _cpu_clock(self.pid)
         cpu = _at_rest(self.pid, clock) if at_rest else time.clock_gettime(clock)
@@ -107,14 +107,14 @@ class ServerProcess:
         return Usage(cpu, int(fields[11]) * tick, int(fields[12]) * tick, _waited_seconds(self.pid))
 
     def resident_bytes(self) -> int:
-        """Its resident memory. smaps_rollup counts pages; VmRSS of `status` lags behind by a few dozen."""
+        """Its resident memory. smaps_rollup counts pages; VmRSS in `status` is inexact by a few dozen."""
         text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         found = re.search(r"^Rss:\s+(\d+) kB$", text, re.MULTILINE)
         assert found, text
         return int(found[1]) * 1024
 
     def stop(self) -> None:
-        """Have it stand still, whatever it is doing, until `go_on`; returns when it does."""
+        """Stop it until `go_on`; return when it has stopped."""
         os.kill(self.pid, signal.SIGSTOP)
         _, status = os.waitpid(self.pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
@@ -126,7 +126,7 @@ class ServerProcess:
         os.kill(self.pid, signal.SIGCONT)
 
     def end(self, patience_seconds: float = EXIT_SECONDS) -> None:
-        """SIGTERM, then SIGKILL if that does not end it; returns when all that it said is here."""
+        """Send SIGTERM, then SIGKILL if that does not end it; return when all its output is here."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -137,7 +137,7 @@ class ServerProcess:
         self._reader.join()
 
     def said(self) -> str:
-        """All it wrote to standard error after it listened; complete once it has ended."""
+        """All that it wrote to standard error after it listened; complete once it has ended."""
         lines = []
         while not self._said.empty():
             lines.append(self._said.get())
@@ -145,9 +145,9 @@ class ServerProcess:
 
 
 def _at_rest(pid: int, clock: int) -> float:
-    """What the clock shows once it stands still and all threads sleep; or after a while, if they never do.
+    """The clock once it no longer moves and all threads sleep; after `REST_SECONDS` in any case.
 
-    A thread that waits for a core makes the clock stand still as well, though it has not done its work yet.
+    The clock alone does not tell: it also stops while a thread waits for a core and still has work to do.
     """
     before, deadline = -1.0, time.monotonic() + REST_SECONDS
     while ((now := time.clock_gettime(clock)) != before or not _asleep(pid)) and time.monotonic() < deadline:
@@ -157,12 +157,12 @@ def _at_rest(pid: int, clock: int) -> float:
 
 
 def _asleep(pid: int) -> bool:
-    """Whether no thread of the process runs, or would if it had a core (proc(5))."""
+    """Whether no thread of the process is running or waits for a core (proc(5))."""
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
         try:
             if (task / "stat").read_text().rpartition(") ")[2][0] == "R":
                 return False
-        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
             pass
     return True
 
@@ -177,7 +177,7 @@ def _cpu_clock(pid: int) -> int:
 
 
 def _waited_seconds(pid: int) -> float:
-    """The second field of /proc/PID/schedstat: for the main thread, which is the one that counts in most servers."""
+    """The second field of /proc/PID/schedstat: of the main thread only, which does the work in most servers."""
     try:
         return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
     except FileNotFoundError:  # a kernel without CONFIG_SCHED_INFO
@@ -186,7 +186,7 @@ def _waited_seconds(pid: int) -> float:
 
 @contextmanager
 def running(command: Sequence[str], name: str, root: pathlib.Path = ROOT, **variables: str) -> Iterator[ServerProcess]:
-    """Run a server on its core until the block ends, with the package of `root`, and `variables` set."""
+    """Run a server on its core until the block ends, with the package of `root` and with `variables` set."""
     environment = {**os.environ, "PYTHONPATH": f".{os.pathsep}{ROOT}", **variables}
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(list(command), text=True, env=environment, cwd=root, **streams) as process:
@@ -200,12 +200,12 @@ def running(command: Sequence[str], name: str, root: pathlib.Path = ROOT, **vari
 
 
 def pin(pid: int, core: int) -> None:
-    """Have a process run on `core` alone. What it starts from now on does too."""
+    """Have a process run on `core` alone, with all that it starts from now on."""
     os.sched_setaffinity(pid, {core})
 
 
 def allow_descriptors(connections: int) -> int:
-    """Raise our limit of descriptors, which servers inherit; how many of `connections` can be had."""
+    """Raise our limit of descriptors, which servers inherit; return how many of `connections` are possible."""
     wanted = connections + SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     infinite = resource.RLIM_INFINITY
@@ -216,7 +216,7 @@ def allow_descriptors(connections: int) -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What this is measured on, for the reader of the figures."""
+    """The machine that the figures are from."""
     model = re.search(r"^model name\s*:\s*(.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "processor": model[1] if model else os.uname().machine,

@@ -1,8 +1,7 @@
-"""From figures to tables that a person reads, in Markdown, so that they can be shown as they are.
+"""From figures to tables for people, in Markdown.
 
-First the whole in one table, each figure relative to asyncio's Protocol; then row by row with the absolute figures
-and the spreads; then the goals; then whatever makes a figure worth less, because a figure without its doubts is an
-advertisement.
+First comes one table of everything, relative to asyncio's Protocol. Then each row with its absolute figures and
+spreads, then the goals, and at last every reason to trust a figure less.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from .attribution import Part
 from .contenders import BASE
 from .rounds import Figure, Results
 
-LEAST_BUSY = 0.8  # below it, the server waited for the load, beyond what the two ends of a turn explain
-MOST_WAITED = 0.05  # above it, somebody else had the server's core
-MOST_FUTEX = 1.0  # calls per message, before they are said to be of strace's making
-LEAST_WORTH_A_LINE = 20  # instructions of a function in the profile
+LEAST_BUSY = 0.8  # below it, the server waited for the load, more than at the two ends of a turn
+MOST_WAITED = 0.05  # above it, other processes used the server's core
+MOST_FUTEX = 1.0  # calls per message: above it, the report blames strace
+LEAST_WORTH_A_LINE = 20  # instructions: functions with fewer are left out of the profile
 
 
 def text(results: Results) -> str:
@@ -41,7 +40,7 @@ def _head(results: Results) -> str:
 
 
 def _overview(results: Results) -> str:
-    """Every contender and row: × asyncio's Protocol of the same rounds; rows that are ratios stand for themselves."""
+    """All servers and rows, relative to asyncio's Protocol in the same rounds; ratios are shown as they are."""
     lines = []
     for name in results["contenders"]:
         cells = {"server": name}
@@ -74,7 +73,7 @@ def _row(results: Results, key: str) -> str:
 
 
 def _more(results: Results, key: str, name: str) -> dict[str, str]:
-    """What single rows have to add."""
+    """The extra columns of some rows."""
     details = [sample["details"] for sample in rounds.samples(results, key, name).values()]
     if by_name := _calls_by_name(results, key, name):
         named = sorted(by_name.items(), key=lambda item: -item[1])
@@ -108,7 +107,7 @@ def _notes(results: Results) -> str:
 
 
 def notes(results: Results) -> Iterator[str]:
-    """Everything that makes a figure worth less."""
+    """Every reason to trust a figure less."""
     if results.get("machine", {}).get("cores") == 1:
         yield "server and load shared the only core: figures are on the high side"
     if results["most_connections"] < 9_000:
@@ -140,7 +139,7 @@ def _doubts(results: Results, key: str) -> Iterator[str]:
 
 
 def profile(parts: list[Part], overhead: float) -> str:
-    """Our data path by function."""
+    """The cost of our data path by function."""
     lines = []
     for part in parts:
         system = ", ".join(f"{count:,.0f} {name}" for name, count in part.system.items() if count >= LEAST_WORTH_A_LINE)
@@ -169,12 +168,12 @@ def _spread(figure: Figure, digits: int | None = None) -> str:
 
 
 def _number(number: float) -> str:
-    """Three digits that count, thousands separated."""
+    """A number with three significant digits and thousands separators."""
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """Rows as a Markdown table; the columns are all their keys, in the order of the first that has each."""
+    """Rows as a Markdown table; the columns are all their keys, in the order in which they first occur."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[row.get(column, "") for column in columns] for row in rows]
     align = ["left", *["right"] * (len(columns) - 1)]

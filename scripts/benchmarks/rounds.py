@@ -1,15 +1,15 @@
-"""In which order it is measured, and how one figure is made of many.
+"""In which order the servers are measured, and how many figures become one.
 
-A shared machine drifts: the clock goes down, a neighbour wakes up, and whoever was measured in those seconds loses.
-No number of repetitions helps when all of A's come before all of B's. So the contenders take turns, A B C, A B C, of
-some tens of milliseconds each; what is compared is A with B *in the same turn*, and a round's ratio is the median of
-its turns'. A neighbour that slows everything by half for a second then slows both alike. Each round begins with another
-contender.
+The speed of a shared machine changes: the clock slows down, a neighbour wakes up, and the server that is measured in
+those seconds loses. Repetition does not help if all of A comes before all of B. So the servers take turns, A B C, A B
+C, of some tens of milliseconds each. A is compared with B *in the same turn*, and the ratio of a round is the median
+over its turns. A neighbour that slows everything by half for a second then slows both alike. Each round begins with
+another server.
 
-Each round has processes of its own: no server has another row's memory to carry or another row's caches to enjoy.
-Where a process happens to lie in memory makes a difference of some percent too, and that no turn can take away, but
-a next round can: what is shown is the median over the rounds, with the lowest and the highest beside it. A difference
-smaller than that spread is none.
+Each round has new processes, so no server carries the memory of another row or profits from its caches. The place of
+a process in memory also makes a difference of some percent. Turns cannot remove that, but new rounds can: the report
+shows the median over the rounds, with the lowest and the highest. A difference smaller than that spread is no
+difference.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .generator import Tools
 from .processes import MeasurementError
 from .rows import Measurement, Row, Setting
 
-Results = dict[str, Any]  # plain data: what is saved as JSON
+Results = dict[str, Any]  # plain data, saved as JSON
 
 
 @dataclass(frozen=True)
 class Figure:
-    """The median of some numbers, and the lowest and highest of them."""
+    """The median of some numbers, with the lowest and the highest."""
 
     median: float
     low: float
@@ -40,7 +40,7 @@ class Figure:
 
     @staticmethod
     def of(numbers: Iterable[float]) -> Figure | None:
-        """None where there are no numbers."""
+        """None if there are no numbers."""
         numbers = list(numbers)
         return Figure(statistics.median(numbers), min(numbers), max(numbers)) if numbers else None
 
@@ -54,7 +54,7 @@ def measure(
     most_connections: int,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Results:
-    """All rounds of all rows for all contenders. What cannot be measured is kept with the reason."""
+    """Measure all rows for all servers, in `rounds` rounds. A failed measurement is kept with its reason."""
     results: Results = {
         "rounds": rounds,
         "scale": scale,
@@ -83,7 +83,7 @@ def measure(
 
 
 def _has_ended(results: Results, number: int, row: Row, name: str, measurement: Measurement) -> bool:
-    """Give `name` its turn; whether it was the last, of which the sample, or why there is none, is kept."""
+    """Give `name` its turn; return whether that was the last. Keep its sample, or the reason why there is none."""
     try:
         next(measurement)
     except StopIteration as end:
@@ -96,7 +96,7 @@ def _has_ended(results: Results, number: int, row: Row, name: str, measurement: 
 
 
 def samples(results: Results, row: str, contender: str) -> dict[str, dict[str, Any]]:
-    """The samples of one contender in one row, by round."""
+    """The samples of one server in one row, by round."""
     found: dict[str, dict[str, Any]] = results["samples"].get(row, {}).get(contender, {})
     return found
 
@@ -114,9 +114,9 @@ def ratio(results: Results, row: str, contender: str, base: str = BASE) -> Figur
 
 
 def _ratio_of(own: dict[str, Any], other: dict[str, Any]) -> float | None:
-    """The median over the turns that the two took one after the other; or of the figures, if there were none.
+    """The median over the turns that the two took one after the other; without turns, the ratio of the figures.
 
-    None if the other was never seen to use any time: with few messages a turn is shorter than the kernel's accounts.
+    None if the other server seems to have used no time: a turn with few messages may be too short to be counted.
     """
     pairs = zip(own.get("turns") or [own["value"]], other.get("turns") or [other["value"]], strict=True)
     ratios = [mine / its for mine, its in pairs if its > 0]
@@ -124,13 +124,13 @@ def _ratio_of(own: dict[str, Any], other: dict[str, Any]) -> float | None:
 
 
 def median_of(results: Results, row: str, contender: str, name: str) -> float | None:
-    """The median of what else was seen: `kernel_share`, `busy`, `waited`."""
+    """The median of another value of the samples: `kernel_share`, `busy`, `waited`."""
     seen = [sample[name] for sample in samples(results, row, contender).values() if sample.get(name) is not None]
     return statistics.median(seen) if seen else None
 
 
 def show_progress(line: str) -> None:
-    """One line that changes on a terminal; nothing elsewhere."""
+    """Show one line that is overwritten, on a terminal; elsewhere show nothing."""
     if sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{line}" if line else "\r\x1b[K")
         sys.stderr.flush()

@@ -1,17 +1,17 @@
 """What is measured: each row of the table is a function from one server to one figure.
 
-A row gets a server process that nobody has talked to yet, warms it up (an interpreter that specialises its code as
-it runs is slow at first, and so are caches), and only then looks at what the server uses for a fixed number of
-messages. CPU time per message, not messages per second: the second depends on the load's own speed, the first does
-not, and its inverse is what one core can do.
+A row gets a new server process and warms it up: an interpreter that specialises its code as it runs is slow at first,
+and so are caches. Only then it measures what the server uses for a fixed number of messages. The figure is CPU time
+per message, not messages per second: the second depends on the speed of the load, the first does not, and its inverse
+is what one core can do.
 
-Each of these functions is a generator, which returns the figure. Where it yields, it is ready for its next turn, and
-the others have one before that: `rounds` says why. Counts and sizes, which do not drift, take a single turn, and so
-does the growth, whose turns go to the processes of one server.
+Each of these functions is a generator that returns the figure. At each `yield` it is ready for its next turn, and the
+other servers have theirs first (`rounds` says why). Counts and sizes, which do not vary with time, take a single
+turn. So does the growth: its turns alternate between the processes of one server.
 
-It depends on the load in one way. A server that has to wait for its clients wakes up for a few messages where a busy
-one takes fifty at once, so `busy`, the share of the time that it was working, stands beside each figure; where it
-is low, the load was the bottleneck, and the figure is on the high side.
+CPU time depends on the load in one way. A server that waits for its clients wakes up for a few messages; a busy one
+takes fifty at once. So `busy`, the share of the time in which the server worked, stands beside each figure. Where it
+is low, the load was the bottleneck, and the figure is too high.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from .generator import Load, Tools, loading
 from .processes import MeasurementError, ServerProcess, Usage, allow_descriptors, running
 
 KIB, MIB = 1 << 10, 1 << 20
-TURNS = 30  # in which the messages of a round are measured; one takes some tens of milliseconds
+TURNS = 30  # turns of a round; one takes some tens of milliseconds
 WARM_UP_TURNS = 6
-GROWTH_TURNS, GROWTH_WARM_UP_TURNS = 5, 2  # each of two messages a connection, or of 2,000
-FIREHOSE_TURNS = 6  # of quiet, and then beside it
-LEAST_TICKS_SECONDS = 0.1  # of user and kernel time, for their ratio to mean anything: they come in ticks of 10 ms
+GROWTH_TURNS, GROWTH_WARM_UP_TURNS = 5, 2  # each of two messages a connection, or of 2,000 in all
+FIREHOSE_TURNS = 6  # each quiet first, and then beside the firehose
+LEAST_TICKS_SECONDS = 0.1  # of user and kernel time, for a usable ratio: they are counted in ticks of 10 ms
 MESSAGE_BYTES = 64
 FEW, MANY = 100, 9_000  # connections
-STEPS = (10, FEW, 1_000, 3_000, MANY)  # connections at which the growth is looked at, for the picture
-GROWTH_MESSAGES = 2  # on each connection in each turn: the first finds the caches as others have left them
-LINES, LINE_BYTES = 16, 16  # a segment of the pipelined row
+STEPS = (10, FEW, 1_000, 3_000, MANY)  # numbers of connections at which the growth is measured, for the picture
+GROWTH_MESSAGES = 2  # on each connection in each turn: for the first message, the caches are as others have left them
+LINES, LINE_BYTES = 16, 16  # in a segment of the pipelined row
 PING_PONG_CLIENTS = 50
 FIREHOSE_BYTES = 64 * KIB
 CHURNING_AT_ONCE = 10
-SELDOM = 0.005  # calls per message that are not worth a name
+SELDOM = 0.005  # calls per message; those that are rarer are not named
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 
 
 Prepare = Callable[[Load], None]  # before the first message
-Run = Callable[[Load, int], dict[str, float]]  # put so many messages to the server; what the load tells of it
+Run = Callable[[Load, int], dict[str, float]]  # send so many messages to the server; return what the load reports
 
 
 @dataclass
 class Sample:
-    """One figure, and what else was seen; shares are from 0 to 1. With turns, the figure is their median."""
+    """One figure, and what else was seen. Shares are from 0 to 1. With turns, the figure is their median."""
 
     value: float
     kernel_share: float | None = None  # of the CPU time
@@ -71,44 +71,44 @@ class Setting:
 
     contender: Contender
     tools: Tools
-    scale: float = 1.0  # of all message counts: less is quicker and rougher
+    scale: float = 1.0  # of all message counts: less is faster and rougher
     most_connections: int = MANY
 
     def count(self, messages: int) -> int:
-        """So many messages, scaled."""
+        """`messages`, scaled."""
         return max(10, int(messages * self.scale))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `unit` is of the median; `rounds` bounds how often it is worth measuring."""
+    """A line of the table. `unit` is that of the figure; `rounds` is how often it is worth measuring at most."""
 
     key: str
     title: str
     unit: str
     measure: Callable[[Setting], Measurement]
     rounds: int = 1_000
-    is_ratio: bool = False  # compares a server with itself: its figure needs no other
+    is_ratio: bool = False  # the row compares a server with itself, so the figure needs no other server
 
 
 class Meter:
-    """A server, and a way to put messages to it: what it uses for them, turn by turn."""
+    """A server, a way to send messages to it, and what it uses for them, turn by turn."""
 
     def __init__(self, server: ServerProcess, run: Callable[[int], dict[str, float]], count: int) -> None:
         self._server = server
         self._run = run
-        self._count = count  # of `run`'s messages in each turn
+        self._count = count  # of messages in each turn
         self._seconds = 0.0
         self._used = Usage(0.0, 0.0, 0.0, 0.0)
         self.turns: list[float] = []  # CPU microseconds per message
 
     def warm_up(self, turns: int) -> None:
-        """Put so many turns' messages to it that do not count."""
+        """Send the messages of so many turns, without measuring."""
         self._run(turns * self._count)
         self._server.usage(at_rest=True)
 
     def take_turn(self) -> None:
-        """Measure one turn's messages. What it does between its turns, at rest, is none of that."""
+        """Measure the messages of one turn. What the server uses between its turns does not count."""
         before = self._server.usage()
         self._seconds += self._run(self._count)["seconds"]
         used = self._server.usage(at_rest=True) - before
@@ -116,7 +116,7 @@ class Meter:
         self.turns.append(used.cpu / self._count * 1e6)
 
     def sample(self) -> Sample:
-        """What was seen so far."""
+        """What was measured so far."""
         used = self._used
         ticks = used.user + used.kernel
         kernel_share = used.kernel / ticks if ticks >= LEAST_TICKS_SECONDS else None
@@ -126,7 +126,7 @@ class Meter:
 
 
 def _cpu_per_message(setting: Setting, program: str, messages: int, prepare: Prepare, run: Run) -> Measurement:
-    """The server's CPU microseconds for each of so many messages a turn, in turns with the others."""
+    """The server's CPU microseconds per message, with so many messages a turn, in turns with the other servers."""
     contender, tools = setting.contender, setting.tools
     with running(contender.command(program), contender.name, contender.root) as server:
         with loading(tools.load_command(), server.port) as load:
@@ -164,9 +164,9 @@ def _send_lines(load: Load, count: int) -> dict[str, float]:
 
 
 def _growth(setting: Setting) -> Measurement:
-    """CPU per echo at the most connections, relative to that at 100; and all between.
+    """CPU per echo with the most connections, relative to that with 100; and with the numbers between.
 
-    For each number of connections there is a process, and these take turns: what is compared is within a second.
+    There is a process for each number of connections. They take turns, so what is compared lies within a second.
     """
     contender, tools = setting.contender, setting.tools
     steps = sorted({min(step, setting.most_connections) for step in STEPS})
@@ -195,7 +195,7 @@ def _growth(setting: Setting) -> Measurement:
 
 
 def _memory(setting: Setting) -> Measurement:
-    """Resident bytes that each further connection adds, idle after one echo."""
+    """Resident bytes for each additional connection, idle after one echo."""
     contender, tools = setting.contender, setting.tools
     yield
     first = min(FEW, setting.most_connections // 2)
@@ -211,10 +211,10 @@ def _memory(setting: Setting) -> Measurement:
 
 
 def _firehose(setting: Setting) -> Measurement:
-    """The ping-pong clients' p99 beside a firehose, relative to quiet; and what the firehose got meanwhile.
+    """The ping-pong clients' p99 beside a firehose, relative to quiet; and the throughput of the firehose.
 
-    The second keeps the first honest: a server that starves the firehose has the best of latencies. All are medians
-    over the turns.
+    The second figure guards the first: a server that starves the firehose has the best latencies. All figures are
+    medians over the turns.
     """
     contender, command = setting.contender, setting.tools.load_command()
     count = setting.count(2_000)
@@ -233,7 +233,7 @@ def _firehose(setting: Setting) -> Measurement:
                 beside.append(clients.echo(count, MESSAGE_BYTES))
                 told = hose.stop_firehose()
                 hosed.append(told["bytes"] / told["seconds"])
-                server.usage(at_rest=True)  # what it still has to do must not be in the next one's turn
+                server.usage(at_rest=True)  # the rest of its work must not fall into the next turn
     details = {
         "quiet": {name: statistics.median(turn[name] for turn in quiet) for name in PERCENTILES},
         "beside": {name: statistics.median(turn[name] for turn in beside) for name in PERCENTILES},
@@ -285,5 +285,5 @@ ROWS = [
 
 
 def most_connections() -> int:
-    """How many connections the descriptor limit allows, 9,000 at most."""
+    """How many connections the descriptor limit allows, up to 9,000."""
     return allow_descriptors(MANY)

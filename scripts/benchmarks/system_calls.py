@@ -1,13 +1,14 @@
-"""System calls per echo, by `strace -c -f` (strace(1)): counts, which no noise can touch.
+"""System calls per echo, by `strace -c -f` (strace(1)): counts, which noise does not change.
 
-A start of Python makes thousands of calls, so one run says little. Two runs that differ only in the number of echoes
-do: what the second has more, divided by how many echoes it has more, is what one echo costs.
+Starting Python makes thousands of calls, so one run says little. Two runs that differ only in the number of echoes
+do: the difference of their calls, divided by the difference of their echoes, is the cost of one echo.
 
-What it does to threads: a server under it is so slow that its threads queue for the interpreter's lock, and those that
-queue ask for it again every 5 ms, by a `futex` each. Such a count is true of a much slower machine; the report says so.
+strace distorts threads: a server under it is so slow that its threads wait for the interpreter's lock. Each waiting
+thread asks for it again every 5 ms, with a `futex` call. Such a count describes a much slower machine, and the report
+says so.
 
-With -D it is strace that runs in the background, and the server is our own child as it is everywhere else: the
-signals that end it and the CPU it is pinned to are its own.
+With -D, strace runs in the background, and the server is our own child as in all other rows: the signals that end it
+and the CPU that it is pinned to are for the server itself.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from .contenders import Contender
 from .generator import Load, Tools, loading
 from .processes import MeasurementError, running
 
-REPORT_SECONDS = 30.0  # for strace to write its table after the server's end
-# What the same thing is called by different libraries: libuv reads and writes where sockets receive and send.
+REPORT_SECONDS = 30.0  # for strace to write its table after the server has ended
+# Libraries name the same thing differently: libuv reads and writes where sockets receive and send.
 SAME = {
     "recvfrom": "recv", "recvmsg": "recv", "read": "recv",
     "sendto": "send", "sendmsg": "send", "write": "send", "writev": "send",
@@ -32,7 +33,7 @@ SAME = {
 
 
 def is_available() -> bool:
-    """Whether there is an strace that can do it."""
+    """Whether strace is installed."""
     return shutil.which("strace") is not None
 
 
@@ -54,12 +55,12 @@ def _counted(
     with running(command, contender.name, contender.root) as server:
         with loading(tools.load_command(), server.port) as load:
             run(load, count)
-            server.end()  # first: how many goodbyes it would still hear before its end is a matter of luck
+            server.end()  # before the clients leave: how many disconnects it would still handle is a matter of luck
     return parse(_written(report))
 
 
 def _written(report: pathlib.Path) -> str:
-    """The table, once it is whole: strace ends after the server, and is nobody's child to be waited for."""
+    """The table, once it is complete. strace ends after the server and is not our child, so we cannot wait for it."""
     deadline = time.monotonic() + REPORT_SECONDS
     while not report.exists() or not (text := report.read_text()).rstrip().endswith("total"):
         if time.monotonic() > deadline:
@@ -69,7 +70,7 @@ def _written(report: pathlib.Path) -> str:
 
 
 def parse(table: str) -> dict[str, int]:
-    """The calls of an `strace -c` table by name, under one name for the same thing."""
+    """The calls of an `strace -c` table, with one name for each thing."""
     calls: dict[str, int] = {}
     # % time, seconds, usecs/call, calls, errors (blank when there were none), syscall
     for found in re.finditer(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)\s*$", table, re.MULTILINE):

@@ -1,18 +1,18 @@
-"""Clients that come and go, one after the other, for as long as they are let.
+"""Clients that come and go, one after the other.
 
-Most of what leaks in a server leaks at the ends of a connection's life: a descriptor that one way of ending forgets
-to close, an entry that one way of failing leaves in a table. A few clients that stay show nothing of that; many that
-go, each in another way, do. So these come in turn, some hundred a second, and end in every way that TCP has:
+Most leaks of a server happen at the end of a connection: one kind of ending forgets to close a descriptor, one kind
+of failure leaves an entry in a table. A few clients that stay do not show that. Many clients that leave, in different
+ways, do. So these come in turn, some hundred a second, and end in every way that TCP has:
 
-    by turns         ask and close; ask, half-close and read to the end; ask and reset; close without a word
-    now and then     say nothing, and stay until the server ends it
-    once             a burst of silent ones, more than the server admits, so that newcomers have to queue
+  by turns         ask and close; ask, half-close and read to the end; ask and reset; close without a word
+  now and then     say nothing, and stay until the server ends the connection
+  once             a burst of silent clients, more than the server admits, so that newcomers have to queue
 
-The first two are owed every byte of their answer: what is wrong there is an error. A silent one that is still there
-`SILENCE_SECONDS` after it came is an error too. The others are counted alone.
+The server owes the first two every byte of their answer, so a wrong answer is an error. A silent client whose
+connection is still open after `SILENCE_SECONDS` is an error, too. The others are only counted.
 
-They are plain blocking sockets on one thread: what is to find the mistakes of the reactor should not lean on it. The
-cost: whoever waits holds up the others, so in a full house the churn slows down.
+They are plain blocking sockets on one thread: a test of the reactor should not depend on the reactor. The cost: a
+client that waits holds up the others, so the churn slows down when the server is full.
 """
 
 from __future__ import annotations
@@ -25,37 +25,38 @@ import threading
 import time
 from collections import Counter, deque
 
-CALL_SECONDS = 20.0  # for the answer to one call, as generous as that of the other clients
-SILENCE_SECONDS = 15.0  # after which no server that has a deadline for the first byte still waits for it
-SILENT_EVERY = 25  # one in so many says nothing
+CALL_SECONDS = 20.0  # for the answer to one call; the other clients get as much
+SILENCE_SECONDS = 15.0  # by then, a server that has a deadline for the first byte has ended the connection
+SILENT_EVERY = 25  # one client in so many says nothing
 PAYLOAD_BYTES = 1024
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
 
 
 class Churn:
-    """Comes to `address` some `per_second` times a second from `start` to `finish`; after half of `seconds` the burst.
+    """Visits `address` about `per_second` times a second from `start` to `finish`; after half of `seconds` comes the
+    burst.
 
-    The counts may be read once `finish` has returned.
+    The counts may be read after `finish` has returned.
     """
 
     def __init__(self, address: tuple[str, int], *, per_second: float, seconds: float, burst: int) -> None:
         self.connected = 0
-        self.asked = 0  # those that were owed an answer
+        self.asked = 0  # clients to which the server owes an answer
         self.errors: Counter[str] = Counter()
         self._address = address
         self._interval_seconds = 1 / per_second
         self._burst_after_seconds = seconds / 2
         self._burst = burst
-        self._silent: deque[tuple[float, socket.socket]] = deque()  # each with when it came, oldest first
+        self._silent: deque[tuple[float, socket.socket]] = deque()  # each with its time of arrival, oldest first
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="churn", daemon=True)
 
     def start(self) -> None:
-        """Begin, on a thread of its own."""
+        """Start the visits, on their own thread."""
         self._thread.start()
 
     def finish(self) -> None:
-        """End: nobody is connected any more when this returns."""
+        """Stop the visits; when this returns, no client is connected."""
         self._over.set()
         self._thread.join()
 
@@ -135,7 +136,7 @@ class Churn:
             self.errors[f"churn: {exc.strerror or exc}"] += 1
 
     def _look_after_the_silent(self) -> None:
-        """Of those that came long enough ago, see that the server has ended them."""
+        """Check that the server has ended the silent clients that came long enough ago."""
         while self._silent and self._silent[0][0] < time.monotonic() - SILENCE_SECONDS:
             _, client = self._silent.popleft()
             with client, contextlib.suppress(ConnectionError):

@@ -1,23 +1,20 @@
 """One client: it sends its messages, checks every byte that comes back, and says how it ended.
 
-What it has sent and what must come back is one stream of bytes (see `messages`), so where a client stands is
-said by three positions in it:
+What it has sent and what must come back is one stream of bytes (see `messages`). So three positions in that stream
+say where a client stands:
 
-    received  <=  written  <=  due
+  received  <=  written  <=  due
 
-`due` is the end of the last message that it is time to send, `written` is how far it was given to the
-connection, `received` how far it has come back, right to the last byte. In a closed loop the next message is
-due when the last one is back. At a fixed rate a schedule makes it due, whatever came back; there the three
-drift apart.
+`due` is the end of the last message that it is time to send. `written` is how much was given to the connection.
+`received` is how much has come back, correct to the last byte. In a closed loop the next message is due when the last
+one is back. At a fixed rate a schedule makes it due, whatever has come back; then the three move apart.
 
-TCP keeps no borders, so what is received is compared wherever it begins and ends. But nearly always it is the
-message that was just sent, whole and alone, and then one comparison of two `bytes` does it: that is
-`awaited`.
+TCP keeps no message borders, so received data is compared wherever it begins and ends. Nearly always it is exactly
+the message that was just sent. Then one comparison of two `bytes` is enough: that is `awaited`.
 
-A byte that comes too late is an error like a wrong one, if this process was there to receive it (see `presence`).
-Cancelling and arming a timer for every message would
-cost as much as the message, so a client has one timer that looks, when it fires, at how long the wait has
-been by now, and mostly goes back to sleep.
+A late byte is an error like a wrong one, if this process was there to receive it (see `presence`). To cancel and arm
+a timer for every message would cost as much as the message. So a client has one timer. When it fires, it looks how
+long the wait has lasted, and usually goes back to sleep.
 """
 
 from __future__ import annotations
@@ -35,11 +32,11 @@ class Outcome(enum.Enum):
     """How a client ended. All but `SERVED` are errors."""
 
     SERVED = "served"  # every byte of every message came back, right and in time
-    REFUSED = "refused"  # it could not connect: turned away, or no way there
-    RESET = "reset"  # the connection was broken off
-    CLOSED_EARLY = "closed_early"  # the server ended the stream before all was back
-    TIMED_OUT = "timed_out"  # no connection, or not the next byte, within the time allowed
-    MISMATCHED = "mismatched"  # a byte that is wrong, out of place, or one too many
+    REFUSED = "refused"  # it could not connect: turned away, or no route
+    RESET = "reset"  # the connection broke
+    CLOSED_EARLY = "closed_early"  # the server ended the stream before everything was back
+    TIMED_OUT = "timed_out"  # no connection, or no next byte, within the allowed time
+    MISMATCHED = "mismatched"  # a byte that is wrong, out of place, or superfluous
 
 
 ERRORS = tuple(outcome for outcome in Outcome if outcome is not Outcome.SERVED)
@@ -47,7 +44,7 @@ ERRORS = tuple(outcome for outcome in Outcome if outcome is not Outcome.SERVED)
 
 @dataclasses.dataclass(slots=True)
 class Plan:
-    """What all clients of a run have in common. Functions are bound once: they are called for every message."""
+    """What all clients of a run share. Functions are bound once, because they are called for every message."""
 
     reactor: Reactor
     clock: Callable[[], float]  # the reactor's, in seconds
@@ -57,8 +54,8 @@ class Plan:
     timeout_seconds: float  # the longest wait for the next byte
     interval_seconds: float  # between two messages of one client; 0: a closed loop
     record: Callable[[float, float], object]  # `Latencies.record`
-    on_end: Callable[[], object]  # called once a client: it has its outcome
-    on_lost: Callable[[], object]  # called once a client: its connection is gone
+    on_end: Callable[[], object]  # called once for each client: it has its outcome
+    on_lost: Callable[[], object]  # called once for each client: its connection is gone
     waited: Callable[[float], float] | None = None  # `Presence.waited`; None: by the clock alone
 
 
@@ -73,10 +70,10 @@ class Client(Protocol):
         "due",
         "written",
         "received",
-        "awaited",  # what is next to be received, if that is known as one object; else b""
+        "awaited",  # the next bytes to receive, if they are known as one object; else b""
         "writing_paused",  # the connection has enough to send for now
-        "first_at",  # when the first message was sent, or scheduled
-        "began_at",  # the same of the oldest message that is not back
+        "first_at",  # when the first message was sent, or was scheduled
+        "began_at",  # the same for the oldest message that is not back
         "waiting_since",  # when the wait for the next byte began
     )
 
@@ -93,7 +90,7 @@ class Client(Protocol):
         self.connection = connection
 
     def begin(self, now: float, first_at: float) -> None:
-        """Start to send, and to be timed. The first message is for `first_at`, in seconds of the reactor."""
+        """Start to send and to measure. The first message is scheduled for `first_at`, in seconds of the reactor."""
         self.first_at = self.began_at = first_at
         self._watch(now + self.plan.timeout_seconds)
         if not self.plan.interval_seconds:
@@ -102,16 +99,16 @@ class Client(Protocol):
     # Sending.
 
     def send_next(self, now: float) -> None:
-        """One more message is due."""
+        """Make one more message due."""
         if self.received == self.due:
             self.waiting_since = now
         self.due += self.plan.size
         self._write()
 
     def _write(self) -> None:
-        """Write what is due, in pieces, for as long as the connection takes it.
+        """Write what is due, in pieces, while the connection takes it.
 
-        So a slow server makes clients wait, and not fill the memory with messages that it has not asked for.
+        So a slow server makes clients wait, and they do not fill the memory with unsent messages.
         """
         while (written := self.written) < self.due and not self.writing_paused and self.outcome is None:
             piece = self.plan.piece(self.number, written, PIECE_BYTES)
@@ -138,7 +135,7 @@ class Client(Protocol):
     def _compare(self, data: bytes) -> None:
         start = 0
         while start < len(data):
-            # Nothing can have come back that was not sent: where the stream ends, more is an error too.
+            # No byte can come back that was not sent: beyond the end of what was written, every byte is an error.
             length = min(len(data) - start, self.written - self.received, PIECE_BYTES)
             expected = self.plan.piece(self.number, self.received, length)
             if not expected or not data.startswith(expected, start):
@@ -148,7 +145,7 @@ class Client(Protocol):
             self._advance(len(expected))
 
     def _advance(self, count: int) -> None:
-        """So many bytes have come back right, and none of them beyond the end of a message."""
+        """Note that so many bytes have come back correct; they do not cross the end of a message."""
         plan = self.plan
         self.waiting_since = now = plan.clock()
         self.awaited = b""
@@ -159,7 +156,7 @@ class Client(Protocol):
         if received == plan.total_bytes:
             self._end(Outcome.SERVED)
         elif plan.interval_seconds:
-            # When the next message was scheduled for, and not when it could be sent: see `schedule`.
+            # The time for which the next message was scheduled, not the time when it could be sent: see `schedule`.
             self.began_at = self.first_at + received // plan.size * plan.interval_seconds
         else:
             self.began_at = now
@@ -174,7 +171,7 @@ class Client(Protocol):
         if self.outcome is not None:
             return
         now, timeout_seconds, waited = self.plan.clock(), self.plan.timeout_seconds, self.plan.waited
-        if self.received == self.due:  # between two messages of a schedule: nobody owes us a byte
+        if self.received == self.due:  # between two messages of a schedule: no byte is missing
             self._watch(now + timeout_seconds)
             return
         seconds = now - self.waiting_since if waited is None else waited(self.waiting_since)
@@ -187,23 +184,23 @@ class Client(Protocol):
         self._end(Outcome.CLOSED_EARLY)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None:  # else the end was our own wish, or told by `eof_received`
+        if exc is not None:  # otherwise we ended it, or `eof_received` has told
             self._end(Outcome.TIMED_OUT if isinstance(exc, TimeoutError) else Outcome.RESET)
         self.plan.on_lost()
 
     def leave(self) -> None:
-        """Go. A server that did well may say goodbye first; if it has a byte too many, that comes before."""
+        """End the connection. After a good run, in order: the server may still answer, and a superfluous byte shows."""
         if self.outcome is Outcome.SERVED:
             self.connection.write_eof()
         else:
             self.connection.abort()
 
     def _end(self, outcome: Outcome) -> None:
-        """The first outcome stands. But whoever was served and is then sent more was not served right."""
+        """Keep the first outcome. But a client that was served and then gets more bytes is a mismatch."""
         if self.outcome is None:
             self.outcome = outcome
             self.plan.on_end()
-            # The connection is held to the end of the run, like all the others, and whatever comes is left unread.
+            # The connection stays open to the end of the run, like all others; what comes is left unread.
             if outcome is not Outcome.SERVED:
                 self.connection.pause_reading()
         elif self.outcome is Outcome.SERVED and outcome is Outcome.MISMATCHED:

@@ -1,14 +1,14 @@
-"""Getting thousands of connections made without trampling the server.
+"""Connect thousands of clients without overloading the server.
 
-The kernel of a server finishes handshakes by itself and keeps the connections in a queue until the program
-accepts them. When the queue is full it drops what comes, and the client's kernel tries again after 1, 3 and 7
-seconds. Ten thousand connects in one go overflow any queue, and the run would measure the kernel's patience.
+The kernel of a server finishes handshakes by itself, and keeps the connections in a queue until the program accepts
+them. When the queue is full, it drops what comes, and the client's kernel tries again after 1, 3 and 7 seconds. Ten
+thousand connects at once overflow any queue, and the run would measure the kernel's retries.
 
-So only so many are in flight at once, and each one that is made or fails lets the next one go.
+So only a batch is in flight, and each connect that succeeds or fails lets the next one start.
 
-That alone would be slow where connects are not answered at all, by a firewall or a server whose queue is full
-for good: one batch after another would wait for its deadline. There nothing is left to be trampled, so when
-no connect was answered for a moment, another batch may go, and all deadlines run side by side.
+That alone would be slow where nothing answers the connects (a firewall, or a server whose queue stays full): each
+batch would wait for its deadline. In that case there is nothing to overload. So when no connect was answered for a
+moment, another batch may start, and all deadlines run at the same time.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from reactor import Protocol, Reactor, connect
 from reactor.net.addresses import Endpoint
 
 BATCH = 256  # connects in flight: twice the usual backlog of small servers (128), a sixteenth of Linux's limit
-STALLED_SECONDS = 0.25  # beyond any round trip on this planet that is worth a load test
+STALLED_SECONDS = 0.25  # longer than any round trip that is worth a load test
 
 
 class Connecting:
     """Makes one connection for each of `factories`, which make its protocol; then calls `on_done`.
 
-    For each that cannot be made `on_failure` is called with the OSError. What the protocols do is their affair.
+    If a connection cannot be made, it calls `on_failure` with the OSError.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Connecting:
         self._exhausted = self._turn_pending = False
 
     def start(self) -> None:
-        """Let the first batch go."""
+        """Start the first batch."""
         self._go_on()
         self._reactor.call_later(STALLED_SECONDS, self._check_progress)
 
@@ -76,7 +76,7 @@ class Connecting:
     def _count_answer(self) -> None:
         self._answered += 1
         if not self._turn_pending:
-            # Not at once: the protocol at hand is still to be told that it is connected.
+            # Later, because this protocol has not been told yet that it is connected.
             self._turn_pending = True
             self._reactor.call_soon(self._go_on)
 

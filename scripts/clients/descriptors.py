@@ -1,14 +1,14 @@
-"""What the system allows one program: so many open files, and so many connections to one place.
+"""What the system allows one program: a number of open files, and a number of connections to one address.
 
-A connection is a file descriptor, and the kernel gives a process only so many: there is a *soft* limit, often
-1,024, which the process may raise by itself up to the *hard* one, which only root may raise. The soft one is
-low for the sake of old programs that use select(2) with its 1,024 bits (see getrlimit(2)). This one does not,
-so it asks for all it can have, and says so before the first connect when that is not enough: a run that stops
-in the middle for want of descriptors has measured nothing.
+A connection is a file descriptor, and the kernel limits the descriptors of a process. There is a *soft* limit, often
+1,024, which the process may raise up to the *hard* limit; only root may raise that. The soft limit is low because of
+old programs that use select(2) with its 1,024 bits (see getrlimit(2)). This program does not use select, so it asks
+for all it can have. If that is not enough, it says so before the first connect: a run that runs out of descriptors in
+the middle has measured nothing.
 
-A connection is also a pair of addresses, and all that start here and end at one server differ in nothing but
-our port. The kernel picks it from a range of some 28,000. There the only remedy is a wider range, or a second
-address; how many are free, only trying can tell.
+A connection is also a pair of addresses. All connections from here to one server differ only in our port, and the
+kernel picks it from a range of some 28,000. The only remedies are a wider range or a second address. How many ports
+are free shows only when one tries.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import pathlib
 
 try:
     import resource
-except ImportError:  # Windows, where a process has no such limit
+except ImportError:  # Windows has no such limit
     resource = None  # type: ignore[assignment]
 
-# Standard streams, the selector and its copy, two ends of the waker, and what a parent may have left open.
+# Standard streams, the selector and its copy, both ends of the waker, and what the parent may have left open.
 OTHER_DESCRIPTORS = 32
 PORT_RANGE = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def make_room(connections: int) -> None:
-    """Raise the soft limit of descriptors as far as it goes; ValueError if that is too few for `connections`."""
+    """Raise the soft limit of descriptors as far as possible; ValueError if that is too few for `connections`."""
     if resource is None:
         return
     needed = connections + OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS calls the hard limit infinite and then refuses it; there, what is needed is asked for.
+    # macOS calls the hard limit infinite and then refuses it; then ask only for what is needed.
     for wanted in (hard, needed):
         if soft != resource.RLIM_INFINITY and soft < needed:
             soft = _raise_soft_limit(soft, wanted, hard)
@@ -55,7 +55,7 @@ def _raise_soft_limit(soft: int, wanted: int, hard: int) -> int:
 
 
 def explain(exc: OSError) -> str:
-    """Why a connect failed, in words that say what to do where there is something to do."""
+    """Why a connect failed, and what to do, where something can be done."""
     if exc.errno == errno.EADDRNOTAVAIL:
         return (
             f"no local port is left for one more connection to this address: the range is {_port_range()}"

@@ -1,26 +1,26 @@
-"""Clients that mean ill, or behave as if they did, so that a person can watch the limits of a server work.
+"""Clients that misbehave on purpose, so that a person can watch the limits of a server work.
 
-A server is easily right about clients that send, wait and go. What takes servers down is done with a handful of
-connections and no skill: to send and never read, to write without end, to say a byte now and then so as not to be
-called idle, to leave in the middle of a word. Four kinds of that are here, each to be had in any number, beside the
-honest clients: the point is not whether a hostile client is well served, but what the others notice.
+Clients that send, wait and leave are easy for a server. To take a server down needs only a handful of connections and
+no skill: send and never read, write without end, send a byte now and then so as not to be idle, leave in the middle
+of a message. Here are four such kinds, in any number, beside the honest clients. The question is not whether a
+hostile client is well served, but what the honest ones notice.
 
-    slow_readers    send as fast as they are let, and read not one byte of what comes back
-    firehose        sends as fast as it is let, without end, and reads all that comes back: it breaks no rule, and
-                    it is only a matter of whether others get their turn
-    slowloris       send a byte at once and one every few seconds, and never finish a message
-    vanish          send half a message and are gone, by RST and by FIN in turn, and are back at once, again and again
+  slow_readers    send as fast as they can, and read not one byte of what comes back
+  firehose        sends as fast as it can, without end, and reads everything that comes back. It breaks no rule; the
+                  question is whether the others get their turn
+  slowloris       send a byte at once and another every few seconds, and never finish a message
+  vanish          send half a message, leave (by RST and by FIN in turn), and come back at once, again and again
 
-They only count what becomes of them, and never make a run fail: it is the server's right to end them, or not to.
-They connect and begin before the honest clients connect, and end with them.
+They are only counted and never make a run fail: the server may end them, or not. They connect and begin before the
+honest clients connect, and end with them.
 
-What they may cost is bounded. They have a deadline of their own. A slow reader gives up on a server that takes
-`SLOW_READER_BYTES` without an answer being read, since a server that keeps all of it would take this machine's
-memory with it. Those that vanish share one rate, however many they are: each FIN occupies a local port for a
-minute (TIME_WAIT), of which the kernel has some 28,000.
+Their cost is bounded. They have a deadline of their own. A slow reader stops when the server has taken
+`SLOW_READER_BYTES` without an answer being read, because a server that keeps all of it would use up this machine's
+memory. All vanishing clients share one rate, because each FIN occupies a local port for a minute (TIME_WAIT), and the
+kernel has only some 28,000.
 
-They live on the loop of the honest clients, so their work delays those a little, and the latencies show that too: a
-firehose keeps two processes busy, the server's and this one.
+They share the loop of the honest clients, so they delay those a little, and this shows in the latencies: a firehose
+keeps two processes busy, the server and this one.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from . import descriptors
 from .connecting import Connecting
 from .messages import LARGEST_NUMBER, PIECE_BYTES, Messages
 
-SLOW_READER_BYTES = 64 << 20  # twice what reactor's default allows one connection to keep waiting (output_hard_bytes)
+SLOW_READER_BYTES = 64 << 20  # twice the default of output_hard_bytes, what one connection of reactor may keep waiting
 SLOWLORIS_SECONDS = 5.0  # slowhttptest takes 10 s and slowloris.pl 100 s, against servers with longer deadlines
-VANISHES_PER_SECOND = 100.0  # of all together: half of them are FINs, so 3,000 ports at most are in TIME_WAIT
+VANISHES_PER_SECOND = 100.0  # of all together: half of them are FINs, so at most 3,000 ports are in TIME_WAIT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,38 +55,38 @@ class Hostility:
     seconds: float = 60.0
 
     def counts(self) -> dict[str, int]:
-        """How many of each kind that there is to be any of."""
+        """The kinds with at least one client, and their numbers."""
         counts = {kind: getattr(self, kind) for kind in KINDS}
         return {kind: count for kind, count in counts.items() if count}
 
     def descriptors(self) -> int:
         """How many sockets they may have open at the same time."""
-        # Whoever vanishes by a FIN keeps its socket until the server's FIN comes, or for this long.
+        # After a FIN, a vanished client keeps its socket until the server's FIN comes, or for linger_seconds.
         lingering = math.ceil(VANISHES_PER_SECOND * Limits().linger_seconds) if self.vanish else 0
         return sum(self.counts().values()) + lingering
 
 
 @dataclasses.dataclass(slots=True)
 class Tally:
-    """What became of all clients of one kind."""
+    """What happened to all clients of one kind."""
 
-    connected: int = 0  # times that a connection was made
-    failed: int = 0  # times that none could be
-    ended_by_eof: int = 0  # connections that the server ended in good order; not seen by who does not read up to it
-    ended_by_reset: int = 0  # and those that it, or the network, broke off
-    bytes_sent: int = 0  # taken by our kernel; of a piece of 64 KiB that is under way, nothing yet
+    connected: int = 0  # how often a connection was made
+    failed: int = 0  # how often it could not be made
+    ended_by_eof: int = 0  # connections that the server ended by a FIN, if the client read up to it
+    ended_by_reset: int = 0  # connections that the server, or the network, broke
+    bytes_sent: int = 0  # taken by our kernel; a piece of 64 KiB counts when it is complete
     bytes_received: int = 0
-    vanished: int = 0  # times that one was gone of its own will, in the middle
+    vanished: int = 0  # how often a client left on purpose, in the middle
 
 
 class Hostile(Protocol):
-    """What all kinds have in common: they are counted, and what comes back is thrown away."""
+    """What all kinds share: they are counted, and what comes back is thrown away."""
 
     __slots__ = (
         "crowd",
         "tally",
         "connection",
-        "over",  # it was ended, or has left: what comes now is nobody's news
+        "over",  # it was ended, or has left: nothing more is counted
     )
 
     def __init__(self, crowd: Crowd, tally: Tally) -> None:
@@ -116,13 +116,13 @@ class Hostile(Protocol):
         self.crowd.members.discard(self)
 
     def leave(self) -> None:
-        """Go, with the rest of them."""
+        """Leave, with all others."""
         self.over = True
         self.connection.abort()
 
 
 class Flood(Hostile):
-    """Writes up to `most` bytes, as fast as the server takes them; reads what comes back, or never does."""
+    """Writes up to `most` bytes, as fast as the server takes them; reads what comes back, or never reads."""
 
     __slots__ = ("reads", "left", "paused")
 
@@ -133,7 +133,7 @@ class Flood(Hostile):
         self.paused = False
 
     def connection_made(self, connection: Connection) -> None:
-        connection.set_write_buffer_limits(high=0)  # paused is then whoever has anything left of a piece
+        connection.set_write_buffer_limits(high=0)  # so it is paused whenever a part of a piece is left
         if not self.reads:
             connection.pause_reading()
         super().connection_made(connection)
@@ -150,24 +150,24 @@ class Flood(Hostile):
         if self.left > 0 and not self.over:
             self.left -= PIECE_BYTES
             self.connection.write(self.crowd.piece)
-            self.crowd.reactor.call_soon(self._look)  # one piece a turn of the loop: the honest clients have theirs
+            self.crowd.reactor.call_soon(self._look)  # one piece a turn: the honest clients have theirs, too
 
     def _look(self) -> None:
         if self.connection.is_closing():
-            return  # whether it was taken, nobody is told any more
+            return  # whether it was taken, we cannot know
         if self.connection.get_write_buffer_size() == 0:
             self._go_on()
-        elif not self.paused:  # the kernel was not offered it yet
+        elif not self.paused:  # the kernel has not been offered it yet
             self.crowd.reactor.call_soon(self._look)
 
     def _go_on(self) -> None:
-        """The kernel has taken a piece, whole."""
+        """The kernel has taken a whole piece."""
         self.tally.bytes_sent += PIECE_BYTES
         self._write_piece()
 
 
 class Slowloris(Hostile):
-    """Sends a byte at a time. What this does to a server depends on what it waits for: see `frame_seconds`."""
+    """Sends single bytes. What this does to a server depends on what the server waits for: see `frame_seconds`."""
 
     __slots__ = ()
 
@@ -183,7 +183,7 @@ class Slowloris(Hostile):
 
 
 class Vanisher(Hostile):
-    """Sends half a message, stays for its share of the common rate, is gone, and sends another in its place."""
+    """Sends half a message, stays for its share of the common rate, leaves, and starts its successor."""
 
     __slots__ = ()
 
@@ -219,10 +219,10 @@ class Crowd:
     def __init__(self, reactor: Reactor, endpoints: list[Endpoint], hostility: Hostility, size: int) -> None:
         self.reactor = reactor
         self.tallies = {kind: Tally() for kind in hostility.counts()}
-        self.failures: Counter[tuple[str, str]] = Counter()  # by kind, and why no connection could be made
+        self.failures: Counter[tuple[str, str]] = Counter()  # by kind and reason, why no connection could be made
         self.members: set[Hostile] = set()  # those that are connected
         self.over = False
-        # Of a number that no honest client has: should a server mix up their streams, that is seen.
+        # It bears a number that no honest client has: if a server mixes up the streams, that shows.
         self.piece = Messages(PIECE_BYTES).piece(LARGEST_NUMBER, 0, PIECE_BYTES)
         self.half_message = self.piece[: size // 2]
         self.vanish_seconds = hostility.vanish / VANISHES_PER_SECOND
@@ -231,13 +231,13 @@ class Crowd:
         self._left: Iterator[tuple[str, int]] = iter(hostility.counts().items())
 
     def start(self, on_done: Callable[[], object]) -> None:
-        """Connect them, each of which begins at once; call `on_done` when all are connected or cannot be."""
+        """Connect them; each begins at once. Call `on_done` when all are connected or cannot be."""
         if self.tallies:
             self.reactor.call_later(self._hostility.seconds, self.leave)
         self._connect_next(on_done)
 
     def _connect_next(self, on_done: Callable[[], object]) -> None:
-        """One kind after the other, so that a failure is known for whose it is."""
+        """Connect one kind after the other, so that a failure can be counted for its kind."""
         kind, count = next(self._left, (None, 0))
         if kind is None or self.over:
             on_done()
@@ -256,12 +256,12 @@ class Crowd:
             self.reactor.call_later(self.vanish_seconds, self.come_again)
 
     def come_again(self) -> None:
-        """One has vanished: its place is taken by the next."""
+        """Replace a client that has vanished."""
         if not self.over:
             connect(self.reactor, self._factory("vanish"), self._endpoints, functools.partial(self._failed, "vanish"))
 
     def leave(self) -> None:
-        """All end. Again does nothing."""
+        """End all of them. A second call does nothing."""
         self.over = True
         for member in self.members:
             member.leave()

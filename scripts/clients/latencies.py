@@ -1,39 +1,37 @@
 """How long the answers took: any number of them, in little memory, at little cost each.
 
-The mean of latencies hides just what a server is judged by, its slow answers; so percentiles are wanted, and
-these need all samples. Keeping all is 8 bytes each, which a run over night turns into gigabytes, and sorting
-them stops the clients for seconds. So they are counted in buckets whose width grows with the latency (as
-HdrHistogram does): each is half a percent wider than the one before, whether microseconds or minutes, and a
-thousand or two of them hold any run. What is told is the middle of a bucket, so it is within a quarter of a
-percent of the truth.
+The mean of latencies hides the slow answers, and a server is judged by those. So we want percentiles, and these need
+all samples. To keep all samples takes 8 bytes each, which is gigabytes after a night, and to sort them stops the
+clients for seconds. So they are counted in buckets whose width grows with the latency (as HdrHistogram does). Each
+bucket is half a percent above the one before, for microseconds as for minutes, and a thousand or two hold any run.
+The result is the middle of a bucket, so it is exact to a quarter of a percent.
 
-The cost is one logarithm and one dictionary entry an answer, half a µs. A client is measured by the loop that it
-shares with the others: its answer may lie in the kernel until the loop comes to it. That part is in the
-figures, as it is in those of every load generator; it is bounded by the batch of clients that were answered
-together.
+The cost is one logarithm and one dictionary entry for each answer, half a µs. All clients share one loop, so an
+answer may lie in the kernel until the loop comes to it. That time is in the figures, as in those of every load
+generator; it is bounded by the batch of clients that were answered together.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from math import log  # by its bare name, since it is called for every message
+from math import log  # by its bare name, because it is called for every message
 
 BUCKETS_PER_E = 200.0  # buckets for a factor of e: each is exp(1/200), half a percent, above the one before
-NANOSECONDS = 1e9  # the first bucket starts at 0 and the unit of the logarithm is 1 ns, the clock's own
+NANOSECONDS = 1e9  # the first bucket starts at 0; the logarithm counts in ns, as the clock does
 
 
 class Latencies:
-    """The time that each answer took."""
+    """The latencies of all answers."""
 
     __slots__ = ("latest_at", "_counts")
 
     def __init__(self) -> None:
-        self.latest_at = -math.inf  # when the latest answer was whole, in seconds of the clock
+        self.latest_at = -math.inf  # when the latest answer was complete, in seconds of the clock
         self._counts: defaultdict[int, int] = defaultdict(int)
 
     def record(self, began_at: float, ended_at: float) -> None:
-        """One answer, from `began_at` to `ended_at`, in seconds of one clock."""
+        """Count one answer, from `began_at` to `ended_at`, in seconds of the same clock."""
         self.latest_at = ended_at
         self._counts[int(log((ended_at - began_at) * NANOSECONDS + 1.0) * BUCKETS_PER_E)] += 1
 
@@ -41,9 +39,10 @@ class Latencies:
         return sum(self._counts.values())
 
     def quantiles(self, fractions: list[float]) -> list[float | None]:
-        """For each of `fractions` (0: the least, 1: the greatest) the latency in seconds that so many are within.
+        """For each of `fractions` (0: the least, 1: the greatest), the latency in seconds that this share does not
+        exceed.
 
-        By nearest rank; None when there was no answer.
+        By nearest rank; None if there was no answer.
         """
         ordered, total = sorted(self._counts.items()), len(self)
         return [self._at_rank(ordered, max(1, math.ceil(total * fraction))) for fraction in fractions]

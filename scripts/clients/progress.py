@@ -1,13 +1,12 @@
-"""A bar on the terminal, for whoever waits.
+"""A progress bar on the terminal.
 
-One line on standard error, rewritten in place a few times a second and gone at the end, so that a report on
-standard output can be piped away and the terminal shows nothing twice. Away from a terminal there is no bar:
-a log has no use for one, nor has a terminal that cannot erase a line. It looks at figures that are there anyway, and
-adds nothing to the cost of a message.
+It is one line on standard error, rewritten a few times a second and erased at the end, so that a report on standard
+output can be piped and the terminal shows nothing twice. There is no bar where it is useless: in a log, or on a
+terminal that cannot erase a line. It reads figures that exist anyway, so a message costs no more.
 
-A terminal can be stopped with Ctrl-S, or be gone. The clients must not wait for it, nor end with it, so the bar is
-written to the terminal opened anew, in a way that never waits, and what it does not take is not shown. (To set
-O_NONBLOCK on standard error itself would set it for the shell too: see open(2).)
+A terminal can be stopped with Ctrl-S, or can go away. The clients must not wait for it or end with it. So the bar
+opens the terminal anew and writes in a way that never waits; what the terminal does not take is not shown.
+(O_NONBLOCK on standard error itself would also apply to the shell: see open(2).)
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ ERASE_LINE = "\r\x1b[K"  # to the first column, and erase to the end (ECMA-48: E
 
 
 class Progress:
-    """Shows how far `swarm` has come, on the terminal `stream`, while the swarm's reactor runs."""
+    """Shows the progress of `swarm` on the terminal `stream`, while the swarm's reactor runs."""
 
     def __init__(self, swarm: Swarm, stream: TextIO) -> None:
         self._swarm = swarm
         self._stream = stream
         self._terminal: int | None = None  # a descriptor of our own
-        with contextlib.suppress(OSError):  # it is no terminal, or belongs to another user
+        with contextlib.suppress(OSError):  # it is not a terminal, or belongs to another user
             name = os.ttyname(stream.fileno())
             self._terminal = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._tick()
 
     def _tick(self) -> None:
-        columns = shutil.get_terminal_size().columns - 1  # in the last one, some terminals wrap
+        columns = shutil.get_terminal_size().columns - 1  # some terminals wrap after the last column
         self._write(ERASE_LINE + self.text()[:columns])
         self._swarm.reactor.call_later(PERIOD_SECONDS, self._tick)
 
@@ -57,7 +56,7 @@ class Progress:
         return f"{line}, {errors:,} errors" if errors else line
 
     def clear(self) -> None:
-        """Take the bar off the screen, for good."""
+        """Remove the bar from the screen, for good."""
         self._write(ERASE_LINE)
         if self._terminal is not None:
             os.close(self._terminal)
@@ -73,5 +72,5 @@ class Progress:
 
 
 def is_watched(stream: TextIO | None) -> bool:
-    """Whether somebody would see a bar on `stream`. TERM is "dumb" where a line cannot be erased (term(7))."""
+    """Whether `stream` is a terminal that can show a bar. TERM is "dumb" if it cannot erase a line (term(7))."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"

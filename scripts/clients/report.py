@@ -1,7 +1,7 @@
-"""What came of a run: as numbers for a program, and as tables for a person.
+"""The results of a run: as numbers for a program, and as tables for a person.
 
-Both say the same. What a person gets on top is the plain meaning of figures that are easily misread, such as
-connections that the kernel accepted and the server never saw.
+Both say the same. The tables also explain figures that are easily misread, such as connections that the kernel
+accepted and the server never saw.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ COLUMNS = 79
 def summarize(swarm: Swarm) -> dict[str, Any]:
     """The figures of the run so far.
 
-    `messages` and `bytes` are those that came back right; `seconds` go from the first message to the last right
-    answer, so that waiting in vain at the end does not dilute the rates. Latencies are in microseconds, None when
-    there was no answer. `hostile` has a `Tally` for each kind of hostile client that was there.
+    `messages` and `bytes` count those that came back right. `seconds` go from the first message to the last right
+    answer, so that a wait in vain at the end does not lower the rates. Latencies are in microseconds, None if there
+    was no answer. `hostile` has a `Tally` for each kind of hostile client in the run.
     """
     outcomes = swarm.outcome_counts()
     messages = len(swarm.latencies)
@@ -51,7 +51,7 @@ def summarize(swarm: Swarm) -> dict[str, Any]:
 
 
 def render(swarm: Swarm, tabulate: Callable[..., str]) -> str:
-    """The same as tables, in at most 80 columns, followed by what they mean where that is not plain."""
+    """The same as tables, in at most 80 columns, with explanations where they are needed."""
     figures = summarize(swarm)
     connections = {
         "connections": figures["connections"],
@@ -122,7 +122,7 @@ def explanations(swarm: Swarm) -> list[str]:
 
 
 def _never_answered(client: Client) -> bool:
-    """Whether it was connected, and not one byte came back to it, right or wrong."""
+    """Whether it was connected and not one byte came back, right or wrong."""
     had_its_chance = client.outcome is not None or client.due > 0
     return had_its_chance and not client.received and client.outcome is not Outcome.MISMATCHED
 

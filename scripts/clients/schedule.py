@@ -1,21 +1,19 @@
 """When to send, at a fixed rate.
 
-The obvious way to measure latency is the closed loop: send, wait for the answer, send again. It has a blind
-spot. When the server stands still for a second, each client waits with one message, and so one bad latency is
-recorded; of the thousands of messages that real users would have sent in that second, and that would have
-waited too, nothing is seen, because the clients were so polite as not to send them. Tester and tested have
-made a secret pact; Gil Tene named it *coordinated omission* ("How NOT to Measure Latency", 2013). Percentiles
-of such a run can be too good by orders of magnitude.
+The usual way to measure latency is the closed loop: send, wait for the answer, send again. It misses something. When
+the server stops for a second, each client waits with one message, and so records one bad latency. Real users would
+have sent thousands of messages in that second, which would have waited too, but these clients did not send them. The
+test adapts to the server that it tests; Gil Tene named this *coordinated omission* ("How NOT to Measure Latency",
+2013). Percentiles of such a run can be too good by orders of magnitude.
 
-So here the moment of every message is fixed before the first is sent, whatever comes back: message j of the
-run is scheduled for j/rate seconds after the start, the connections taking turns. If a connection still waits
-for earlier answers, the message is sent behind them. And a latency counts from the *scheduled* moment: if
-this program itself is late, or the server so slow that the kernel takes no more, that is waiting too.
+So here the time of every message is fixed before the first is sent, whatever comes back: message j of the run is
+scheduled for j/rate seconds after the start, and the connections take turns. If a connection still waits for earlier
+answers, the message is sent behind them. A latency counts from the *scheduled* time: if this program is late, or the
+server is so slow that the kernel takes no more, that is part of the wait.
 
-Timers of the reactor are precise to a millisecond, since epoll_wait(2) counts in those, which is far more
-than an answer takes. A signal of setitimer(2) ends a wait to within a tenth of that, at no cost while nothing
-happens, and the reactor takes signals as ordinary calls. So the alarm clock is a signal where there is one,
-and a timer elsewhere.
+Timers of the reactor are exact to a millisecond, the unit of epoll_wait(2), and an answer takes much less. A signal
+of setitimer(2) ends a wait to within a tenth of that, and costs nothing while it is not due. The reactor handles
+signals as ordinary calls. So the alarm clock is a signal where the system has one, and a timer elsewhere.
 """
 
 from __future__ import annotations
@@ -27,8 +25,8 @@ from reactor import Reactor
 
 from .client import Client
 
-BURST = 256  # messages sent before answers are looked at: more would make those wait that are here already
-SHORTEST_SLEEP_SECONDS = 0.0001  # so that a high rate goes out in small groups rather than in as many wake-ups
+BURST = 256  # messages sent before answers are read: more would delay answers that have arrived
+SHORTEST_SLEEP_SECONDS = 0.0001  # so that a high rate sends small groups and does not wake up for each message
 
 
 class Schedule:
@@ -47,14 +45,14 @@ class Schedule:
         self._start_at = reactor.time()
 
     def start(self) -> None:
-        """The first message is scheduled for now."""
+        """Start now, with the first message."""
         self._start_at = now = self._reactor.time()
         for turn, client in enumerate(self._clients):
             client.begin(now, self._start_at + turn / self._rate)
         self._send_due()
 
     def stop(self) -> None:
-        """Nothing is due any more."""
+        """Make nothing due any more."""
         self._total = self._sent
         self._alarm.close()
 
@@ -70,7 +68,7 @@ class Schedule:
 
 
 class Alarm:
-    """Calls `callback` once for each `ring_at`, as near after that time as the system can."""
+    """Calls `callback` once for each `ring_at`, as soon after that time as the system can."""
 
     def __init__(self, reactor: Reactor, callback: Callable[[], object]) -> None:
         self._reactor = reactor
@@ -88,7 +86,7 @@ class Alarm:
             self._reactor.call_later(delay, self._callback)
 
     def close(self) -> None:
-        """Give the signal back."""
+        """Release the signal."""
         if self._by_signal:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._reactor.remove_signal_handler(signal.SIGALRM)

@@ -1,19 +1,18 @@
 """All clients, through the four phases of a run.
 
-    connecting    everyone gets a connection, or fails to
-    exchanging    messages go out and come back, until each client has its outcome
-    leaving       connections end, and a last look is taken at whether they bring bytes that nobody asked for
-    done
+      connecting    each client gets a connection, or fails to get one
+      exchanging    messages go out and come back, until each client has its outcome
+      leaving       connections end; bytes that come now, though none are due, are errors
+      done
 
-Each phase begins when the one before is over for *all*, and this has reasons. Messages start when the last
-connect is decided: who starts early is measured beside a server that is busy accepting, and on how many
-connections depends on luck. Connections are held until the last client has ended, though most have no more to
-say: only so are N clients really connected at once, and only so does a server that serves one at a time show
-it. If clients left as they finish, it would serve the next, and N polite customers in a row would look like N
-served together.
+    Each phase begins when the one before is over for *all* clients. Messages start after the last connect is decided:
+    an early client would be measured beside a server that is busy accepting, and on how many connections would be
+    luck. Connections stay open until the last client has ended, though most are finished: only then N clients are
+    really connected at once, and only then a server that serves one client at a time shows it. If clients left when
+    they finish, that server would serve the next one, and N clients in a row would look like N clients at once.
 
-Where hostile clients are asked for as well (`hostile`), they are there before the first honest one connects, and
-go when the honest ones leave. Nobody waits for them.
+    Hostile clients (`hostile`) are there before the first honest client connects, and leave with the honest ones.
+    Nothing waits for them.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ from .messages import PIECE_BYTES, Messages
 from .presence import Presence
 from .schedule import Schedule
 
-# How long a server may take to end its side when we have ended ours. One that does not is left, and that is no
-# error: RFC 862 does not say who closes. Bytes too many have been on their way for longer than the last answer.
+# How long a server may take to end its side after we have ended ours. A server that does not is left alone, and that
+# is no error: RFC 862 does not say who closes. By then, superfluous bytes have had more time than the last answer.
 GOODBYE_SECONDS = 2.0
-MEMORY_BYTES_EACH = 4 * PIECE_BYTES  # a piece below the high mark, the one that went over it, and as much to spare
+MEMORY_BYTES_EACH = 4 * PIECE_BYTES  # a piece below the high mark, the one that went over it, and two in reserve
 
 
 class Phase(enum.Enum):
@@ -59,9 +58,9 @@ class Load:
     connections: int
     messages: int  # of each connection
     size: int  # bytes of a message
-    rate: float  # messages a second, of all; 0: each client sends its next when the last is back
+    rate: float  # messages a second, of all clients; 0: each client sends its next message when the last is back
     timeout_seconds: float  # for a connect, and for the next byte
-    hostility: Hostility = Hostility()  # who else is there meanwhile
+    hostility: Hostility = Hostility()  # the misbehaving clients
 
     def descriptors(self) -> int:
         """How many sockets it may have open at the same time."""
@@ -71,9 +70,9 @@ class Load:
 def client_limits(load: Load) -> Limits:
     """The limits of a reactor that runs clients.
 
-    The defaults protect a server from whoever connects to it. Here it is the other way round: how slow and how
-    silent the server is, is what we want to know, and the clients have one deadline of their own for that. What
-    they keep needs no limit for all together, since each stops writing at its own high mark.
+    The defaults protect a server from its clients. Here the speed and the silence of the server are what we want to
+    measure, and the clients have their own deadline for it. Their memory needs no common limit, because each client
+    stops writing at its own high mark.
     """
     return Limits(
         connect_seconds=load.timeout_seconds,
@@ -81,7 +80,7 @@ def client_limits(load: Load) -> Limits:
         idle_seconds=math.inf,
         write_stall_seconds=math.inf,
         memory_bytes=max(Limits().memory_bytes, load.descriptors() * MEMORY_BYTES_EACH),
-        blocked_seconds=math.inf,  # ten thousand first messages in one go are no accident
+        blocked_seconds=math.inf,  # ten thousand first messages at once are no accident
     )
 
 
@@ -92,9 +91,9 @@ class Swarm:
         self.reactor = reactor
         self.load = load
         self.phase = Phase.CONNECTING
-        self.clients: list[Client] = []  # those that were connected, in that order
+        self.clients: list[Client] = []  # those that were connected, in order
         self.outcomes: Counter[Outcome] = Counter()  # of those that were not
-        self.failures: Counter[str] = Counter()  # why they were not, where the outcome does not say it all
+        self.failures: Counter[str] = Counter()  # the reasons, where the outcome does not say enough
         self.latencies = Latencies()
         self.began_at = reactor.time()  # of the exchange
         self._unfinished = load.connections
@@ -108,7 +107,7 @@ class Swarm:
             size=load.size,
             total_bytes=load.messages * load.size,
             timeout_seconds=load.timeout_seconds,
-            interval_seconds=0.0,  # unless there will be a schedule
+            interval_seconds=0.0,  # until there is a schedule
             record=self.latencies.record,
             on_end=self._count_ended,
             on_lost=self._count_lost,
@@ -120,7 +119,7 @@ class Swarm:
         )
 
     def run(self) -> None:
-        """Go through all phases. After KeyboardInterrupt the figures are those of what was done."""
+        """Go through all phases. After KeyboardInterrupt, the figures cover what was done."""
         self.crowd.start(self._connecting.start)
         try:
             self.reactor.run()
@@ -129,7 +128,7 @@ class Swarm:
                 self._schedule.stop()
 
     def outcome_counts(self) -> Counter[Outcome]:
-        """How many clients have ended, and how."""
+        """How many clients have ended, and with which outcome."""
         ended = Counter(client.outcome for client in self.clients if client.outcome is not None)
         return ended + self.outcomes
 
@@ -176,7 +175,7 @@ class Swarm:
     def _count_ended(self) -> None:
         self._unfinished -= 1
         if not self._unfinished and self.phase is Phase.EXCHANGING:
-            self.reactor.call_soon(self._leave)  # and not from inside the last client's callback
+            self.reactor.call_soon(self._leave)  # later, not inside the callback of the last client
 
     # Leaving.
 

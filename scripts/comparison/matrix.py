@@ -1,8 +1,8 @@
 """The matrix of failures by servers, made from what became of each test.
 
-A row of FAILURES is often several tests. A server fails a row if it fails any of them; it holds if it passes all that
-it could be asked. What was seen goes into notes below the table, since a table of a dozen columns has no room for it,
-in the words of the test that failed: the first line of its message, cut to one line.
+A row of `tests/failures/table.py` often has several tests. A server fails a row if it fails any of them. It holds the
+row if it passes all that apply to it. The observations are notes below the table, since a table of a dozen columns
+has no room for them. They are the words of the test that failed: the first line of its message, cut to one line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 SEEN_CHARACTERS = 110
 NOT_APPLICABLE = re.compile(r"not applicable to \w+: (.*)", re.DOTALL)
-PLAIN_WORDS = [  # what exceptions say that were not made for a reader; and no paths of the machine that it ran on
+PLAIN_WORDS = [  # what exceptions say that were not written for readers; and no paths of the machine
     (re.compile(r"^subprocess\.TimeoutExpired: .* after ([\d.]+?)(\.0)? seconds.*"), r"it did not end within \1 s"),
     (re.compile(r"^'listening on \(\.\+\)\$' .*"), "it does not start"),
     (re.compile(r"; what came$"), ""),
@@ -112,7 +112,7 @@ def is_not_applicable(outcome: Outcome) -> bool:
 
 
 def seen(outcome: Outcome) -> str:
-    """What the test saw, in a few words, safe in a line of markdown."""
+    """What the test saw, in a few words, safe in a line of Markdown."""
     line = next(iter(outcome["said"].strip().splitlines()), "")
     line = re.sub(r"^(AssertionError|Failed): ", "", line).removesuffix(":")
     for pattern, words in PLAIN_WORDS:
@@ -123,13 +123,13 @@ def seen(outcome: Outcome) -> str:
 
 
 def reason(outcome: Outcome) -> str:
-    """Why it was not asked."""
+    """Why the test did not apply."""
     found = NOT_APPLICABLE.match(outcome["said"])
     return found[1] if found else outcome["said"]
 
 
 def order(row: str) -> tuple[int, int]:
-    """Rows in the order of FAILURES."""
+    """The sort key of a row: the order of `tests/failures/table.py`."""
     return ROW_ORDER.find(row[0]), int(row[1:])
 
 
@@ -146,14 +146,14 @@ def table(servers: Mapping[str, list[Outcome]]) -> str:
 
 
 def failures(rows: Mapping[str, list[Outcome]]) -> str:
-    """How many rows a server fails, of those that it could be asked."""
+    """How many rows a server fails, of those that apply to it."""
     verdicts = [verdict(outcomes) for outcomes in rows.values()]
     asked = [word for word in verdicts if word not in ("n/a", "not run")]
     return f"{sum(word.startswith('**') for word in asked)} of {len(asked)}"
 
 
 def notes(servers: Mapping[str, list[Outcome]]) -> str:
-    """For each row: what was seen where it failed."""
+    """For each row: what was seen in the servers that fail it."""
     grouped = {name: by_row(outcomes) for name, outcomes in servers.items()}
     lines = []
     for row in sorted({row for rows in grouped.values() for row in rows}, key=order):
@@ -164,7 +164,7 @@ def notes(servers: Mapping[str, list[Outcome]]) -> str:
 
 
 def failures_seen(cells: Mapping[str, list[Outcome]]) -> list[str]:
-    """Servers that saw the same are named together."""
+    """The observations of one row; servers with the same one are named together."""
     names: dict[str, list[str]] = {}
     for name, outcomes in cells.items():
         failed = [outcome for outcome in outcomes if outcome["outcome"] == "failed"]
@@ -178,7 +178,7 @@ def failures_seen(cells: Mapping[str, list[Outcome]]) -> list[str]:
 
 
 def not_asked(servers: Mapping[str, list[Outcome]]) -> str:
-    """Each reason why somebody was not asked, for whom, and in which rows."""
+    """Each reason why tests did not apply, for which servers, and in which rows."""
     rows_by_reason: dict[str, dict[str, list[str]]] = {}
     for name, outcomes in servers.items():
         for outcome in outcomes:
@@ -196,7 +196,7 @@ def named_together(rows_by_server: Mapping[str, list[str]]) -> str:
 
 
 def legend(servers: Mapping[str, Mapping[str, str]]) -> str:
-    """Each server with its version, when it was asked, and what is switched on in it."""
+    """Each server with its version, the date of the test, and what is switched on in it."""
     lines = ["| server | version | asked on | switched on |", "|---|---|---|---|"]
     for name, about in servers.items():
         lines.append(f"| {name} | {about['version']} | {about['date']} | {about['switched_on']} |")
@@ -204,7 +204,7 @@ def legend(servers: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def rendered(results: Mapping[str, Any]) -> str:
-    """All of it, as markdown."""
+    """All of it, as Markdown."""
     servers = {name: result["outcomes"] for name, result in results["servers"].items()}
     head = f"`{results['command']}` on Python {results['python']}, {results['system']}."
     seen_head = "What was seen where a row failed:"

@@ -1,10 +1,10 @@
-"""What became of each test, told while the tests run: one JSON object a line, on a descriptor that was inherited.
+"""The outcome of each test while the tests run: one JSON object a line, on an inherited descriptor.
 
-pytest's own reports come when all is over. A comparison with servers that hang must live with a run that is cut off
-in the middle, and whoever waits half an hour for it wants to see it move. So this is a plugin: `pytest -p
-scripts.comparison.outcomes`, with the descriptor's number in REACTOR_OUTCOMES. Each line has `test` (its name with
-parameters), `outcome` (passed, failed or skipped), `said` (the message of the failure, or the reason of the skip) and
-`left_out`, the settings that the server has no equal of.
+The reports of pytest come when everything is over. But a comparison with servers that hang may be cut off in the
+middle, and a person who waits half an hour for it wants to see progress. So this is a plugin: `pytest -p
+scripts.comparison.outcomes`, with the number of the descriptor in REACTOR_OUTCOMES. Each line has `test` (its name
+with parameters), `outcome` (passed, failed or skipped), `said` (the message of the failure, or the reason of the
+skip) and `left_out`, the settings for which the server has no equivalent.
 """
 
 import json
@@ -15,7 +15,7 @@ import pytest
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Tell of a test when it has run; of its preparation or its cleaning up only if that went wrong."""
+    """Report a test when it has run; its setup and its teardown only if they failed."""
     if report.when != "call" and report.passed:
         return
     line = json.dumps(record(report)) + "\n"
@@ -23,7 +23,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def record(report: pytest.TestReport) -> dict[str, Any]:
-    """The report of one test as one line tells it."""
+    """The report of one test as a dict, for one line."""
     left_out = {name for key, names in report.user_properties if key == "left_out" for name in names}  # type: ignore[attr-defined]
     return {
         "test": report.nodeid.rpartition("::")[2],

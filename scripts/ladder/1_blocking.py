@@ -1,23 +1,22 @@
 """Step 1 of the ladder: one client after another.
 
-A socket is one end of a conversation between two programs. The program holds a small number for it, a
-file descriptor; the kernel holds everything else: the two addresses, the bytes that have come in and
-wait to be read, the bytes that are on their way out. An address here is a host and a port. The host
-127.0.0.1 is the loopback: what is sent there never leaves this machine.
+A socket is one end of a connection between two programs. The program holds only a small number for it, the
+*file descriptor*. The kernel holds the rest: the two addresses, the bytes that have arrived and wait to be
+read, the bytes that still have to go out. An address here is a host and a port. The host 127.0.0.1 is the
+loopback: what is sent there never leaves this machine.
 
-A server has two kinds of socket. The *listening* one carries no data. It is made in three calls:
-`socket` creates it, `bind` gives it an address, `listen` opens it. From then on the kernel answers
-connects by itself and puts each finished connection in a queue. `accept` takes the first one out of
-that queue, or waits until there is one, and returns it as a socket of the second kind, whose other end
-is that one client.
+A server has two kinds of socket. The *listening* socket carries no data. Three calls make it: `socket`
+creates it, `bind` gives it an address, `listen` opens it. From then on the kernel answers connects by itself
+and puts each finished connection into a queue. `accept` takes the first connection out of the queue; if the
+queue is empty, it waits. It returns a socket of the second kind, which is connected to one client.
 
-On a connection, `recv` waits until something has come and returns it: a part of a message, or two at
-once, for TCP carries bytes and knows no messages. b"" means that the client has finished sending.
-`sendall` hands over bytes and waits until the kernel has taken the last of them.
+On a connection, `recv` waits until bytes have arrived and returns them. They may be half a message or two
+messages, for TCP carries bytes and knows no messages. b"" means that the client has finished sending.
+`sendall` waits until the kernel has taken all the bytes.
 
-Everything here waits, and a program that waits for one client does nothing for another. While the first
-is connected, even if it is silent, the others sit in the queue of unaccepted connections. They cannot
-tell: their connect succeeded, what they send is taken, and no answer ever comes.
+Every one of these calls waits, and a program that waits for one client does nothing for the others. While
+the first client is connected, even if it is silent, the others stay in the queue. They cannot tell: their
+connect has succeeded, the kernel takes what they send, and no answer comes.
 """
 
 import argparse
@@ -28,11 +27,11 @@ import sys
 
 def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    # For a minute or so after a server has ended, the kernel may still remember connections of its
-    # (TIME_WAIT, RFC 9293), and would refuse the address to the next server.
+    # After a server has ended, the kernel remembers its connections for a minute or so (TIME_WAIT,
+    # RFC 9293). Without this option it would refuse the same address to the next server.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
-    listener.listen(1024)  # connections that may wait in the queue; beyond that, connects are ignored
+    listener.listen(1024)  # how many connections may wait in the queue; the kernel ignores further connects
     return listener
 
 
@@ -48,7 +47,7 @@ def echo(connection: socket.socket) -> None:
         while data := connection.recv(65536):
             connection.sendall(data)
     except OSError:
-        pass  # the client is gone without a goodbye; that must not end the server
+        pass  # the connection broke; that must not end the server
 
 
 def main() -> None:
@@ -56,7 +55,7 @@ def main() -> None:
     parser.add_argument("host", nargs="?", default="127.0.0.1")
     parser.add_argument("port", nargs="?", default=65432, type=int)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program, and shows no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
     try:
         listener = listen(arguments.host, arguments.port)
     except (OSError, OverflowError) as error:

@@ -1,23 +1,23 @@
 """Step 2 of the ladder: a thread for each client.
 
-What step 1 could not do: answer a second client while the first is still connected. Its one thread was
-asleep in `recv`, and nobody else was there to call `accept`.
+Step 1 could not answer a second client while the first was still connected. Its only thread waited in
+`recv`, so nothing called `accept`.
 
-The shortest way out is more threads. The main thread does nothing but accept; every connection gets a
-thread of its own, which runs the same `echo` as before, line for line. It may wait as long as it likes,
-because the kernel runs the other threads meanwhile, and Python lets go of its global lock around every
-call that waits. `sendall` on a full socket now holds up only the client that does not read, and that is
-just: nothing piles up here. For a few dozen clients this is the right program, and the easiest to read.
+The simplest answer is more threads. The main thread only accepts. Each connection gets its own thread, which
+runs the same `echo` as before. That thread may wait: the kernel runs the other threads meanwhile, and Python
+releases its global lock around every call that waits. If a client does not read, `sendall` now holds up the
+thread of that client alone, and no output piles up. For a few dozen clients this is the right program, and
+the easiest to read.
 
-What it costs grows with every client, even one that says nothing:
+Every client has its cost, even a client that says nothing:
 
-- A stack, 8 MiB of address space on Linux, of which a Python thread really touches some tens of KiB.
-- A place in the kernel's scheduler. Each message wakes one thread, which then has to get hold of the
-  global lock before it can run a single line; the more threads are awake, the longer they queue for it.
-- A lock around everything that two clients share. Echo shares nothing; a chat server shares it all, and
-  a lock that was forgotten shows up once a month.
-- Nobody is in charge. There is no place to say "at most so many" or "close the one that is silent"; and
-  where threads or file descriptors run out, the exception ends the main thread and nobody accepts.
+- A stack: 8 MiB of address space on Linux, of which a Python thread touches some tens of KiB.
+- A place in the kernel's scheduler. Each message wakes one thread, which must get the global lock before it
+  can run a single line. The more threads are awake, the longer they wait for the lock.
+- A lock around everything that two clients share. An echo server shares nothing; a chat server shares
+  nearly everything. A forgotten lock shows up once a month.
+- No control. No part of the program can say "at most so many" or "close the silent one". If threads or file
+  descriptors run out, an exception ends the main thread, and nothing accepts any more.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def echo(connection: socket.socket) -> None:
             while data := connection.recv(65536):
                 connection.sendall(data)
         except OSError:
-            pass  # the client is gone without a goodbye; that must not end its thread with a traceback
+            pass  # the connection broke; that must not end the thread with a traceback
 
 
 def main() -> None:
@@ -47,9 +47,9 @@ def main() -> None:
     parser.add_argument("host", nargs="?", default="127.0.0.1")
     parser.add_argument("port", nargs="?", default=65432, type=int)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program, and all its threads
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program and all its threads
     try:
-        # Step 1's socket, SO_REUSEADDR, bind and listen, as the standard library offers them in one call.
+        # `socket`, SO_REUSEADDR, `bind` and `listen` of step 1, in one call of the standard library.
         listener = socket.create_server((arguments.host, arguments.port), backlog=1024)
     except (OSError, OverflowError) as error:
         sys.exit(f"cannot listen on {arguments.host}:{arguments.port}: {error}")

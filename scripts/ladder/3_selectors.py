@@ -1,21 +1,21 @@
 """Step 3 of the ladder: one thread that never waits for one client.
 
-What step 2 could not do: hold ten thousand clients, most of them silent, without ten thousand threads.
+Step 2 needs ten thousand threads for ten thousand clients, though most of them are silent.
 
-The insight is to wait for all of them at once. `select` sleeps until any of the sockets can be read or
-written, and says which. The sockets are non-blocking: `recv` and `send` do what can be done now, and
-return. That turns the program inside out. What each client is in the middle of, which a thread's stack
-remembered, is now kept by hand: the bytes that still have to go out (`send` takes what fits into the
-kernel's buffer, often less than all) and whether more will come in. What to ask `select` for follows:
-READ until the client has finished sending, WRITE only while there are bytes to send, since an idle
-socket can always be written and the loop would spin. When neither is left, the connection is done.
+The idea is to wait for all clients at once. `select` sleeps until at least one socket can be read or written,
+and returns those that can. The sockets are non-blocking: `recv` and `send` do what is possible now, and
+return. This turns the program inside out. In step 2, the stack of a thread remembered what its client was
+doing. Here the program keeps it by hand: the bytes that still have to go out (`send` takes only what fits
+into the kernel's buffer) and whether more will come in. From these two follows what to ask `select` for:
+READ until the client has finished sending, WRITE only while there are bytes to send. (An idle socket can
+always be written, so the loop would spin.) When the program needs neither, the connection is done.
 
-It is fast and it is right, and still nobody should run it, for it says yes to everything:
+This server is fast and correct, and still you should not run it, because it has no limits:
 
-- A client that sends and never reads makes its buffer here grow without end, until memory is gone.
+- A client that sends and never reads makes its buffer here grow until memory is used up.
 - A client that connects and says nothing keeps its place for ever.
-- Out of file descriptors, `accept` raises, and everybody is cut off.
-- What the program is for, echo, is one line in the middle of how it is done.
+- When file descriptors run out, `accept` raises, and that cuts off every client.
+- The purpose of the program, echo, is one line in the middle of everything else.
 
 Step 4 takes the loop out of the program. Step 5 adds limits, deadlines and a name for every ending.
 """
@@ -37,7 +37,7 @@ def serve(listener: socket.socket) -> None:
                 try:
                     connection, _ = listener.accept()
                 except (BlockingIOError, ConnectionAbortedError):
-                    continue  # the client gave up before we came to it
+                    continue  # the client gave up before we accepted it
                 connection.setblocking(False)
                 selector.register(connection, EVENT_READ, data=bytearray())
                 continue
@@ -50,9 +50,9 @@ def serve(listener: socket.socket) -> None:
                 if output:
                     del output[: connection.send(output)]
             except BlockingIOError:
-                pass  # the kernel's buffer is full; `select` will tell when there is room
+                pass  # the kernel's buffer is full; `select` tells us when there is room
             except OSError:
-                output, reading = b"", 0  # the client is gone without a goodbye: nobody to send to
+                output, reading = b"", 0  # the connection broke: there is nowhere to send to
             interest = reading | (EVENT_WRITE if output else 0)
             if not interest:
                 selector.unregister(connection)
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("host", nargs="?", default="127.0.0.1")
     parser.add_argument("port", nargs="?", default=65432, type=int)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program, and shows no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
     try:
         listener = socket.create_server((arguments.host, arguments.port), backlog=1024)
     except (OSError, OverflowError) as error:

@@ -1,9 +1,9 @@
 """Step 4 of the ladder: the loop, taken out of the program.
 
-What step 3 could not do: be written once. Its loop knew what a listener is and what a client is. A loop need not know.
-This one watches descriptors and makes calls: `add_reader(fd, callback)` has `callback` called whenever `fd` can be
-read, `add_writer` whenever there is room. So the program is three short functions, and the loop serves the next one,
-too. It is as unbounded as step 3, and the next program writes these functions again.
+The loop of step 3 cannot be used again: it knows what a listener is and what a client is. A loop need not know. This
+one watches descriptors and makes calls: after `add_reader(fd, callback)` it calls `callback` whenever `fd` can be
+read, after `add_writer` whenever there is room to write. The program is now four short functions, and the same loop
+can run another program. It still has no limits, and the next program must write these functions again.
 """
 
 import argparse
@@ -13,15 +13,15 @@ import signal
 import socket
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # runs from the repository as it lies there
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # so that it runs from the checkout, not installed
 
-from reactor.loop.loop import Loop  # importable from here on
+from reactor.loop.loop import Loop  # importable only after the line above
 
 loop = Loop()
 
 
 def accept(listener: socket.socket) -> None:
-    with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # the client gave up before we came to it
+    with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # the client gave up before we accepted it
         connection, _ = listener.accept()
         connection.setblocking(False)
         loop.add_reader(connection, receive, connection, bytearray())
@@ -33,7 +33,7 @@ def receive(connection: socket.socket, output: bytearray) -> None:
     except BlockingIOError:
         return
     except OSError:
-        return close(connection)  # the client is gone without a goodbye: nobody to send to
+        return close(connection)  # the connection broke: there is nowhere to send to
     output += data  # echo
     if not data:
         loop.remove_reader(connection)
@@ -44,7 +44,7 @@ def send(connection: socket.socket, output: bytearray, ended: bool) -> None:
     try:
         del output[: connection.send(output)]
     except BlockingIOError:
-        pass  # the kernel's buffer is full; the loop will tell when there is room
+        pass  # the kernel's buffer is full; the loop calls us when there is room
     except OSError:
         return close(connection)
     if output:
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("host", nargs="?", default="127.0.0.1")
     parser.add_argument("port", nargs="?", default=65432, type=int)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program, and shows no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
     try:
         listener = socket.create_server((arguments.host, arguments.port), backlog=1024)
     except (OSError, OverflowError) as error:

@@ -1,20 +1,20 @@
 """Step 5 of the ladder: what every server needs, written once.
 
-What step 4 could not do: keep the program apart from its sockets, and say no. It was an echo server in one line, and
-spent the other forty on what every server needs. And it bounded nothing.
+Step 4 mixed the program with its sockets, and it had no limits. Only one line of it was about echo; some forty lines
+did what every server needs.
 
-Here those forty lines are a package, `reactor`, and what is left is the program: a class that says what to do with
-the bytes of one connection. Partial sends, half-closed connections, errors, limits, deadlines, a decent end at SIGTERM:
-they are all under it, and the same for the next program.
+Here those lines are in a package, `reactor`. What is left is the program: a class that says what to do with the bytes
+of one connection. The package handles partial sends, half-closed connections, errors, limits, deadlines and an
+orderly end at SIGTERM. The next program uses the same package.
 """
 
 import argparse
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # runs from the repository as it lies there
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # so that it runs from the checkout, not installed
 
-from reactor import Protocol, Server  # importable from here on
+from reactor import Protocol, Server  # importable only after the line above
 
 
 class Echo(Protocol):

@@ -1,11 +1,11 @@
-"""The account that is kept of system calls, and how it is balanced at the end.
+"""The account of the system calls, and how it is balanced at the end.
 
-While a scenario lives, each call of the reactor on a socket is told here, and what can be wrong about a single call is
-found at once: a `recv` that no event has asked for, or one that was meant for somebody else; more calls than the budget
-of a phase allows; a descriptor closed where a stale event could still reach its successor.
+While a scenario runs, each call of the reactor on a socket is reported here. What is wrong with a single call is found
+at once: a `recv` without an event, or with an event for another socket; more calls than the budget of a phase allows;
+a descriptor closed while a stale event can still reach its successor.
 
-When all is over, whatever was promised must have been done. That is looked at from outside: what peers were sent and
-what they saw, what the log says, which descriptors are open, and whether the reactor's own counters agree.
+At the end, every promise must be kept. That is checked from outside: what peers were sent and what they saw, what
+the log says, which descriptors are open, and whether the reactor's own counters agree.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .witness import Witness
 if TYPE_CHECKING:
     from .world import World
 
-MOVES = {"recv", "peek", "send", "shutdown"}  # what is done to a connection for its own sake
-SPENT = 1 << 40  # added to the bytes of a phase once the first budget is used up
+MOVES = {"recv", "peek", "send", "shutdown"}  # calls that move bytes or the end of a stream
+SPENT = 1 << 40  # added to the bytes of a phase when the first budget is used up
 
 
 class Books(Watcher):
@@ -32,13 +32,13 @@ class Books(Watcher):
     def __init__(self, world: World) -> None:
         self.world = world
         self._sent: dict[int, int] = {}  # bytes in this phase, by descriptor
-        self._written: dict[int, bool] = {}  # that foreign code has written during a `send`, by descriptor
+        self._written: dict[int, bool] = {}  # by descriptor: foreign code has written during a `send`
         self._accepts: dict[int, int] = {}  # in this phase, by descriptor
-        self._closed_in_batch = -1  # a descriptor of which this batch has told
-        self._never_told = 0  # bytes that were sent by calls that did not return
+        self._closed_in_batch = -1  # a descriptor that this batch has an event for
+        self._never_told = 0  # bytes sent by calls that did not return
 
     def phase_begins(self) -> None:
-        """Budgets begin anew."""
+        """Each budget starts again."""
         if self._sent:
             self._sent = {}
         if self._accepts:
@@ -48,7 +48,7 @@ class Books(Watcher):
     # One call.
 
     def calls(self, sock: FakeSocket, what: str) -> None:
-        """A system call begins: may it, now, and on this socket?"""
+        """A system call begins. Check that it is allowed now, on this socket."""
         world = self.world
         world.network.stir()
         require(sock.number >= 0, 7, "{} is called on a socket that was closed", what)
@@ -67,7 +67,7 @@ class Books(Watcher):
             budget = world.limits.send_bytes
             require(not over or sent < budget, 8, "descriptor {} is sent more, and {} bytes and as many again are gone",
                     sock.number, budget)  # fmt: skip
-            if sent >= budget:  # what the kernel did not take of a message, which is mostly nothing, has its own
+            if sent >= budget:  # one more budget, for what a partial send may have left
                 self._sent[sock.number] = SPENT
         elif what == "accept":
             require(world.doors.is_open(sock.endpoint), 3, "accept is called for a listener that was stopped")
@@ -88,7 +88,7 @@ class Books(Watcher):
             world.network.note(f"descriptor {sock.number}", what)
 
     def batch_goes_on(self) -> None:
-        """Law 7: events are still handed out, so every number that they tell of must be in the same hands."""
+        """Law 7: the batch is still being handled, so no descriptor of it may be closed."""
         require(self._closed_in_batch < 0, 7, "descriptor {} was closed in the batch that told of it",
                 self._closed_in_batch)  # fmt: skip
 
@@ -100,7 +100,7 @@ class Books(Watcher):
         entry[2] += 1
 
     def _check_owner(self, sock: FakeSocket, what: str) -> Any:
-        """Law 7: an event has told of this descriptor, and of this owner of it."""
+        """Law 7: an event has named this descriptor, and the socket is still the same."""
         entry: Any = self.world.waiter.batch.get(sock.number)
         require(entry is not None, 7, "{} is called for descriptor {}, of which no event told", what, sock.number)
         require(entry[0] is sock, 7, "an event for the former owner of descriptor {} has reached the new one",
@@ -108,7 +108,7 @@ class Books(Watcher):
         return entry
 
     def _check_close(self, sock: FakeSocket, witness: Witness) -> None:
-        """Laws 5 and 7: nothing stale can come any more, and the peer sees how it ended."""
+        """Laws 5 and 7: no stale event can come any more, and the peer sees how the connection ended."""
         phase, connection, endpoint = self.world.phase, witness.connection, witness.endpoint
         require(phase in ("reap", "close"), 7, "descriptor {} is closed in the phase {}, where events "
                 "may still be dispatched", sock.number, phase)  # fmt: skip
@@ -120,20 +120,20 @@ class Books(Watcher):
             require(not endpoint.linger_zero, 5, "{} ends for {} with a reset", connection, reason)
 
     def received(self, sock: FakeSocket, data: bytes, peek: bool) -> None:
-        """`recv` has given `data`."""
+        """`recv` has returned `data`."""
         world, witness = self.world, sock.endpoint.owner
         if world.network.note is not None:
             world.network.note(f"descriptor {sock.number}", "peeks at" if peek else "receives", len(data))
         if peek and data:
             return
         if data or not (isinstance(witness, Witness) and witness.end_read):
-            world.network.happened += 1  # to be told the end again is nothing
+            world.network.happened += 1  # reading the end again is not progress
         require(len(data) <= world.limits.receive_bytes, 8, "{} bytes are read at once", len(data))
         if isinstance(witness, Witness):
             witness.was_read(data)
 
     def sent(self, sock: FakeSocket, offered: int, count: int) -> None:
-        """`send` has taken `count` of the bytes offered."""
+        """`send` has taken `count` of the `offered` bytes."""
         world, witness = self.world, sock.endpoint.owner
         if world.network.note is not None:
             world.network.note(f"descriptor {sock.number}", "has sent", count, "of", offered)
@@ -146,20 +146,20 @@ class Books(Watcher):
             witness.was_sent(count)
 
     def wrote_meanwhile(self, sock: FakeSocket) -> None:
-        """Foreign code has written during a `send`: what comes then is new, with a budget of its own."""
+        """Foreign code has written during a `send`. That output is new, and has its own budget."""
         self._written[sock.number] = True
 
     def never_told(self, count: int) -> None:
-        """`send` has taken `count` bytes that cannot be counted: it did not return."""
+        """`send` has taken `count` bytes but did not return, so the core cannot count them."""
         self._never_told += count
 
     def refused(self, sock: FakeSocket) -> None:
-        """A call was refused without need."""
+        """A call got EAGAIN without need."""
         if isinstance(sock.endpoint, Endpoint) and isinstance(sock.endpoint.owner, Witness):
             sock.endpoint.owner.refused_in = self.world.iteration
 
     def failed(self, sock: FakeSocket, error: int) -> None:
-        """A call has told of an end."""
+        """A call has failed with an error that ends the connection."""
         self.world.network.happened += 1
         if self.world.network.note is not None:
             self.world.network.note(f"descriptor {sock.number}", "fails with error", error)
@@ -169,7 +169,7 @@ class Books(Watcher):
             sock.endpoint.owner.errors.append(error)
 
     def peer_reads(self, peer: Peer, data: bytes) -> None:
-        """A peer has read `data`, or the end."""
+        """A peer has read `data`, or the end if it is empty."""
         witness = peer.endpoint.peer.owner
         if self.world.network.note is not None:
             self.world.network.note(f"peer {peer.index}", "has read", len(data) or "the end")
@@ -178,7 +178,7 @@ class Books(Watcher):
     # The end.
 
     def balance(self) -> None:
-        """The reactor is closed: everything has been done, or has a reason why not."""
+        """The reactor is closed: everything was done, or there is a reason why not."""
         world = self.world
         require(not world.live, 3, "{} connections were not told of their end", len(world.live))
         left = world.table.own()
@@ -218,14 +218,14 @@ class Books(Watcher):
         )
 
     def _let_peers_finish(self) -> None:
-        """What is on its way arrives."""
+        """Let everything arrive that is still on its way."""
         network = self.world.network
         while (following := network.next_time()) < float("inf"):
             network.now = max(network.now, following)
             network.run_due()
 
     def _check_served(self, peer: Peer) -> None:
-        """Law 5: who does all that is proper gets all that was written, and then the end."""
+        """Law 5: a polite peer gets all that was written, and then the end."""
         witness = peer.endpoint.peer.owner
         if not isinstance(witness, Witness) or not peer.plan.polite or peer.gave_up:
             return

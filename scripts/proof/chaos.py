@@ -1,7 +1,7 @@
 """The program that has all habits at once.
 
-A list of habits is a list of what somebody has thought of. `Chaos` does in each callback a drawn number of drawn
-things, to its own connection or to somebody else's, so that orders occur that nobody has thought of: a close inside
+A list of habits holds only what its author has thought of. In each callback, `Chaos` does a random number of random
+things to its own connection or to another one. So calls come in orders that no author has thought of: a close inside
 the pause that a write has caused, a write by a timer between the peer's end and our own, a resume after an abort.
 """
 
@@ -51,7 +51,7 @@ class Chaos(Program):
     # What it does.
 
     def write(self, connection: Connection) -> None:
-        """Some bytes, from any of the types that hold them; a mistake after `write_eof` is answered at once."""
+        """Some bytes, of any type that holds bytes. After `write_eof` this must raise RuntimeError."""
         data = self.data(self.pick(0, self.size))
         kind = self.pick(0, 2)
         try:
@@ -63,7 +63,7 @@ class Chaos(Program):
         """Many small pieces."""
         try:
             connection.writelines([self.data(1), b"", self.data(self.pick(1, 9)), self.data(2)])
-        except RuntimeError:  # it has ended its side before, or in the pause that one of these has caused
+        except RuntimeError:  # our side ended before, or in the pause that one of these pieces has caused
             self.world.misused(connection)
 
     def close(self, connection: Connection) -> None:
@@ -80,7 +80,7 @@ class Chaos(Program):
         connection.write_eof()
 
     def pause(self, connection: Connection) -> None:
-        """Read no more, for a while mostly."""
+        """Stop reading; in most cases only for a while."""
         connection.pause_reading()
         if self.draw() < 0.8:
             self.world.later(self.draw() * 2, connection.resume_reading)
@@ -102,7 +102,7 @@ class Chaos(Program):
             connection.set_write_buffer_limits()
 
     def act_later(self, connection: Connection) -> None:
-        """Do something when time has passed."""
+        """Do something after some time."""
         self.world.later(self.draw() * 3, self._act)
 
     def act_soon(self, connection: Connection) -> None:
@@ -110,20 +110,20 @@ class Chaos(Program):
         (self.world.soon if self.draw() < 0.8 else self.world.soon_threadsafe)(self._act)
 
     def close_later(self, connection: Connection) -> None:
-        """Close when time has passed."""
+        """Close after some time."""
         self.world.later(self.draw() * 3, connection.close)
 
     def dawdle(self, connection: Connection) -> None:
-        """Take time, while everyone waits."""
+        """Take time, while all others wait."""
         self.world.dawdle(self.draw() * 0.3)
 
     def leave(self, connection: Connection) -> None:
-        """Raise, rarely something that ends the loop."""
+        """Raise; now and then something that ends the loop."""
         if self.draw() < 0.6:
             self.world.leave(self.draw(), self)
 
     def stop(self, connection: Connection) -> None:
-        """Have the loop return, close it, or only stop listening; each of them seldom."""
+        """Stop the loop, close it, or only stop listening. Each of these is rare."""
         number = self.draw()
         if number < 0.1:
             self.world.reactor.stop()

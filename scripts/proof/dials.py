@@ -1,9 +1,10 @@
-"""Connections that a program has asked for, and what it was promised of each.
+"""Connections that a program has asked for, and what it was promised for each.
 
-It is told once: by a program that is made, or by a failure, and by neither when it has given up itself or the reactor
-was closed. The addresses are tried in their order with the families taking turns, the next one when the last has failed
-or a quarter of a second has gone by (RFC 8305), and nothing is given up as too slow before its time, nor after it, nor
-while an answer lies in the kernel. When it is decided, no socket of those that were tried stays open but the one.
+The program hears of the outcome once: its protocol is made, or its failure callback is called. It hears nothing if
+it cancels, or if the reactor closes. The addresses are tried in order, and the families take turns. The next one is
+tried when the last has failed, or after a quarter of a second (RFC 8305). A connection fails as too slow at its
+deadline, not before or after, and not while an answer waits in the kernel. After the outcome, no socket that was
+tried stays open, except the connected one.
 """
 
 from __future__ import annotations
@@ -23,30 +24,30 @@ FULL = 1024  # events in a batch, more than there are descriptors
 
 
 class Dial:
-    """One connection that is wanted."""
+    """One connection that a program has asked for."""
 
     def __init__(self, world: World, families: list[str], by_name: bool) -> None:
         self._world = world
-        self._order = in_turns(families)  # the numbers of the addresses not tried yet, as they are to be
+        self._order = in_turns(families)  # the numbers of the addresses that are still to be tried
         self._deadline = world.network.now + world.limits.connect_seconds
-        self._named = by_name  # and the look-up may take all the time there is, or fail
-        self.begun = False  # the call that has asked for it has returned
-        self.found = False  # its name was looked up, and the loop told of what came of it
-        self.outcome = ""  # then "made", "failed" or "given up"
+        self._named = by_name  # the look-up may then take all the time, or fail
+        self.begun = False  # `connect` has returned
+        self.found = False  # its name was looked up, and the loop was told the result
+        self.outcome = ""  # later "made", "failed" or "given up"
         self.connector: Any = None
-        self.answered: list[FakeSocket] = []  # those with an answer that is a good one
+        self.answered: list[FakeSocket] = []  # those that are connected
         self._answered_in: dict[FakeSocket, int] = {}  # in which phase
         self._sockets: list[FakeSocket] = []
-        self._failed = 0  # how many of the tries came to nothing
+        self._failed = 0  # how many tries have failed
         self.began_at = 0.0  # when the first one began
-        self._tried_at, self._failed_then = -math.inf, 0  # when the last one began, and how many had failed by then
+        self._tried_at, self._failed_then = -math.inf, 0  # when the last try began, and how many had failed then
 
     def tries(self, index: int, sock: FakeSocket) -> None:
-        """The address of that number is tried: in its turn, and not before its time."""
+        """The address with this number is tried. It must be its turn, and not too early."""
         now = self._world.network.now
         require(not self.outcome, 3, "an address is tried though the connection is {}", self.outcome)
         if self._world.table.injected.get("EMFILE"):
-            del self._order[: self._order.index(index)]  # those before it have failed for want of a descriptor
+            del self._order[: self._order.index(index)]  # there was no descriptor for those before it
         require(index == self._order[0], 4, "address {} is tried, and it is the turn of {}", index, self._order[0])
         del self._order[0]
         early = now < self._tried_at + NEXT_TRY_SECONDS and self._failed == self._failed_then
@@ -57,64 +58,64 @@ class Dial:
         self._sockets.append(sock)
 
     def tries_again(self, sock: FakeSocket) -> None:
-        """The same address: its queue was full."""
+        """The same address is tried again, since its queue was full."""
         now = self._world.network.now
         require(not self.outcome, 3, "an address is tried though the connection is {}", self.outcome)
         require(now > self._tried_at, 8, "a queue that was full is tried again at once")
         self._tried_at = now
         self._sockets.append(sock)
-        self._failed += 1  # the try before
+        self._failed += 1  # the previous try
 
     def _troubled(self) -> bool:
-        """Whether the kernel lacked something, for some of the tries perhaps."""
+        """Whether the kernel lacked something that a try may have needed."""
         return bool({"epoll_ctl", "EMFILE"} & self._world.table.injected.keys())
 
     def has_answer(self, sock: FakeSocket) -> None:
-        """A good one has come, there."""
+        """This socket is connected."""
         self.answered.append(sock)
         self._answered_in[sock] = self._world.phase_number
 
     def try_failed(self) -> None:
-        """One of the tries came to nothing."""
+        """One try has failed."""
         self._failed += 1
 
     def broke_off(self, sock: FakeSocket) -> None:
-        """Whoever had answered there has left before anyone looked."""
+        """The peer of a connected socket has left before the loop looked."""
         if not self.outcome and sock in self.answered:
             self.answered.remove(sock)
             self.try_failed()
 
     def is_made(self) -> None:
-        """The connection is there, and its program is made."""
+        """The connection is there, and its protocol is made."""
         require(not self.outcome, 3, "a connection is made that is {} already", self.outcome)
         self.outcome = "made"
 
     def has_failed(self, exc: OSError) -> None:
-        """The program is told that it will not be."""
+        """The program is told that there will be no connection."""
         require(not self.outcome, 3, "a failure is told of a connection that is {} already", self.outcome)
         require(self.begun, 8, "a failure is told inside the call that has asked for the connection")
         self.outcome = "failed"
         world = self._world
-        if "no connection within" in str(exc):  # for a peer may time out, too
+        if "no connection within" in str(exc):  # the error of a peer may also be a timeout
             require(world.waiter.asked_at >= self._deadline, 6, "a connection is given up before its time: {!r}", exc)
             told = any(self._answered_in[sock] <= world.polled_in for sock in self.answered)
-            full = world.scenario.batch < FULL  # so that it may be the turn of others, and only they were told of
+            full = world.scenario.batch < FULL  # then the batch may hold events of other sockets only
             require(not told or full, 6, "a connection is given up as too slow that is there")
         elif not self._named and not self._troubled():
             in_vain = not self._order and self._failed == len(self._sockets)
             require(in_vain, 5, "a connection has failed, and its addresses {} were not tried in vain", self._order)
 
     def cancel(self) -> None:
-        """Give it up; of what is decided that changes nothing."""
+        """Give it up. This does not change an outcome that is already there."""
         self.connector.cancel()
         self.outcome = self.outcome or "given up"
 
     def is_told(self) -> bool:
-        """Whether the loop has taken note of what came of the look-up, if that is over."""
+        """Whether the loop has handled the result of the look-up, if there is one."""
         return bool(not self.found or self.outcome or self._sockets or self._troubled())
 
     def loop_sleeps(self, until: float, slack: float) -> None:
-        """Law 6: it is decided in time, the next address is tried in time, and nothing is left of what was tried."""
+        """Law 6: the outcome comes in time, the next try comes in time, and no tried socket is left open."""
         if self.outcome:
             world = self._world
             taken = [witness.endpoint for witness in world.live]
@@ -131,7 +132,7 @@ class Dial:
 
 
 def in_turns(families: list[str]) -> list[int]:
-    """The numbers of all addresses with their families taking turns, that of the first one first."""
+    """The numbers of all addresses. The families take turns, that of the first address first."""
     firsts = [index for index, family in enumerate(families) if family == families[0]]
     others = [index for index, family in enumerate(families) if family != families[0]]
     order = []

@@ -1,8 +1,8 @@
-"""Where newcomers come in: the listening sockets of one world, and who knocks at which.
+"""Where newcomers come in: the listening sockets of one world, and which peer knocks at which.
 
-A server has several, of several families, and some were listening before it was started: systemd, or the server's own
-predecessor, has opened them, and newcomers may be waiting in the queue already, with the options that sockets have by
-themselves (sd_listen_fds(3)).
+A server has several of them, of several families. Some were listening before it started: systemd has opened them, or
+an older process of the same server (sd_listen_fds(3)). Then newcomers may wait in the queue already, and their
+sockets have the default options.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .world import World
 
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6, "unix": socket.AF_UNIX}
-RETRY_SECONDS = 0.1  # after which listening is tried again that the kernel has refused
+RETRY_SECONDS = 0.1  # from a refusal by the kernel to the next try
 
 
 class Doors:
@@ -35,10 +35,10 @@ class Doors:
         self.doors = [
             Door(world.network, address_of(family, 0, 80 + index)) for index, (family, _) in enumerate(self._plans)
         ]
-        self._listeners: dict[Door, Listener] = {}  # of those where newcomers are let in
+        self._listeners: dict[Door, Listener] = {}  # of the doors that are open
 
     def open(self, peers: list[Peer]) -> None:
-        """Listen at all of them, and have `peers` knock when their time comes; at inherited ones perhaps before."""
+        """Listen at all doors. `peers` knock at their time, at inherited doors perhaps before we listen."""
         network, inherited = self._world.network, []
         for door, (_, listened_before) in zip(self.doors, self._plans, strict=True):
             if listened_before:
@@ -55,14 +55,14 @@ class Doors:
             network.later(peer.plan.start, self._knock, peer)
 
     def family_of(self, plan: PeerPlan) -> str:
-        """That of the door at which a peer of that plan knocks."""
+        """The family of the door at which a peer with this plan knocks."""
         return self._plans[plan.door % len(self._plans)][0]
 
     def _door_of(self, peer: Peer) -> Door:
         return self.doors[peer.plan.door % len(self.doors)]
 
     def _listen(self, door: Door, family: int) -> None:
-        """Where the kernel has no room to watch it, try again later."""
+        """Listen there. If the kernel has no room to watch it, try again later."""
         world = self._world
         while True:
             sock: Any = FakeSocket(world.table, door, family)
@@ -77,7 +77,7 @@ class Doors:
                 world.network.now += RETRY_SECONDS
 
     def _knock(self, peer: Peer) -> None:
-        """`peer` wants to come in."""
+        """`peer` connects."""
         network, plan, door = self._world.network, peer.plan, self._door_of(peer)
         family = self.family_of(plan)
         peer.endpoint.address = address_of(family, plan.host, 40000 + peer.index)
@@ -87,38 +87,38 @@ class Doors:
         network.later(plan.latency * network.draw(), door.knock, peer.endpoint, server, peer.started)
 
     def stop(self, which: int = -1) -> None:
-        """Let nobody in any more, by the door of that number or, if it is negative, by any."""
+        """Close the door with this number to newcomers; all doors if the number is negative."""
         for door in self.doors if which < 0 else [self.doors[which % len(self.doors)]]:
             if door in self._listeners:
                 self._world.reactor.acceptor.stop_listening(self._listeners[door])
 
     def listeners(self) -> list[Listener]:
-        """Those of the doors where newcomers are let in."""
+        """The listeners of all open doors."""
         return list(self._listeners.values())
 
     def was_stopped(self, listener: Listener) -> None:
-        """Whoever has stopped it, nobody may come in there."""
+        """The listener was stopped, by us or by the server. No newcomer may come in there."""
         for door in [door for door, ours in self._listeners.items() if ours is listener]:
             del self._listeners[door]
 
     def is_open(self, door: Door) -> bool:
-        """Whether newcomers are let in there."""
+        """Whether this door takes newcomers."""
         return door in self._listeners
 
     def any_open(self) -> bool:
-        """Whether newcomers are let in anywhere."""
+        """Whether any door takes newcomers."""
         return bool(self._listeners)
 
     def somebody_waits(self) -> bool:
-        """Whether somebody waits to be let in."""
+        """Whether a newcomer waits in some accept queue."""
         return any(door.waiting for door in self._listeners)
 
 
 def address_of(family: str, host: int, port: int) -> tuple[Any, ...] | str:
-    """The address of that host and port, as the `socket` module has it for that family.
+    """The address of this host and port, in the form of the `socket` module for this family.
 
-    An IPv6 host has a network, and each of its connections another address in it. Over UNIX sockets only those have an
-    address that were bound, which clients seldom are.
+    An IPv6 host has a network, and each of its connections has another address in it. A UNIX socket has an address
+    only if it was bound, and few clients do that.
     """
     if family == "unix":
         return f"/run/{port}" if port < 1024 or host == 3 else ""

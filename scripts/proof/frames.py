@@ -1,12 +1,11 @@
-"""What frames there are in a stream, worked out a second time.
+"""The frames of a stream, worked out a second time.
 
-A splitter of frames can lose one, join two, hand over one that is too long, keep one back, or begin its deadline anew
-with every byte that trickles in. Whether it does cannot be asked of the splitter. So here the stream itself is looked
-at, in the words of the peer who sent it: where the next frame begins, whether all of it has been delivered, whether
-it is longer than any may be, and since when its beginning has been there.
+A splitter can lose a frame, join two, hand over one that is too long, keep one back, or restart the deadline with
+every byte that trickles in. The splitter itself cannot tell us whether it does. So we look at what the peer has sent:
+where the next frame begins, whether all of it was delivered, whether it is too long, and when its first byte came.
 
-A frame's time has two ends. No deadline may come before `frame_seconds` have passed since the first byte of it came
-(`began_at`); and none may be later than that much after the loop first slept for want of the rest (`owed_since`).
+The deadline of a frame has two bounds. It may not come before `frame_seconds` have passed since its first byte came
+(`began_at`). It may not come later than `frame_seconds` after the loop first slept without the rest (`owed_since`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Frames:
-    """The frames of one connection whose program wants its input in frames."""
+    """The frames of one connection whose program takes its input in frames."""
 
     __slots__ = (
         "witness", "prefixed", "begin", "paused", "owed_since", "_owed", "_spent", "_arrivals", "_turn", "_count",
@@ -29,17 +28,17 @@ class Frames:
 
     def __init__(self, witness: Witness, prefixed: bool) -> None:
         self.witness = witness
-        self.prefixed = prefixed  # behind a length of one byte, else in front of a line feed
+        self.prefixed = prefixed  # a length of one byte comes before each frame; else a line feed comes after it
         self.begin = witness.delivered  # where the next frame begins in the stream
-        self.paused = False  # the program wants none now
-        self.owed_since = NEVER  # when the loop first slept on the frame that is unfinished
-        self._owed = -1  # where that one begins
+        self.paused = False  # the program takes no frames now
+        self.owed_since = NEVER  # when the loop first slept on the unfinished frame
+        self._owed = -1  # where that frame begins
         self._spent = 0.0  # how long the loop has slept on it, while it was not held back
-        self._arrivals: list[tuple[int, float]] = []  # up to where the stream had come, and when
-        self._turn = self._count = 0  # how many frames were handed over in this iteration
+        self._arrivals: list[tuple[int, float]] = []  # positions in the stream, and when they were reached
+        self._turn = self._count = 0  # the iteration, and its frames so far
 
     def arrived(self) -> None:
-        """More of the stream was delivered."""
+        """More of the stream has been delivered."""
         arrivals, witness = self._arrivals, self.witness
         while arrivals and arrivals[0][0] <= self.begin:
             del arrivals[0]
@@ -48,7 +47,7 @@ class Frames:
     def handed_over(self, frame: bytes) -> None:
         """Laws 5, 6 and 8: the program was given `frame`."""
         witness, limits = self.witness, self.witness.world.limits
-        witness.world.network.happened += 1  # also where its answer is dropped
+        witness.world.network.happened += 1  # also if its answer is dropped
         whole, end = self._next()
         require(end and frame == whole, 5, "{} was given the frame {!r} at {}, where the peer sent {!r}",
                 witness.connection, frame[:40], self.begin, whole[:40])  # fmt: skip
@@ -57,7 +56,7 @@ class Frames:
         if self._turn != witness.world.iteration:
             self._turn, self._count = witness.world.iteration, 0
         self._count += 1
-        last = witness.state == "FLUSHING"  # both sides have ended, and no turn comes after
+        last = witness.state == "FLUSHING"  # both sides have ended, and no turn follows
         most = limits.frames_per_iteration
         require(last or self._count <= most, 8, "{} was given {} frames in a turn, and {} may be", witness.connection,
                 self._count, most)  # fmt: skip
@@ -68,27 +67,27 @@ class Frames:
         require(self.paused or not self._next()[1], 5, "{} is told the end before a frame", self.witness.connection)
 
     def kept(self) -> int:
-        """How many bytes were delivered that no frame handed over holds."""
+        """How many delivered bytes are not in a frame that was handed over."""
         return self.witness.delivered - self.begin
 
     def began_at(self) -> float:
-        """When the first byte of the frame came that is unfinished; NEVER without one."""
+        """When the first byte of the unfinished frame came; NEVER without one."""
         for end, when in self._arrivals:
             if end > self.begin:
                 return when
         return NEVER
 
     def held_back(self) -> bool:
-        """Whether the program takes none now, of itself or for its output: then it is not the peer who is late."""
+        """Whether frames or output are paused: then the peer is not to blame for the delay."""
         return self.paused or self.witness.paused
 
     def must_end_at(self) -> float:
-        """When the frame must be whole that the loop sleeps on; infinity without one."""
+        """When the unfinished frame must be whole; infinity without one."""
         limits = self.witness.world.limits
         return self.owed_since + limits.frame_seconds if self.owed_since != NEVER else math.inf
 
     def too_long(self) -> bool:
-        """Whether the next frame is longer than any may be, as far as one can see."""
+        """Whether the delivered bytes show that the next frame is too long."""
         stream, most = self.witness.endpoint.peer.owner.sent, self.witness.world.limits.frame_bytes
         if not self.kept():
             return False
@@ -97,7 +96,7 @@ class Frames:
         return self.kept() > most and stream.find(b"\n", self.begin, self.begin + most + 1) < 0
 
     def loop_sleeps(self) -> None:
-        """Law 6: no frame is kept back, and none that is too long is waited for."""
+        """Law 6: no whole frame is kept back, and the loop waits for no frame that is too long."""
         witness, now = self.witness, self.witness.world.loop_time
         self.owed_since, before = NEVER, self.owed_since
         if before != NEVER:
@@ -113,7 +112,7 @@ class Frames:
             self.owed_since = now - self._spent  # while it was held back, its time stood still
 
     def _next(self) -> tuple[bytes, int]:
-        """The next frame, and where it ends; 0 if it is not whole."""
+        """The next frame, and where it ends; the end is 0 if it is not whole."""
         stream, begin, delivered = self.witness.endpoint.peer.owner.sent, self.begin, self.witness.delivered
         if self.prefixed:
             end = begin + 1 + stream[begin] if begin < delivered else 0

@@ -1,15 +1,15 @@
-"""The last resort against a loop that never ends and that nobody sees.
+"""The last resort against an endless loop that makes no calls.
 
-What the reactor asks of its world is counted, and too much of it in one phase breaks a law. But a loop may go round
-without a single call: over a queue that it fills itself, say. Such a bug would hang the whole simulation and not
-even name its seed. So while a scenario is lived through, an alarm is set: it goes off when the process has worked for
-far longer than any scenario takes, and breaks the law in the very line that is being executed.
+The world counts what the reactor asks of it, and too many calls in one phase break a law. But a loop may go round
+without a single call, for example over a queue that it fills itself. Such a bug would hang the whole simulation, and
+nothing would name its seed. So an alarm is set while a scenario runs. It goes off when the process has worked for
+far longer than any scenario takes, and it breaks a law in the line that is being executed.
 
-It counts the processor's time and not the clock's, so a machine that sleeps or is busy with others is not taken for a
-loop. The exception can be caught on its way, like any other. Then the alarm goes off again, and in the end it gives
-up the process, having said why.
+The alarm counts the processor's time and not the clock's. So a machine that sleeps, or is busy with other work, does
+not set it off. Some code may catch its exception. Then it goes off again, and in the end it names the seed and ends
+the process.
 
-The cost: four system calls for each scenario. Only the main thread can have it (signal(7)), and only on POSIX.
+The cost: four system calls for each run of a scenario. It works in the main thread alone (signal(7)), and on POSIX.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from types import FrameType
 
 from .laws import LawBroken
 
-HANG_SECONDS = 10.0  # of work; a scenario takes some milliseconds
-MOST_ALARMS = 3  # that may be caught on their way out
+HANG_SECONDS = 10.0  # of processor time; a scenario takes some milliseconds
+MOST_ALARMS = 3  # if these are all caught, the next ends the process
 
 
 class Hung(LawBroken):
-    """Something never ends. To see it again takes as long again, so nobody should try too often."""
+    """Something never ends. Each repetition takes as long again, so do not repeat it often."""
 
 
 @contextlib.contextmanager
 def alarm(seed: int, seconds: float) -> Iterator[None]:
-    """Break law 8 when the block has kept the processor busy for `seconds`; off the main thread do nothing.
+    """Break law 8 when the block has used `seconds` of processor time. Off the main thread, do nothing.
 
-    `Hung` is raised wherever the block is then. A block that goes on all the same ends the process, status 1.
+    `Hung` is raised in the line that runs then. If the block catches it and goes on, the process ends with status 1.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield

@@ -1,12 +1,12 @@
 """Deliberate bugs, and whether the simulation finds them.
 
-A simulation that finds nothing may be looking at nothing. So the reactor is broken on purpose, in one place at a
-time, in the ways that such servers are broken in earnest, and the seeds are gone through until a law is violated. A
-mutant that is not found means that a law is missing, or that no scenario gets to the place.
+A simulation that finds nothing may be checking nothing. So we break the reactor on purpose, in one place at a time,
+in ways in which real servers are broken, and run seeds until one of them breaks a law. If none does, a law is
+missing, or no scenario gets to that place.
 
-A mutant is data: a file of the package, a piece of its text that occurs exactly once, and what stands there instead.
-Nothing on disk is touched. The package and this proof are imported a second time, with that one file's text changed on
-the way; the first import is put aside meanwhile and never notices.
+A mutant is data: a file of the package, a piece of its text that occurs exactly once, and the text that replaces it.
+Nothing changes on disk. The package and this proof are imported a second time, with the changed text of that one
+file. The modules of the first import are put aside meanwhile, and put back at the end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import reactor
 
 PACKAGE = pathlib.Path(reactor.__file__).resolve().parent
 IMPORTED_AGAIN = ("reactor", __package__)
-MOST_SEEDS = 10_000  # that are tried for one mutant: as many as `make sim` goes through
+MOST_SEEDS = 10_000  # tried for one mutant: as many as `make sim` runs
 
 
 class Mutant(NamedTuple):
@@ -39,11 +39,11 @@ class Mutant(NamedTuple):
 
 
 class Caught(NamedTuple):
-    """What came of one."""
+    """The result of one hunt."""
 
     mutant: Mutant
     law: int  # 0: it was not caught
-    seeds: int  # how many were needed, the last of them included
+    seeds: int  # how many were needed, with the last of them
     text: str
 
 
@@ -79,7 +79,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 @contextlib.contextmanager
 def _imported_again(mutant: Mutant) -> Iterator[None]:
-    """What is imported in this block is a second copy of the package, broken, and of this proof."""
+    """Imports in this block give a second copy of the package, which is broken, and of this proof."""
     parents = {name: sys.modules.get(name.rpartition(".")[0]) for name in IMPORTED_AGAIN}
     first = _take_modules()
     finder = _Finder(mutant)
@@ -101,7 +101,7 @@ def _take_modules() -> dict[str, ModuleType]:
 
 
 def mutated(mutant: Mutant) -> str:
-    """The text of its file, changed. ValueError unless what is to be changed is there exactly once."""
+    """The changed text of its file. ValueError unless the old text is there exactly once."""
     text = (PACKAGE / mutant.file).read_text()
     count = text.count(mutant.old)
     if count != 1:
@@ -110,7 +110,7 @@ def mutated(mutant: Mutant) -> str:
 
 
 def hunt(mutant: Mutant, seeds: range) -> Caught:
-    """Go through `seeds` until a law is broken. ValueError when the mutant does not fit its file any more."""
+    """Run `seeds` until a law is broken. ValueError if the mutant does not fit its file any more."""
     mutated(mutant)
     collecting = gc.isenabled()
     gc.disable()  # see `summary.survey`

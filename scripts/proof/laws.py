@@ -1,16 +1,15 @@
-"""The laws that hold the reactor together, in a form that a machine can assert.
+"""The laws of the reactor, in a form that a program can assert.
 
-A test of an example says what happens in that example. A law says what never happens, whatever the network does,
-and so can be asserted of situations that nobody has thought of. What is here knows nothing of how the core does it: it
-is written from the facts, which a `Witness` collects at the system calls and the callbacks. Where the core
-counts what waits to be sent, the law subtracts what the kernel took from what the program wrote; where the
-core derives a deadline, the law derives it again from the times of the events. Two derivations that agree over
-millions of steps are worth something, and a law that asked the core for the answer would be worth nothing.
+A test of an example says what happens in that example. A law says what never happens, whatever the network does. So
+it can be asserted in situations that no author has thought of. The laws do not know how the core works. They use
+facts, which a `Witness` collects at the system calls and the callbacks. Where the core counts the bytes that wait to
+be sent, the law subtracts what the kernel took from what the program wrote. Where the core derives a deadline, the
+law derives it again from the times of the events. The two results must agree in millions of steps. A law that asked
+the core for the answer would prove nothing.
 
-Of the core itself this is believed, and nothing else: the name of the state that a connection is in, of which each step
-is checked; and which connections wait to be settled or to be reaped, for those are in the middle of something and are
-looked at when that is done. (A descriptor of -1 stands for one that is not watched.) The reason of an end, the error
-that goes with it, and all counters are what is judged, not what it is judged by.
+The laws take only these facts from the core: the name of a connection's state, each step of which is checked; and
+which connections wait to be settled or reaped, for these are checked after that. (A descriptor of -1 means that the
+kernel does not watch it.) The reason of an end, its error, and all counters are judged; no law relies on them.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ LAWS = {
     8: "nobody starves",
     9: "errors are of three kinds",
     10: "every end has a reason",
-    12: "the fast path is the plain one",  # 11 is of the house, and for a test to hold
+    12: "the fast path is the plain one",  # law 11 is about imports, and a test checks it
 }
 
-# Law 2. The life of a connection, written down a second time: a change of `connections.states` that is meant has to be
-# made here too.
+# Law 2. The life of a connection, written a second time. An intended change of `connections.states` must be made here
+# too.
 STEPS = {
     "NEW": {"OPEN", "ENDED"},
     "OPEN": {"HALF_CLOSED_REMOTE", "HALF_CLOSED_LOCAL", "CLOSING", "ENDED"},
@@ -54,27 +53,27 @@ DELIVERING = {"OPEN", "HALF_CLOSED_LOCAL"}
 DISCARDING = {"CLOSING", "LINGERING"}
 OVER = {"ENDED", "CLOSED"}
 
-# Law 10. The ends that are no trouble, and those that a deadline has made.
+# Law 10. The ends without trouble, and the ends at a deadline.
 CLEAN = {"closed", "peer_closed"}
-SILENT = CLEAN | {"aborted", "shutdown"}  # `connection_lost(None)`: the program's or the operator's own wish
+SILENT = CLEAN | {"aborted", "shutdown"}  # `connection_lost(None)`: the program or the operator wanted it
 DEADLINES = {"first_byte_timeout", "idle_timeout", "frame_timeout", "write_stalled", "close_timeout", "linger_timeout"}
 
-ALLOWED = {reason: reason.replace("timeout", "seconds") for reason in DEADLINES}  # the limit behind each of them
+ALLOWED = {reason: reason.replace("timeout", "seconds") for reason in DEADLINES}  # the limit for each of them
 ALLOWED["write_stalled"] = "write_stall_seconds"
 
 NEVER = -math.inf
-LATE_SECONDS = 0.1  # how late a deadline may be kept: connections are looked at in ticks of this
+LATE_SECONDS = 0.1  # how late a deadline may act: connections are looked at once in a tick of this length
 
 
 class LawBroken(BaseException):
-    """The law `number` does not hold: `text` says what was seen. No `Exception`: nobody in between may handle it."""
+    """The law `number` does not hold; `text` says why. Not an `Exception`, so that the core does not handle it."""
 
     def __init__(self, number: int, text: str) -> None:
         super().__init__(f"law {number}, {LAWS[number]}: {text}")
         self.number = number
 
     def first(self) -> LawBroken:
-        """The one that was raised first, if others have come of it on its way out."""
+        """The one that was raised first, if it has caused others on its way out."""
         broken, before = self, self.__context__
         while before is not None:
             broken, before = before if isinstance(before, LawBroken) else broken, before.__context__
@@ -82,13 +81,13 @@ class LawBroken(BaseException):
 
 
 def require(holds: object, number: int, text: str, *details: object) -> None:
-    """LawBroken unless it `holds`; `details` are put into the braces of `text`."""
+    """LawBroken unless it `holds`. `details` go into the braces of `text`."""
     if not holds:
         raise LawBroken(number, text.format(*details))
 
 
 def deadlines(witness: Witness) -> dict[str, float]:
-    """Law 6: when the connection may be ended if nothing changes, by the reason that it would have."""
+    """Law 6: from when on the connection may be ended if nothing changes, for each reason."""
     limits, state = witness.world.limits, witness.state
     if state in OVER:
         return {}
@@ -110,7 +109,7 @@ def deadlines(witness: Witness) -> dict[str, float]:
 
 
 def check_settled(witness: Witness, watched: int) -> None:
-    """Laws 1, 4 and 5 of a connection that has been settled; `watched` are the bits that the kernel watches."""
+    """Laws 1, 4 and 5 for a connection that has been settled; `watched` are the bits that the kernel watches."""
     connection, endpoint = witness.connection, witness.endpoint
     state, waiting = witness.state, witness.waiting()
     told = not witness.end_due or witness.life != "made" or witness.known > witness.delivered
@@ -133,7 +132,7 @@ def check_settled(witness: Witness, watched: int) -> None:
 
 
 def check_not_forgotten(witness: Witness, epoll: bool) -> None:
-    """Laws 1 and 6: the loop is about to sleep, so nothing may be there that it should deal with."""
+    """Laws 1, 3, 4 and 5: the loop is about to sleep, so nothing may be left for it to do."""
     connection, endpoint = witness.connection, witness.endpoint
     state = witness.state
     require(state not in OVER, 3, "{} has ended and was not reaped before the loop sleeps", connection)
@@ -148,8 +147,8 @@ def check_not_forgotten(witness: Witness, epoll: bool) -> None:
         not (witness.waiting() and bits & 4), 1, "there is room for the output of {} and the loop sleeps", connection
     )
     if epoll:
-        # When both directions have ended, epoll tells of it for ever, whatever it is asked. So a connection that is
-        # paused with input unread cannot be watched any more without spinning, and a reset that comes then has to wait.
+        # When both directions have ended, epoll reports it for ever, whatever it is asked. So a connection that is
+        # paused with unread input cannot be watched without spinning, and a reset that comes then has to wait.
         over = endpoint.fin_received and endpoint.fin_queued
         require(not endpoint.error or over, 1, "{} was broken off and the loop sleeps (R5, E5)", connection)
         unread_end = endpoint.fin_received and not endpoint.incoming
@@ -159,37 +158,36 @@ def check_not_forgotten(witness: Witness, epoll: bool) -> None:
 
 
 def check_deadlines(witness: Witness, until: float, slack: float) -> None:
-    """Law 6: the loop is about to sleep until `until`, not past a deadline by more than `slack`."""
+    """Law 6: the loop is about to sleep until `until`: at most `slack` seconds past a deadline."""
     slack += LATE_SECONDS + witness.late
     found = deadlines(witness)
     if witness.frames is not None and "frame_timeout" in found:
         found["frame_timeout"] = witness.frames.must_end_at()
     if witness.world.serving.begun_at < math.inf:
-        found.pop("linger_timeout", None)  # it counts from the arrival of our FIN then, and the drain has its own end
+        found.pop("linger_timeout", None)  # it then counts from the arrival of our FIN, and the drain has its own end
     if "linger_timeout" in found:
-        # It is looked at then. If its peer has taken output since the look before, it has the whole time once more.
+        # If the peer has taken output since the last look, the connection has its whole time again.
         began = max(witness.since, witness.endpoint.seen_less_at)
         found["linger_timeout"] = began + witness.world.limits.linger_seconds
     put_off = -math.inf
     for reason, due in sorted(found.items(), key=lambda item: item[1]):
         limit = getattr(witness.world.limits, ALLOWED[reason], math.inf)
-        spared = [  # what falls due while the loop is away has as much time again
+        spared = [  # what falls due while the loop is away gets that time again
             back_at + min(back_at - left_at, limit)
             for left_at, back_at in witness.world.waiter.absences
             if left_at - 2 * LATE_SECONDS <= due + witness.late and due <= back_at + slack
         ]
-        put_off = max([put_off, *spared])  # until then the loop does not look for those that come behind it
+        put_off = max([put_off, *spared])  # until then the loop does not look at later deadlines
         when = max(due, put_off)
         require(until <= when + slack, 6, "{} should end for {} at {:.3f} and the loop sleeps until {:.3f}",
                 witness.connection, reason, when, until)  # fmt: skip
 
 
 def check_evidence(witness: Witness, reason: str) -> None:
-    """Law 6: who is ended for saying or taking nothing has said and taken nothing, as far as the kernel knows (R7, P2).
+    """Law 6: if a peer is ended for silence, the kernel has no input from it and no room for output to it (R7, P2).
 
-    A socket that has just refused what was ready knows no better, nor one whose program wanted no input when the kernel
-    was asked. And where it is not the first byte that counts but
-    the last, of a frame or of all, enough is done when a part was read. With no time at all nobody can say anything.
+    Exceptions: the socket has just answered EAGAIN without need; the program took no input when the kernel was asked;
+    the limit is 0; a drain is over. For a frame or a linger, it is enough if something was read after the deadline.
     """
     connection, state, bits = witness.connection, witness.state, witness.endpoint.events()
     world = witness.world
@@ -210,9 +208,9 @@ def check_evidence(witness: Witness, reason: str) -> None:
 
 
 def check_spared(witness: Witness, reason: str, due: float | None, now: float) -> None:
-    """Law 6: what fell due while the loop was away has as much time again (P2)."""
+    """Law 6: what fell due while the loop was away gets that time again (P2)."""
     if due is None or (reason == "linger_timeout" and witness.world.serving.begun_at < math.inf):
-        return  # a drain has a time of its own for that
+        return  # a drain has its own time for that
     for left_at, back_at in witness.world.waiter.absences[-1:]:
         limit = getattr(witness.world.limits, ALLOWED[reason], math.inf)
         spared = left_at <= due <= back_at and now < back_at + min(back_at - left_at, limit)
@@ -221,7 +219,7 @@ def check_spared(witness: Witness, reason: str, due: float | None, now: float) -
 
 
 def check_end(witness: Witness, now: float) -> None:
-    """Laws 6 and 10: a connection ends, and the reason that it has is true."""
+    """Laws 4, 5, 6, 9 and 10: a connection ends, and its reason is true."""
     connection = witness.connection
     told = not witness.end_due or witness.life != "made" or witness.known > witness.delivered
     require(told, 4, "{} ends and was not told of the end that was read", connection)
@@ -252,9 +250,9 @@ def check_end(witness: Witness, now: float) -> None:
         "aborted": witness.asked_abort,
         "reset": witness.errors or (witness.endpoint.ends_plainly and witness.endpoint.dead),
         "handler_error": witness.raised,
-        "slow_reader": witness.in_send  # when what is on its way still counts
+        "slow_reader": witness.in_send  # the bytes of that `send` still count then
         or witness.waiting() > limits.output_hard_bytes
-        and (witness.paused or witness.waiting() <= witness.high),  # it was asked to pause first, if it wanted to be
+        and (witness.paused or witness.waiting() <= witness.high),  # above the high mark it was asked to pause first
         "memory": witness.world.memory.keeps_most(witness),
         "frame_too_large": frames is not None and frames.too_long(),
     }
@@ -277,12 +275,12 @@ def check_end(witness: Witness, now: float) -> None:
 
 
 def check_lost(witness: Witness, exc: Exception | None) -> None:
-    """Laws 9 and 10: what `connection_lost` is told goes with the reason."""
+    """Laws 9 and 10: the argument of `connection_lost` fits the reason."""
     reason = witness.connection.close_reason
     require(reason is not None, 10, "{} is lost without a reason", witness.connection)
     silent = reason is not None and reason.value in SILENT
     if reason is not None and reason.value == "linger_timeout" and witness.world.serving.begun_at < math.inf:
-        silent = exc is None  # a drain's own impatience is no error of the peer
+        silent = exc is None  # if a drain does not wait, that is no error of the peer
     require(silent == (exc is None), 9, "{} ended for {} and connection_lost was told {!r}", witness.connection,
             reason and reason.value, exc)  # fmt: skip
     if reason is not None and reason.value == "reset":
@@ -290,10 +288,10 @@ def check_lost(witness: Witness, exc: Exception | None) -> None:
 
 
 def check_received(witness: Witness | None, received: int, data: bytes) -> None:
-    """Law 5, at the peer: it has read `data` behind `received` bytes, or the end of the stream.
+    """Law 5, at the peer: after `received` bytes it has read `data`, or the end of the stream.
 
-    Over a UNIX socket whoever is cut off is told the end like anyone else. What was accepted of a connection that is
-    served, all of it, comes before the end there, too.
+    Over a UNIX socket, a peer that is cut off also reads a normal end. If the connection was not ended, all that was
+    accepted must come before the end there too.
     """
     if witness is None:
         require(not data, 5, "a peer has read {!r}, and no program has written it", data[:40])

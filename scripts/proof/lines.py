@@ -1,8 +1,8 @@
-"""A program that is told of frames, and tells in turn what it asks and what it is given.
+"""A program that takes frames, and reports to the proof what it asks for and what it gets.
 
-`FramedProtocol` is a protocol between the connection and the program: it keeps what is no frame yet, pauses reading
-for the program, and has a deadline of its own. A `Frames` looks over its shoulder, and so has to know when the program
-wants no frames, and each that it was handed.
+`FramedProtocol` stands between the connection and the program. It keeps what is not a frame yet, pauses reading for
+the program, and has its own deadline. A `Frames` checks it, so the program reports to it each frame, and each pause
+of the frames.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from reactor.connections.connection import Connection
-from reactor.net.framing import DelimitedFrames, FramedProtocol, FrameTooLarge, PrefixedFrames, Splitter
+from reactor.net.framing import FramedProtocol
+from reactor.net.splitters import DelimitedFrames, FrameTooLarge, PrefixedFrames, Splitter
 
 if TYPE_CHECKING:
     from .world import World
@@ -20,7 +21,7 @@ MUCH_BYTES = 2000  # more would take too many turns
 
 
 class Lines(FramedProtocol):
-    """Answers whole frames; now and then it pauses them, ends its own side, or hands the connection over (R2 to R4)."""
+    """Answers each frame. Now and then it pauses frames, ends its side, or hands the connection over (R2 to R4)."""
 
     __slots__ = ("world", "prefixed", "frames", "draw")
 
@@ -39,16 +40,16 @@ class Lines(FramedProtocol):
             self.world.later(self.draw() * 2, self.rest)
 
     def make_splitter(self, most: int) -> Splitter:
-        """Lines, or pieces behind a length of one byte."""
+        """Lines, or frames after a length of one byte."""
         return PrefixedFrames(1, most) if self.prefixed else DelimitedFrames(b"\n", most)
 
     def pause_frames(self) -> None:
-        """Tell of it."""
+        """Report it."""
         self.frames.paused = True
         super().pause_frames()
 
     def resume_frames(self) -> None:
-        """Tell of it."""
+        """Report it."""
         self.frames.paused = False
         super().resume_frames()
 
@@ -63,11 +64,11 @@ class Lines(FramedProtocol):
                 return
 
     def rest_later(self) -> None:
-        """Take none for a while, where one may have begun."""
+        """Take no frames for a while; when that starts, a frame may be half there."""
         self.world.later(self.draw() / 4, self.rest)
 
     def close(self) -> None:
-        """Enough."""
+        """Close the connection."""
         self.connection.close()
 
     def leave(self) -> None:
@@ -75,21 +76,21 @@ class Lines(FramedProtocol):
         self.world.leave(1.0, self)
 
     def end(self) -> None:
-        """End its own side; the peer may go on."""
+        """End our side; the peer may go on."""
         self.connection.write_eof()
 
     def be_busy(self) -> None:
-        """Say so, for a while."""
+        """Hold the connection for a while."""
         self.connection.hold()
         self.world.later(self.draw(), self.release)
 
     def release(self) -> None:
-        """What it was busy with is done."""
+        """Release one hold."""
         if self.connection._holds:
             self.connection.release()
 
     def hand_over(self) -> None:
-        """From the next byte on somebody else is told, of bytes or of frames; perhaps later, or with output waiting."""
+        """Give the connection to another program, of bytes or of frames; perhaps paused, or with output waiting."""
         connection = self.connection
         high = connection.get_write_buffer_limits()[1]
         if self.draw() < 0.3 and high <= MUCH_BYTES and connection.state.writes:
@@ -105,7 +106,7 @@ class Lines(FramedProtocol):
             self.world.later(self.draw(), connection.resume_reading)
 
     def frames_ended(self) -> bool:
-        """Perhaps it has more to say, later."""
+        """Keep the connection open now and then, and end it later."""
         self.frames.ends()
         if self.draw() < 0.7:
             return False
@@ -113,17 +114,17 @@ class Lines(FramedProtocol):
         return True
 
     def rest(self) -> None:
-        """Take no frames for a while: in the middle of some, or, by a timer, where one may have begun."""
+        """Take no frames for a while. A timer may call this when a frame is half there."""
         self.pause_frames()
         self.world.later(self.draw() * 2, self.resume_frames)
 
     def frame_too_large(self, error: FrameTooLarge) -> None:
-        """Say so."""
+        """Tell the peer."""
         if self.connection.state.writes:
             self.connection.write(b"too long\n")
 
 
-HABITS = (  # with each frame, how probable it is; the first that comes true is the last
+HABITS = (  # how probable each is after a frame; at most one happens
     (0.1, Lines.rest), (0.25, Lines.rest_later), (0.2, Lines.hand_over), (0.05, Lines.end), (0.04, Lines.be_busy),
     (0.02, Lines.close), (0.02, Lines.leave),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """The log of one world: its errors are counted, and its handler may misbehave.
 
-A handler is code of the program's like any other. A disk is full, and it raises; it takes its time; it sends each line
-to somebody who is served. Whatever it does, the reactor goes on as if nobody were listening.
+A handler is code of the program. It may raise because a disk is full, take its time, or send each line over a
+connection. Whatever it does, the reactor goes on as without it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DAWDLE_SECONDS = 0.05
 
 
 class Log(logging.Handler):
-    """What the reactor reports to; of all levels when it misbehaves, else of errors."""
+    """The handler that the reactor logs to. It takes all levels if it misbehaves, else errors only."""
 
     def __init__(self, world: World) -> None:
         super().__init__(logging.DEBUG if world.scenario.log else logging.ERROR)
@@ -34,7 +34,7 @@ class Log(logging.Handler):
         self._errors = 0  # lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look at the line, and then do whatever the scenario wants of it. What another loop logs is not looked at."""
+        """Check the line, and then misbehave as the scenario says. Lines of other loops are ignored."""
         if self._world.elsewhere:
             return
         if record.levelno >= logging.ERROR:
@@ -53,7 +53,7 @@ class Log(logging.Handler):
             world.foreign.write_line(record.getMessage())
 
     def check(self) -> None:
-        """Law 9: each mistake of a program was logged, once; or could not be, while another line was written."""
+        """Law 9: each mistake of a program was logged once, or counted as lost while another line was written."""
         mishaps, logged, lost = self._world.mishaps, self._errors, 0
         if self._world.scenario.log == "writes":
             lost = reports.lost() - self._lost_before
@@ -63,7 +63,7 @@ class Log(logging.Handler):
 
 @contextlib.contextmanager
 def own_log(log: Log) -> Iterator[None]:
-    """Have the reactor log to `log` and nowhere else meanwhile."""
+    """In this block, the reactor logs to `log` and nowhere else."""
     logger = logging.getLogger("reactor")
     before = logger.propagate, logger.level
     logger.addHandler(log)

@@ -1,8 +1,8 @@
 """What all buffers together hold, added up from outside.
 
-The core counts its buffers as they grow and shrink, and ends connections by that count. Here the same is worked out
-from what programs wrote, what the kernel took, and what was delivered and is no frame yet. It comes out as two
-numbers, the least and the most, for within one phase nobody outside can tell what was offered to the kernel already.
+The core counts its buffers as they grow and shrink, and ends connections by that count. Here the same sum comes from
+what programs wrote, what the kernel took, and what was delivered and is not a frame yet. The result is two numbers,
+the least and the most: within one phase, nothing outside shows what the kernel was offered already.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Memory:
     def __init__(self, world: World) -> None:
         self._world = world
         self._most = world.limits.memory_bytes
-        self._was_over = self._may_be_over = False  # when the last flush was done
+        self._was_over = self._may_be_over = False  # after the last flush
 
     def flushed(self) -> None:
-        """Law 6: the count is right, and not over the limit twice in a row."""
+        """Law 6: the count is right, and is not over the limit twice in a row."""
         least, most = self._kept()
         counted, allowed = self._world.reactor.counters.buffered_bytes, self._most
         require(least <= counted <= most, 6, "{} to {} bytes are kept in buffers and {} counted", least, most, counted)
@@ -36,7 +36,7 @@ class Memory:
         self._was_over, self._may_be_over = least > allowed, most > allowed
 
     def loop_sleeps(self) -> None:
-        """Law 6: whoever sleeps has made room first."""
+        """Law 6: before the loop sleeps, it has made room."""
         least = self._kept()[0]
         require(least <= self._most, 6, "the loop sleeps on {} bytes in buffers, and {} may be", least, self._most)
 
@@ -48,15 +48,15 @@ class Memory:
         return least, most
 
     def is_short(self) -> bool:
-        """Whether the buffers of all together may be over their limit."""
+        """Whether all buffers together may be over the limit."""
         return self._kept()[1] > self._most
 
     def keeps_most(self, witness: Witness) -> bool:
-        """Whether no other connection surely keeps more."""
+        """Whether it is possible that no other connection keeps more."""
         return witness.kept()[1] >= max(other.kept()[0] for other in self._world.live)
 
     def all_were_asked(self) -> bool:
-        """Whether everyone with output waiting was asked to pause in an earlier turn, and memory is still short."""
+        """Whether each connection with waiting output was asked to pause before this phase, or memory stayed short."""
         phase = self._world.phase_number
         return self._may_be_over or all(
             witness.paused and witness.asked_in < phase

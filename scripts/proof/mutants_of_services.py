@@ -1,5 +1,4 @@
-"""Deliberate bugs in what is built on the loop: frames, connections that are dialled, a drain.
-"""
+"""Deliberate bugs in what is built on the loop: frames, connections that we open, a drain."""
 
 from __future__ import annotations
 
@@ -11,24 +10,24 @@ MUTANTS = (
            "range(connection.limits.frames_per_iteration)",
            "range(10**9)"),
     Mutant("a frame's time goes on while its peer is not read", "net/framing.py",
-           "                connection._keep_input(self._frames.waiting(), NEVER)  # it",
-           "                pass  # it"),
+           "                connection._keep_input(self._frames.waiting(), NEVER)  # the peer",
+           "                pass  # the peer"),
     Mutant("a frame that trickles in begins anew with each byte", "net/framing.py",
            "        elif any_taken:",
            "        elif True:"),
-    Mutant("a line of one byte too many is taken", "net/framing.py",
+    Mutant("a line of one byte too many is taken", "net/splitters.py",
            "if end - self._start > self._most:",
            "if end - self._start > self._most + 1:"),
-    Mutant("a length of one too many is taken", "net/framing.py",
+    Mutant("a length of one too many is taken", "net/splitters.py",
            "if length > self._most:",
            "if length > self._most + 1:"),
     Mutant("frames behind the budget are kept back", "net/framing.py",
            "        if self._more is None and self._wanted():",
            "        if False:"),
     Mutant("what is kept of a frame that is too long is not counted", "net/framing.py",
-           "        self.connection._keep_input(self._frames.waiting(), NEVER)  # until",
-           "        pass  # until"),
-    # Connections that are dialled.
+           "        self.connection._keep_input(self._frames.waiting(), NEVER)  # counted",
+           "        pass  # counted"),
+    # Connections that we open.
     Mutant("the families do not take turns", "net/connector.py",
            "zip_longest(*families.values())",
            "zip_longest(*reversed(families.values()))"),
@@ -73,11 +72,11 @@ MUTANTS = (
            "        reactor.call_soon_threadsafe(*answer)",
            "        reactor.call_soon(*answer)"),
     Mutant("a hand-over leaves reading paused", "net/framing.py",
-           "        if self._held:\n"
+           "        if state.held:\n"
            "            self.connection.resume_reading()",
            "        if False:\n"
            "            self.connection.resume_reading()"),
-    # A drain.
+    # Draining.
     Mutant("a drain has no end", "service/drain.py",
            "            self._reactor.call_later(self._seconds, self._end)\n",
            ""),

@@ -1,4 +1,4 @@
-"""Mistakes with what is not TCP, and with what is not alone: UNIX sockets, and several loops in one process."""
+"""Deliberate bugs with UNIX sockets, and with several loops in one process."""
 
 from __future__ import annotations
 

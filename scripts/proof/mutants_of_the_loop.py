@@ -1,5 +1,4 @@
-"""Deliberate bugs in the loop: whom it tells of what, who comes in, what comes due, and what is kept in memory.
-"""
+"""Deliberate bugs in the loop: events, accepting, timers and deadlines, memory, stopping, and the log."""
 
 from __future__ import annotations
 
@@ -141,7 +140,7 @@ MUTANTS = (
            "        self._cancelled -= dead\n",
            ""),
     Mutant("a timer's mistake is forgotten when the next one leaves", "loop/loop.py",
-           "        finally:  # SystemExit out of one call does not take the errors of others along\n",
+           "        finally:  # also if a call raises SystemExit: the errors before it are counted\n",
            "        finally:\n"
            "            pass\n"
            "        if True:\n"),

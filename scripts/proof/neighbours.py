@@ -1,12 +1,12 @@
-"""Other reactors in the same process, each on a thread of its own.
+"""Other reactors in the same process, each as on its own thread.
 
-What belongs to a loop must belong to it alone: its timers, its buffers, what waits in its batch. And what they cannot
-help sharing, the numbers of descriptors above all, must confuse nobody: a number that one of them has closed is given
-to the other in the next moment.
+What belongs to a loop must belong to it alone: its timers, its buffers, what waits in its batch. But some things are
+shared, above all the numbers of descriptors, and these must not cause confusion: a number that one loop has closed
+may go to another loop at once.
 
-A neighbour is a plain reactor that echoes, with a door and peers of its own, over the same table of descriptors. It
-takes its turns while the loop under test waits, as a thread would, and nobody watches them. It is judged by what comes
-of it: its peers read what they sent, and when it is closed, nothing of it is left.
+A neighbour is a plain reactor that echoes. It has its own door and peers, and shares the table of descriptors. It
+takes its turns while the loop under test waits, as a thread would, and no law looks at its turns. It is judged by its
+results: its peers read what they sent, and when it is closed, nothing of it is left.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class NeighbourPlan(NamedTuple):
     """One other reactor."""
 
     start: float  # when it begins, in seconds from the beginning
-    close_at: float  # when it is closed, whoever is there; 0: when its peers are gone
+    close_at: float  # when it is closed, even with peers; 0: when its peers are gone
     epoll: bool
     peers: tuple[PeerPlan, ...]
 
 
 class Echo(Protocol):
-    """Sends back what comes, and remembers the connection."""
+    """Sends back its input, and remembers the connection."""
 
     __slots__ = ("_connections", "connection")
 
@@ -59,7 +59,7 @@ class Echo(Protocol):
 
 
 class Neighbour:
-    """One other reactor, and those whom it serves."""
+    """One other reactor, and its peers."""
 
     def __init__(self, world: World, plan: NeighbourPlan, number: int) -> None:
         self._world, self._network = world, world.network
@@ -113,7 +113,7 @@ class Neighbour:
                 expected[:40])  # fmt: skip
 
     def check(self) -> None:
-        """Laws 5 to 7: it has served its own, and all of it was given back."""
+        """Laws 5 to 7: it has served its peers, and has given back everything."""
         if self._reactor is None:
             return  # the loop under test was closed before it began
         require(self._reactor.state is CLOSED, 6, "another reactor does not come to an end")

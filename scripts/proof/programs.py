@@ -1,11 +1,11 @@
 """The programs that are served: from the well-behaved to those that do everything at the worst moment.
 
-A server framework has two unknowns, the network and the program on top. Both have to be drawn. Each class here is a
-habit that some program has: to answer and leave, to close others, to raise, to write more than anyone reads. The last
-one, `Chaos`, has all habits at once.
+A server framework has two unknowns, the network and the program on top. So both are drawn at random. Each class here
+is a habit that some program has: to answer and leave, to close other connections, to raise, to write more than its
+peer reads. `Chaos` has all habits at once.
 
-A program draws from a source of its own, seeded by the scenario and by the peer that it serves. So when a peer is
-left out of a scenario to make it smaller, the programs of the other peers still do what they did.
+Each program has its own random numbers, seeded by the scenario and by the peer that it serves. So when a peer is left
+out to make a scenario smaller, the programs of the other peers still do what they did.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 
 
 class Mishap(Exception):
-    """What programs here raise when they go wrong on purpose."""
+    """What these programs raise on purpose."""
 
 
 class Interruption(KeyboardInterrupt):
-    """What they raise in place of a Ctrl-C, so that a real one can be told from it."""
+    """What they raise in place of a Ctrl-C, so that it is not taken for a real one."""
 
 
 class Program(Protocol):
-    """What they have in common."""
+    """What all of them have in common."""
 
     __slots__ = ("world", "connection", "witness", "draw", "size")
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.draw: Callable[[], float] = random.random  # until it is known who is served
+        self.draw: Callable[[], float] = random.random  # until the peer is known
         self.size = world.scenario.size
 
     def connection_made(self, connection: Connection) -> None:
-        """Keep it, and find the source of chance that goes with the peer."""
+        """Keep the connection, and seed the random numbers for its peer."""
         self.connection = connection
         witness: Any = connection._protocol
         self.witness = witness
@@ -55,16 +55,16 @@ class Program(Protocol):
         return low + int(self.draw() * (high - low + 1))
 
     def data(self, size: int) -> bytes:
-        """`size` bytes to write, which go on where the last ones ended."""
+        """`size` bytes to write: the pattern, from a place that depends on what was written before."""
         return bytes(pattern(len(self.witness.accepted) * 13 + self.witness.number, size))
 
     def others(self) -> list[Connection]:
-        """The connections of everyone else."""
+        """All other connections."""
         return [witness.connection for witness in self.world.live if witness.connection is not self.connection]
 
 
 def pattern(begin: int, size: int) -> bytes:
-    """`size` bytes of the pattern, which is repeated without end."""
+    """`size` bytes of the repeated pattern, from `begin` on."""
     begin %= len(PATTERN)
     data = PATTERN[begin : begin + size]
     while len(data) < size:
@@ -73,7 +73,7 @@ def pattern(begin: int, size: int) -> bytes:
 
 
 class Echo(Program):
-    """Sends back what it gets, and heeds no pause."""
+    """Sends back its input, and ignores a pause."""
 
     __slots__ = ()
 
@@ -82,7 +82,7 @@ class Echo(Program):
 
 
 class PoliteEcho(Echo):
-    """The same, and reads nothing while its writing is paused."""
+    """The same, but reads nothing while writing is paused."""
 
     __slots__ = ()
 
@@ -94,7 +94,7 @@ class PoliteEcho(Echo):
 
 
 class Chat(Program):
-    """Sends to everyone else what it gets."""
+    """Sends its input to all other connections."""
 
     __slots__ = ()
 
@@ -105,7 +105,7 @@ class Chat(Program):
 
 
 class EarlyCloser(Program):
-    """Replies as soon as something came, and closes while the peer may still be sending (E3)."""
+    """Replies to the first input, and closes while the peer may still be sending (E3)."""
 
     __slots__ = ()
 
@@ -115,7 +115,7 @@ class EarlyCloser(Program):
 
 
 class HalfCloser(Program):
-    """Replies and ends its side, then reads on to the peer's end."""
+    """Replies and ends its side, then reads until the peer ends too."""
 
     __slots__ = ("ended",)
 
@@ -131,7 +131,7 @@ class HalfCloser(Program):
 
 
 class LateReplier(Program):
-    """Keeps the connection open behind the peer's end, and replies when a timer comes (E1)."""
+    """Keeps the connection open after the peer's end, and replies when a timer fires (E1)."""
 
     __slots__ = ()
 
@@ -145,7 +145,7 @@ class LateReplier(Program):
         return True
 
     def reply(self) -> None:
-        """The end of the reply, by either of the two ways to end."""
+        """Send the rest, then end in one of the two ways."""
         if self.connection._holds:
             self.connection.release()
         self.connection.write(self.data(self.size))
@@ -156,7 +156,7 @@ class LateReplier(Program):
 
 
 class Raiser(Program):
-    """Raises in one of its callbacks, now and then what ends the loop."""
+    """Raises in one of its callbacks, now and then an exception that ends the loop."""
 
     __slots__ = ("where",)
 
@@ -188,7 +188,7 @@ class Raiser(Program):
 
 
 class Killer(Program):
-    """Ends others out of its own callbacks (E6)."""
+    """Ends other connections from its own callbacks (E6)."""
 
     __slots__ = ()
 
@@ -214,9 +214,9 @@ class Killer(Program):
 
 
 class Doorkeeper(Echo):
-    """Lets nobody in any more once somebody has spoken, perhaps in the very batch in which others knock (E7).
+    """Closes the doors on its first input, perhaps in the batch in which newcomers knock (E7).
 
-    It then opens a connection, which would get the listener's number if that were free already.
+    It then opens a connection. That would get the listener's number if the number were free already.
     """
 
     __slots__ = ()
@@ -236,11 +236,11 @@ class Doorkeeper(Echo):
             self.world.upstreams.dial(lambda: Echo(self.world), self._failed)
 
     def _failed(self, exc: OSError) -> None:
-        """Nobody is there, and nobody minds."""
+        """Ignore it."""
 
 
 class BigReplier(Program):
-    """Writes much at once, whatever the peer reads (W1)."""
+    """Writes much at once, even if the peer reads little (W1)."""
 
     __slots__ = ()
 
@@ -249,7 +249,7 @@ class BigReplier(Program):
 
 
 class Source(Program):
-    """Writes until it is paused, goes on when it is resumed, and closes in the end (W7)."""
+    """Writes until it is paused, goes on when it is resumed, and closes at the end (W7)."""
 
     __slots__ = ("left", "paused")
 
@@ -278,7 +278,7 @@ class Source(Program):
 
 
 class Timed(Program):
-    """Ends by a timer that it calls off when it is not needed; and takes so long that several come due at once."""
+    """Ends by a timer. It also blocks the loop for so long that several timers are due at once."""
 
     __slots__ = ("handles",)
 
@@ -296,7 +296,7 @@ class Timed(Program):
         self.handles.append(self.later(self.pick(1, 20) / 10, self.connection.write, self.data(3)))
 
     def later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> Any:
-        """At a full tenth of a second, as the ticks of deadlines are: so that some of both fall together."""
+        """Call at a full tenth of a second, so that some calls come together with the ticks of deadlines."""
         now = self.world.network.now
         return self.world.later(math.ceil((now + seconds) * 10) / 10 - now, call, *arguments)
 
@@ -306,7 +306,7 @@ class Timed(Program):
 
 
 class Pauser(Program):
-    """Stops reading, and reads again later; meanwhile its peer may leave (R5)."""
+    """Stops reading, and reads again later. Meanwhile its peer may leave (R5)."""
 
     __slots__ = ()
 
@@ -324,7 +324,7 @@ class Pauser(Program):
 
 
 class Requeuer(Program):
-    """Asks again and again for the next iteration, also the way that threads do."""
+    """Asks for the next iteration again and again, in part by `call_soon_threadsafe`."""
 
     __slots__ = ("turns",)
 
@@ -340,13 +340,13 @@ class Requeuer(Program):
 
 
 class Relay(Program):
-    """Opens a connection of its own for each that comes, and passes on what either side sends."""
+    """Opens a second connection for each newcomer, and passes on what either side sends."""
 
     __slots__ = ("other",)
 
     def __init__(self, world: World, other: Relay | None = None) -> None:
         super().__init__(world)
-        self.other = other  # of the connection that this one was opened for, or the other way round
+        self.other = other  # the program of the other connection of the pair
 
     def connection_made(self, connection: Connection) -> None:
         super().connection_made(connection)

@@ -1,9 +1,8 @@
-"""Calls that a program asks the loop to make, and whether they are made as promised.
+"""Calls that a program asks the loop to make, and whether the loop keeps its promises.
 
-`call_later` promises: never early, in the order of the times, ties in the order of the asking, and not later than the
-loop's next turn after the time. `call_soon` promises: in the order of the asking, in the next turn of its phase, so
-not in the one that is going on, for else who asks again and again would have the loop to itself. All of it is checked
-here.
+`call_later` promises: never early; in the order of their times, and for equal times in the order of asking; in the
+first turn after the time. `call_soon` promises: in the order of asking, and in the next turn of its phase. If it were
+the current turn, a call that asks for itself again would keep the loop busy for ever.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ class Promises:
     def __init__(self, world: World) -> None:
         self._world = world
         self._sequence = 0
-        self._times: dict[int, tuple[float, int]] = {}  # of timers, by number: when, and in which phase it was armed
-        self._soon: dict[bool, deque[tuple[int, int]]] = {False: deque(), True: deque()}  # by whether threads asked
+        self._times: dict[int, tuple[float, int]] = {}  # of timers, by number: time, and arming phase
+        self._soon: dict[bool, deque[tuple[int, int]]] = {False: deque(), True: deque()}  # True: as a thread asks
         self._last: tuple[float, float, int] = (
             -math.inf,
             0.0,
             0,
-        )  # the phase, time and number of the timer that came last
+        )  # the phase, time and number of the last timer that fired
 
     def later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> tuple[int, Handle] | None:
-        """Ask for a call after `seconds`; None when the reactor is being closed, and would refuse."""
+        """Ask for a call after `seconds`. None while the reactor closes, since it would refuse."""
         world = self._world
         if world.phase == "close":
             return None
@@ -47,7 +46,7 @@ class Promises:
         return number, world.reactor.call_later(seconds, self._timer_fires, number, when, call, arguments)
 
     def call_off(self, promise: tuple[int, Handle] | None) -> None:
-        """Do not make that call, if it was not made yet."""
+        """Cancel that call, if it was not made yet."""
         if promise is not None:
             number, handle = promise
             handle.cancel()
@@ -67,7 +66,7 @@ class Promises:
         self._make(call, arguments)
 
     def soon(self, foreign: bool, call: Callable[..., object], *arguments: Any) -> None:
-        """Ask for a call in the next iteration, the way of the loop's own thread or of others."""
+        """Ask for a call in the next iteration, by `call_soon_threadsafe` if `foreign`."""
         world = self._world
         if world.phase == "close":
             return
@@ -97,7 +96,7 @@ class Promises:
             world.turns.callback_ends("a call")
 
     def check_made(self, phase: str) -> None:
-        """The phase is over: what was due in it has been done."""
+        """The phase is over: all calls that were due in it must have been made."""
         now, number = self._world.asked_at, self._world.phase_number
         if phase == "timers":
             for when, armed_in in self._times.values():
@@ -107,13 +106,13 @@ class Promises:
                 require(not queue or queue[0][1] >= number, 8, "a call was due and not made")
 
     def wait_for_next_turn(self) -> bool:
-        """Whether there are calls that the loop may not sleep on."""
+        """Whether calls are queued, so that the loop may not sleep."""
         return any(self._soon.values())
 
     def __len__(self) -> int:
-        """How many timers are waited for."""
+        """How many timers have not fired yet."""
         return len(self._times)
 
     def next_when(self) -> float:
-        """The time of the next one."""
+        """The time of the next timer; infinity without one."""
         return min((when for when, _ in self._times.values()), default=math.inf)

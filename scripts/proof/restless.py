@@ -1,8 +1,7 @@
-"""Programs that are never content: they stop the loop, arm timers and call them off again, many at a time.
+"""Restless programs: they stop the loop, arm many timers, and cancel many at a time.
 
-What a program asks of the loop itself it asks seldom, and so the moments at which it can be asked are seldom tried: a
-stop from inside a timer or from the very last callback of a turn, a SystemExit while more timers are due, a hundred
-timers called off at once.
+Programs seldom ask the loop itself for something. So some moments of asking are seldom tried: a stop from inside a
+timer or from the last callback of a turn, a SystemExit while more timers are due, many timers cancelled at once.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from reactor.connections.connection import Connection
 
 from .programs import Program
 
-MANY_TIMERS = 70  # more than it takes for the heap to be rebuilt when they are called off
+MANY_TIMERS = 70  # when these are cancelled, the heap is rebuilt
 
 
 class Stopper(Program):
-    """Has the loop return, again and again, from every callback there is; seldom it closes it, or stops listening."""
+    """Stops the loop again and again, from every callback. It seldom closes the loop, or stops listening."""
 
     __slots__ = ()
 
@@ -67,7 +66,7 @@ class Stopper(Program):
 
 
 class Fickle(Program):
-    """Arms timers for the same few times, leaves by some of them, and calls off most."""
+    """Arms timers for the same few times, raises in some of them, and cancels others."""
 
     __slots__ = ("promises",)
 
@@ -105,7 +104,7 @@ class Fickle(Program):
             self.world.leave(self.draw() / 2, self)
 
     def _think_again(self) -> None:
-        """In the middle of timers that are due together, some are called off that were to come behind."""
+        """Cancel some of the timers that are due together with this one, or later."""
         self._call_off(0.3)
 
     def _call_off(self, share: float) -> None:
@@ -117,7 +116,7 @@ class Fickle(Program):
 
 
 class Sluggish(Program):
-    """Takes a little time for each answer, too little to count as held up; in a crowd the last ones wait for long."""
+    """Takes a little time for each answer, too little to count as an absence. In a crowd, the last ones wait long."""
 
     __slots__ = ()
 

@@ -1,15 +1,15 @@
-"""A scenario is everything that is not the reactor, drawn from one number.
+"""A scenario is everything outside the reactor, drawn from one number.
 
-The number decides who connects and when, what each peer does, how fast and how large everything is, which program
-serves, under which limits, over which demultiplexer, and how often the kernel is difficult. The outcome is data, plain
-tuples and numbers, so that it can be printed, compared and made smaller.
+The number decides which peers connect and when, what each peer does, how fast and how large everything is, which
+program serves, under which limits, over which demultiplexer, and how often the kernel makes trouble. A scenario is
+data, plain tuples and numbers, so that it can be printed, compared and made smaller.
 
-What is drawn is not what is likely but what is near an edge: buffers of a few bytes, marks of 0, deadlines of the same
-size as the waits, three descriptors. Most scenarios have a few such edges; none has all, for then nothing would get
-far enough to go wrong in the middle. All sizes of a scenario go by one scale, so that what is written and what fits are
-near each other, and so that no scenario takes a thousand turns where ten show as much: many small ones find more.
+Values are drawn near edges, not near what is usual: buffers of a few bytes, marks of 0, deadlines as long as the
+waits, two descriptors. Most scenarios have a few such edges. None has all of them, for then hardly any connection
+would get far enough. All sizes of a scenario follow one scale. So the bytes that are written are about as many as
+those that fit, and no scenario takes a thousand turns where ten show as much. Many small scenarios find more bugs.
 
-Only `random.Random(seed).random()` is used, whose values Python promises to keep for a seed.
+Only `random.Random(seed).random()` is used: Python promises the same values for the same seed.
 """
 
 from __future__ import annotations
@@ -31,49 +31,49 @@ from .threads import ERRANDS
 from .upstreams import ANSWERS, DialPlan
 
 ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Stopper, Fickle, Sluggish, Chaos)}
-# What is drawn, with those more often that have more to go wrong or a law of their own.
+# What is drawn. Programs with more that can go wrong, or with their own law, come more often.
 DRAWN_PROGRAMS = (*ALL_PROGRAMS, "Lines", "Lines", "Lines", "Pauser", "Doorkeeper", "Source", "Timed")
-# The longest frame, for `Lines`: behind lengths, which in what peers send are 10 or 97 to 122; and of lines.
+# The longest frame for `Lines`: after a length, which in the bytes of peers is 10 or 97 to 122; and as a line.
 FRAME_BYTES = ((9, 98, 101, 104, 107, 110, 113, 116, 119), (3, 5, 9, 20))
 SCALES = (4, 4, 20, 20, 100, 100, 600)
 FAMILIES = ("inet", "inet", "inet6")
-DEADLINES = (0.5, 1.0, 1.0, 2.0, 5.0)  # of those that are drawn; a peer that does nothing until just before is the edge
+DEADLINES = (0.5, 1.0, 1.0, 2.0, 5.0)  # some limits; at the edge, a peer does nothing until just before
 
 
 class Scenario(NamedTuple):
-    """One world to be served."""
+    """The data of one world."""
 
     seed: int
     program: str
-    size: int  # how much the program writes at once, in bytes, more or less
-    block: int  # how much of the output goes into one piece, in bytes
-    epoll: bool  # over epoll, or over a selector that can ask less
-    batch: int  # how many events epoll tells of at once
-    limits: tuple[tuple[str, Any], ...]  # those that are not the defaults
-    doors: tuple[tuple[str, bool], ...]  # the family of each listening socket, and whether it listened before
+    size: int  # about how much the program writes at once, in bytes
+    block: int  # the size of a block of the output buffer, in bytes
+    epoll: bool  # over epoll, or over a selector, which can watch for less
+    batch: int  # how many events epoll returns at once
+    limits: tuple[tuple[str, Any], ...]  # those that differ from the defaults
+    doors: tuple[tuple[str, bool], ...]  # the family of each listening socket, and whether it is inherited
     peers: tuple[PeerPlan, ...]
-    upstreams: tuple[DialPlan, ...]  # who is dialled
-    threads: tuple[tuple[float, str], ...]  # when others call the loop, and for what
-    signals: tuple[float, ...]  # when it is told to stop; nothing: it is no server, but a bare reactor
-    log: str  # what its handler does with every line; nothing: it keeps the errors
+    upstreams: tuple[DialPlan, ...]  # the servers that are dialled
+    threads: tuple[tuple[float, str], ...]  # when other threads call the loop, and for what
+    signals: tuple[float, ...]  # when SIGTERM comes; empty: a bare reactor without a server
+    log: str  # how the log's handler misbehaves; empty: it only counts errors
     faults: Faults
     neighbours: tuple[NeighbourPlan, ...]  # other reactors in this process
-    close_at: float  # when the reactor is closed, in seconds from the beginning; 0: when nothing happens any more
+    close_at: float  # when the reactor is closed, in seconds from the start; 0: when nothing will happen any more
 
 
 class Draw:
-    """Values out of one source of chance."""
+    """Random values from one seed."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.random = random.Random(seed).random
-        self.large = self.chance(0.005)  # more than a block of the output buffer: slow, so seldom
+        self.large = self.chance(0.005)  # more than a block of the output buffer: slow, so rare
         self.together = self.chance(0.25)  # all peers at the same moment, so that their events are in one batch
         self.slow = 0.2  # how probable it is that a peer reads slowly
         self.scale = 70_000 if self.large else self.one_of(SCALES)
 
     def chance(self, probability: float) -> bool:
-        """True with that probability."""
+        """True with this probability."""
         return self.random() < probability
 
     def number(self, low: int, high: int) -> int:
@@ -81,7 +81,7 @@ class Draw:
         return low + int(self.random() * (high - low + 1))
 
     def one_of(self, choices: tuple[Any, ...]) -> Any:
-        """One of them."""
+        """One of `choices`."""
         return choices[int(self.random() * len(choices))]
 
     def size(self) -> int:
@@ -93,19 +93,19 @@ class Draw:
         return 1 + int(self.scale * self.one_of((least, 1, 3, 20)))
 
     def seconds(self, longest: float) -> float:
-        """A time of up to `longest`, in whole milliseconds: it can be read in a trace."""
+        """A time of up to `longest`, in whole milliseconds, which are easy to read in a trace."""
         return int(self.random() * longest * 1000) / 1000
 
 
 def make(seed: int) -> Scenario:
-    """The scenario of that number."""
+    """The scenario with this number."""
     draw = Draw(seed)
     program = "Chaos" if draw.chance(0.3) else draw.one_of(DRAWN_PROGRAMS)
     crowded = program == "Sluggish"
     if crowded:
         draw.together = True
     elif program == "Doorkeeper":
-        draw.together = draw.chance(0.7)  # else nobody is at the door when it is shut
+        draw.together = draw.chance(0.7)  # else no newcomer is at the door when it closes
     signals: tuple[float, ...] = ()
     if draw.chance(0.15):
         signals = (draw.seconds(3.0),) if draw.chance(0.7) else (draw.seconds(2.0), draw.seconds(4.0))
@@ -117,7 +117,7 @@ def make(seed: int) -> Scenario:
     if len(doors) > 1:
         peers = tuple(peer._replace(door=draw.number(0, len(doors) - 1)) for peer in peers)
     limits = _limits(draw, program)
-    if crowded:  # all of them say their first word at about the last moment
+    if crowded:  # all send their first byte at about the last moment
         waits = [min(limits["first_byte_seconds"], 5.0) - draw.seconds(0.4) for _ in peers]
         peers = tuple(
             peer._replace(steps=(("wait", max(0.0, wait)), ("send", 1), *peer.steps))

@@ -1,11 +1,11 @@
-"""A server that is told to stop: its drain, by signals that arrive whenever they like.
+"""A server that is told to stop: its drain, after signals that arrive at any time.
 
-The server is the real one, over the reactor of the scenario. What it takes from the process around it (handlers of
-signals, the limit of descriptors, a watchdog's thread) it is not given: a signal is a call that arrives from outside.
+The server is the real one, over the reactor of the scenario. It gets nothing from the process around it: no signal
+handlers, no limit of descriptors, no watchdog thread. A signal is a call that arrives from outside.
 
-What is promised of a drain: nobody comes in; whoever owes nothing is closed soon; it ends when nobody is left, or when
-its time is over, whatever is under way, or at the second signal; and who is cut is counted and sees a reset. Who owes
-what is worked out from outside, from what was written, taken, delivered and read.
+A drain promises: no newcomer comes in. A connection that owes nothing is closed soon. The drain ends when no
+connection is left, when its time is over, or at the second signal. A connection that is cut is counted, and its peer
+sees a reset. What it owes is worked out from outside: from what was written, taken, delivered and read.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .witness import Witness
     from .world import World
 
-TICK_SECONDS = 0.05  # how often a drain looks round
-LINGER_SECONDS = 1.0  # how long it has peers answer our FIN, at least
+TICK_SECONDS = 0.05  # how often a drain checks all connections
+LINGER_SECONDS = 1.0  # how long a peer has at least to answer our FIN
 
 
 class Serving:
@@ -38,12 +38,12 @@ class Serving:
         self.drains = bool(world.scenario.signals)
         self.begun_at = self.ends_by = math.inf
         self._signals = self._cut = 0
-        self._asked_at = -math.inf  # up to when the loop knew what had come, as the iteration began
-        self._looking = False  # the drain looks round
+        self._asked_at = -math.inf  # when the iteration began, the loop knew all that had come by then
+        self._looking = False  # the drain checks all connections
         self._server: Any = None
 
     def run(self) -> None:
-        """Serve to the end. In place of all that `listen` does, the doors of the scenario are there already."""
+        """Serve to the end. The doors of the scenario replace what `listen` would do."""
         world = self._world
         server: Any = Server(world.make_protocol, reactor=world.reactor, limits=world.limits, bind="10.0.0.0:80")
         self._server = server
@@ -67,7 +67,7 @@ class Serving:
         return noted
 
     def closes(self, witness: Witness) -> None:
-        """Law 5: a connection is closed; a drain does so with those alone who owe nothing (E12)."""
+        """Law 5: a connection is closed. A drain closes only those that owe nothing (E12)."""
         require(not (self._looking and self._is_busy(witness)), 5, "{} is closed by a drain, and owes something",
                 witness.connection)  # fmt: skip
 
@@ -95,7 +95,7 @@ class Serving:
         return witness.held > 0 or bool(unseen and endpoint.incoming)
 
     def ends(self, witness: Witness, reason: str) -> None:
-        """Laws 6 and 10: a connection ends while there is a server: is it a cut, and may it be?"""
+        """Law 10: a connection of a server ends. Find out whether this is a cut, and whether a cut is right."""
         if not self.drains:
             return
         over = self._world.waiter.asked_at >= self.ends_by
@@ -106,11 +106,11 @@ class Serving:
         self._cut += witness.cut
 
     def is_over(self) -> bool:
-        """Whether there is a drain whose time is over, whatever is under way."""
+        """Whether there is a drain whose time is over."""
         return self._world.waiter.asked_at >= self.ends_by
 
     def lingers_until(self, witness: Witness, due: float) -> float:
-        """Until when it may wait for its peer's FIN, which without a drain is `due`."""
+        """Until when it may wait for its peer's FIN; `due` without a drain."""
         return due if self.begun_at == math.inf else min(due, self.ends_by, witness.since + LINGER_SECONDS)
 
     def may_linger_no_more(self, witness: Witness) -> bool:
@@ -119,16 +119,16 @@ class Serving:
         return self.begun_at < math.inf and over and not witness.endpoint.outgoing
 
     def iteration_begins(self) -> None:
-        """Note what the loop knows."""
+        """Remember up to when the loop knows what has come."""
         self._asked_at = self._world.asked_at if self.begun_at < math.inf else -math.inf
 
     def iteration_ends(self) -> None:
-        """Law 6: the end comes in time."""
+        """Law 6: it ends in time."""
         world = self._world
         require(self._asked_at < self.ends_by or world.stop_asked, 6, "the drain goes on behind {:.3f}", self.ends_by)
 
     def loop_sleeps(self, until: float, slack: float) -> None:
-        """Law 6: it is looked at in time, and who owes nothing was closed."""
+        """Laws 3 and 6: no door is open, the drain checks in time, and what owes nothing is closed."""
         if self.begun_at == math.inf:
             return
         world = self._world
@@ -145,7 +145,7 @@ class Serving:
                     "{} owes nothing and is not closed in a drain", witness.connection)  # fmt: skip
 
     def replacements(self) -> list[tuple[Any, str, Any]]:
-        """What is to stand in the server's way to the process, and in the drain's to the kernel."""
+        """What replaces the process for the server, and the kernel for the drain."""
         nobody = types.SimpleNamespace(current_thread=lambda: "simulated", main_thread=lambda: "not this one")
         return [(server_module, "threading", nobody), (socket_options, "_ask", ask)]
 

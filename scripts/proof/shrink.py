@@ -1,12 +1,11 @@
-"""A scenario that fails, made small.
+"""Makes a failing scenario small.
 
-A failure that was drawn has four peers with five steps each, and nine tenths of them have nothing to do with it. To
-understand it, one leaves out what can be left out: a peer, a step, a limit, a fault, half of a number. If the same
-law is still broken without it, it stays out, and the search begins again with what is left, until nothing can be left
-out.
+A random failure has many peers with many steps, and most of them have nothing to do with it. To understand it, we
+leave out one thing at a time: a peer, a step, a limit, a fault, half of a number. If the same law is still broken, it
+stays out, and the search starts again with the rest. It ends when nothing more can be left out.
 
-Every program draws from a source of its own, by the port of its peer. So that leaving out a peer does not give the
-others a new number, a peer is not removed from its place: it is told never to come.
+Each program has its own random numbers, seeded by the number of its peer. A peer that is left out must not change the
+numbers of the others. So it keeps its place, and never comes.
 
 The cost: some hundred runs of a scenario that takes milliseconds.
 """
@@ -27,7 +26,7 @@ MOST_RUNS = 2000
 
 
 def shrink(scenario: Scenario, fails: Fails) -> Scenario:
-    """The smallest scenario to be found by leaving things out of `scenario` for which `fails` is still true."""
+    """The smallest scenario that we find by leaving out parts of `scenario`, and for which `fails` is still true."""
     runs = 0
     found = True
     while found:
@@ -54,7 +53,7 @@ def size(scenario: Scenario) -> tuple[int, int]:
 
 
 def _smaller(scenario: Scenario) -> Iterator[Scenario]:
-    """Everything that is one thing less, the largest things first."""
+    """All scenarios with one thing less, the largest things first."""
     for index, plan in enumerate(scenario.peers):
         if not absent(plan):
             yield _with_peer(scenario, index, plan._replace(start=math.inf, steps=()))
@@ -85,7 +84,7 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         if getattr(scenario.faults, name) != value:
             yield scenario._replace(faults=scenario.faults._replace(**{name: value}))
     for name, _ in scenario.limits:
-        if not (name.startswith("output_") and not name.startswith("output_hard")):  # these two go with the third
+        if not (name.startswith("output_") and not name.startswith("output_hard")):  # these two leave with the third
             gone = [name, "output_low_bytes", "output_high_bytes"] if name == "output_hard_bytes" else [name]
             yield scenario._replace(limits=tuple(pair for pair in scenario.limits if pair[0] not in gone))
     if scenario.batch != 1024:

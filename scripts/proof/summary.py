@@ -1,9 +1,9 @@
-"""Many seeds, and what came of them, as people want to read it.
+"""Many seeds, and a summary of what happened in them.
 
-Ten thousand scenarios in which nothing was wrong are worth as much as what happened in them. So it is counted: the
-turns of the loop, the connections and bytes, each kind of fault, each reason for which a connection ended, and each
-step of the table of states that was taken, with those that never were. A digest of all outcomes tells at one
-glance whether two machines have seen the same.
+Ten thousand scenarios without a failure prove only as much as happened in them. So we count the turns of the loop,
+the connections and bytes, the faults of each kind, the reasons for which connections ended, and the steps of the
+table of states, and list the steps that never happened. A digest of all outcomes shows whether two machines have seen
+the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .scenarios import Scenario, make
 from .shrink import absent, shrink
 from .world import Outcome, live, simulate
 
-COLLECT_EVERY = 200  # scenarios between two collections of garbage: a world is one great cycle
+COLLECT_EVERY = 200  # scenarios between two garbage collections; a world is one large cycle
 
 
 class Summary:
@@ -35,7 +35,7 @@ class Summary:
         self.digest = 0
 
     def add(self, outcome: Outcome) -> None:
-        """One more."""
+        """Add one outcome."""
         self.scenarios += 1
         self.iterations += outcome.iterations
         self.connections += outcome.connections
@@ -47,7 +47,7 @@ class Summary:
         self.digest = zlib.crc32(fingerprint(outcome), self.digest)
 
     def add_all(self, other: Summary) -> None:
-        """All those of another one, behind these."""
+        """Add the totals of another summary, but not its digest."""
         for name in ("scenarios", "iterations", "connections", "bytes_in", "bytes_out"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.faults.update(other.faults)
@@ -55,7 +55,7 @@ class Summary:
         self.steps |= other.steps
 
     def lines(self, seconds: float) -> Iterator[str]:
-        """To be printed; `seconds` is how long it took."""
+        """The lines to print; it took `seconds`."""
         yield f"scenarios    {self.scenarios:,}, {self.scenarios / max(seconds, 1e-9):,.0f} a second"
         yield f"iterations   {self.iterations:,} of the loop"
         yield f"connections  {self.connections:,}: " + _counts(self.reasons)
@@ -71,17 +71,17 @@ class Summary:
 
 
 def fingerprint(outcome: Outcome) -> bytes:
-    """What of an outcome must be the same wherever it is run."""
+    """The part of an outcome that must be the same on every machine."""
     return repr((*outcome[:6], sorted(outcome.faults.items()), sorted(outcome.reasons.items()))).encode()
 
 
 def survey(
     seeds: Iterable[int], tell: Callable[[Summary], object] = lambda summary: None
 ) -> tuple[Summary, int | None]:
-    """Go through `seeds`; the totals, and the first seed that breaks a law or None. `tell` is told now and then."""
+    """Run `seeds` up to the first that breaks a law: the totals, and that seed or None. `tell` gets totals so far."""
     summary = Summary()
     collecting = gc.isenabled()
-    gc.disable()  # else it would look through all of a world again and again while the world is still in use
+    gc.disable()  # else it would search each world again and again while that is still in use
     try:
         for seed in seeds:
             outcome = simulate(seed)
@@ -98,7 +98,7 @@ def survey(
 
 
 def explain(scenario: Scenario) -> Iterator[str]:
-    """A scenario lived through again, as a trace; and again as small as it can be made, if it breaks a law."""
+    """Run a scenario again and give its trace. If it breaks a law, do the same for the smallest that does."""
     outcome = live(scenario, tracing=True)
     yield from _report(scenario, outcome)
     if outcome.hung:
@@ -111,7 +111,7 @@ def explain(scenario: Scenario) -> Iterator[str]:
 
 
 def explain_seed(seed: int) -> Iterator[str]:
-    """The same for the scenario of that number."""
+    """The same for the scenario with this number."""
     yield from explain(make(seed))
 
 

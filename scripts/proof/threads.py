@@ -1,8 +1,8 @@
-"""Other threads, which may ask the loop for one thing alone: `call_soon_threadsafe`.
+"""Other threads. They may call the loop in one way only: `call_soon_threadsafe`.
 
-A thread calls whenever it likes: while the loop sleeps, while it is about to, and between two instructions of the very
-code that empties the pipe by which it is woken up. The first is a moment of the scenario, and the last happens inside
-the call that reads from the pipe. A wake-up that is lost shows as a sleep with a call in the queue.
+A thread may call at any time: while the loop sleeps, just before it sleeps, and between two instructions of the code
+that empties the wake-up pipe. The scenario has the times of some calls; others come inside the call that reads from
+the pipe. If a wake-up is lost, the loop sleeps with a call in its queue, and a law finds that.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ BURST = 6  # calls at once, more than the pipe has room for
 
 
 class Threads:
-    """Everyone else in the process of one world."""
+    """The other threads of one world."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._draw = random.Random(world.scenario.seed + 2).random
-        self._between = 0  # how often something may happen between two instructions
+        self._between = 0  # how many calls may still come between two instructions
 
     def start(self) -> None:
-        """From now on they live."""
+        """From now on they call."""
         world = self._world
         for when, errand in world.scenario.threads:
             world.network.later(when, self._call, errand)

@@ -1,11 +1,11 @@
-"""What is looked at while the reactor turns: after each phase, before each sleep, and when a turn is done.
+"""What is checked while the reactor turns: after each phase, before each sleep, and at the end of a turn.
 
-A law can only be asserted at a moment at which it has to hold. Between two phases every connection has been settled but
-for those that wait for it; before the loop sleeps nothing may be left to do; after a turn, totals must agree. Here are
-these moments, and what is compared at each of them.
+A law can only be asserted when it has to hold. Between two phases, each connection is settled or waits for that.
+Before the loop sleeps, nothing may be left to do. After a turn, the totals must agree. This file has these moments,
+and what is compared at each.
 
-A loop that never ends gives no such moment. So the work of one phase is bounded: in callbacks, and in whatever else the
-world sees of it, which is every system call. What is not even seen is left to `hang`.
+An endless loop never gets to such a moment. So the work of one phase is bounded: its callbacks, its system calls, and
+its steps. A loop that does none of these is left to `hang`.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from .witness import Witness
     from .world import World
 
-HORIZON = 1060.0  # the time, from 1000, at which all is ended where something may last for ever
-IDLE_TURNS = 12  # a loop that turns so often with nothing to show for it turns for nothing
+HORIZON = 1060.0  # the end of a scenario without end; time starts at 1000
+IDLE_TURNS = 12  # so many turns in a row without any effect are too many
 MOST_ITERATIONS = 10_000
 MOST_CALLBACKS = 3_000  # in one phase
-MOST_STIRRED = 20_000  # calls of the kernel, callbacks and steps together, in one phase
-REST_SECONDS = 0.1  # how long a listener may rest, and so the longest that it may have a timer for
+MOST_STIRRED = 20_000  # system calls, callbacks and steps together, in one phase
+REST_SECONDS = 0.1  # how long a listener may rest, and so the longest timer for that
 
 
 @functools.lru_cache(maxsize=4096)
 def _peer(sockaddr: tuple[Any, ...] | str, ipv6_prefix_bits: int) -> str:
-    """Who is one peer: an IPv4 address, or a network of IPv6 addresses. The word of the standard library on it.
+    """What counts as one peer: an IPv4 address, or an IPv6 network, by the standard library's `ipaddress`.
 
-    Empty for all that come by a UNIX socket, of whom each may be another one.
+    Empty for a UNIX socket: each of its connections may be another peer.
     """
     if isinstance(sockaddr, str):
         return ""
@@ -52,12 +52,12 @@ def _peer(sockaddr: tuple[Any, ...] | str, ipv6_prefix_bits: int) -> str:
 
 
 class WatchedReactor(Reactor):
-    """The reactor, which lets the world look after each phase."""
+    """The reactor, with checks of the world after each phase."""
 
     world: World
 
     def _iterate(self, timeout: float = float("inf")) -> None:
-        """One iteration, looked at."""
+        """One iteration, checked."""
         super()._iterate(timeout)
         self.world.turns.iteration_ends()
 
@@ -76,7 +76,7 @@ class WatchedReactor(Reactor):
         self.world.polled_in = self.world.phase_number
         self.world.turns.notes_steps(settled=True)
         self.world.waiter.judged_at = self.world.asked_at
-        if not self.waiting:  # else it did not run meanwhile, which is nobody's delay
+        if not self.waiting:  # else it did not run meanwhile, and that is no delay
             self.world.waiter.held_up(self.world.loop_time, self.world.network.now)
         events = super()._poll(timeout)
         self.world.turns.notes_steps(settled=False)
@@ -90,12 +90,12 @@ class WatchedReactor(Reactor):
         self.world.turns.phase_ends()
 
     def stop(self) -> None:
-        """Note it: from here on it may neither sleep nor begin another turn."""
+        """Remember it: from here on, the loop may neither sleep nor begin a turn."""
         self.world.stop_asked = True
         super().stop()
 
     def close(self) -> None:
-        """Note it: in a callback it is a stop."""
+        """Remember it: in a callback, this is a stop too."""
         if self.state in RUNS:
             self.world.stop_asked = True
         super().close()
@@ -106,19 +106,19 @@ class WatchedReactor(Reactor):
 
 
 class Turns:
-    """The phases of one world's reactor, and what must hold between them."""
+    """The phases of one world's reactor, and what must hold between two phases."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._depth = self._callbacks = 0
-        self._endless = math.inf in dict(world.scenario.limits).values()  # somebody may stay as long as he likes
+        self._endless = math.inf in dict(world.scenario.limits).values()  # a connection may last for ever
         self._idle_turns, self._last = 0, (0.0, 0)
-        self._full, self._full_since = 0, 0.0  # batches in a row that were full, and when the first was asked for
-        self._needless = 0  # sleeps in a row that were to end though nobody was there
+        self._full, self._full_since = 0, 0.0  # full batches in a row, and when the first was asked for
+        self._needless = 0  # sleeps in a row with an end, though nothing needed one
         self._stirred, self._population = -1, (0, 0, 0)
 
     def watch(self, reactor: WatchedReactor) -> None:
-        """Look at the phases that are its dispatcher's."""
+        """Watch the phases that the dispatcher and its reaper do."""
         dispatcher: Any = reactor.dispatcher
         watched: Any = reactor
         watched._go_through = self._batch(watched._go_through)
@@ -136,7 +136,7 @@ class Turns:
         return stop
 
     def phase_begins(self, phase: str) -> None:
-        """Note which one."""
+        """A phase with this name begins."""
         world, network = self._world, self._world.network
         world.phase = phase
         world.phase_number += 1
@@ -155,9 +155,9 @@ class Turns:
         require(False, 8, "the phase {} does not come to an end", self._world.phase)
 
     def notes_steps(self, settled: bool) -> None:
-        """A step counts from here at the latest: the loop has seen to it, however long the callbacks took.
+        """The loop has now handled the steps that were taken, even if callbacks took long: measure how late.
 
-        What is not settled before the loop polls is settled behind that, and the process may be stopped meanwhile.
+        A connection that is not settled before the poll is settled after it. The process may be stopped meanwhile.
         """
         world = self._world
         waiting = []
@@ -169,10 +169,10 @@ class Turns:
         world.moved = waiting
 
     def notes_evidence(self, count: int) -> None:
-        """The events that the kernel told of were dealt with: up to when is it known what had come?
+        """The events of a batch were handled: find out up to when the loop knows all that had come.
 
-        Of a full batch the rest comes later, and each descriptor in its turn. So after twice as many full batches as
-        can be needed for all of them, what was ready when the first of these was asked for is known at the latest.
+        After a full batch, more events may follow, and the descriptors take turns. All of them fit into some number of
+        full batches. After twice that number, the loop knows all that was ready when it asked for the first of these.
         """
         world = self._world
         if count < world.scenario.batch or not world.scenario.epoll:
@@ -185,14 +185,14 @@ class Turns:
             world.asked_at, self._full = self._full_since, 0
 
     def phase_ends(self) -> None:
-        """Look at everything."""
+        """Check everything."""
         world = self._world
         if world.phase in ("timers", "ready"):
             world.promises.check_made(world.phase)
         if world.phase == "flush":
             world.memory.flushed()
         if self._stirred == world.network.stirred:
-            return  # nothing has moved since all was looked at last
+            return  # nothing has changed since the last check
         self._stirred = world.network.stirred
         attention = world.reactor.dispatcher.attention
         for witness in world.live:
@@ -225,7 +225,7 @@ class Turns:
         return batch
 
     def iteration_ends(self) -> None:
-        """Look at the totals, and at whether there was any sense in it."""
+        """Check the totals, and whether the turn was of any use."""
         world = self._world
         world.serving.iteration_ends()
         reactor, network = world.reactor, world.network
@@ -243,7 +243,7 @@ class Turns:
             reactor.stop()
 
     def _check_places(self) -> None:
-        """Law 6: nobody is inside who should not be, and nobody is counted who is not."""
+        """Laws 6 and 10: no more connections are inside than allowed, and they are counted correctly."""
         world = self._world
         counters, admission, limits = world.reactor.counters, world.reactor.dispatcher.admission, world.limits
         require(counters.open == len(world.live), 10, "{} are open, and {} are counted", len(world.live), counters.open)
@@ -259,7 +259,7 @@ class Turns:
         require(most <= limits.max_connections_per_peer, 6, "{} are inside from one peer", most)
 
     def check_refused(self, endpoint: Endpoint) -> None:
-        """Law 10: a newcomer is closed and no program is told, so there is no place for it, or the kernel has none."""
+        """Law 10: a newcomer is closed and no program hears of it. We or the kernel must have no place for it."""
         world, limits = self._world, self._world.limits
         inside = [witness for witness in world.live if witness.endpoint.peer.owner.index < FIRST_INDEX]
         peer = _peer(endpoint.peer.address, limits.ipv6_peer_prefix_bits)
@@ -270,7 +270,7 @@ class Turns:
                 limits.max_connections, len(same))  # fmt: skip
 
     def loop_sleeps(self, until: float) -> None:
-        """Nothing may be left that could be done now, and nothing that is due before the sleep is over."""
+        """The loop sleeps: nothing may be left to do now, and nothing may be due before `until`."""
         world = self._world
         slack, seconds = 2 * WAIT_GRAIN_SECONDS, until - world.network.now
         for witness in world.live:
@@ -294,16 +294,16 @@ class Turns:
         self._check_timers()
 
     def _check_timers(self) -> None:
-        """Law 6: as many timers are kept as somebody waits for; none where nobody is."""
+        """Law 6: there are at least as many timers as promises, and none if nothing can need one."""
         world = self._world
         counted, promised = len(world.reactor.timers), len(world.promises)
         right = promised <= counted if self._somebody_is_there() or self._needless else counted == 0
         require(right, 6, "{} timers are counted, and {} were promised", counted, promised)
 
     def _check_alone(self, until: float) -> None:
-        """Law 1: where nobody is and nothing was promised, there is nothing to wake up for.
+        """Law 1: without connections and promises, the loop has no reason to wake up.
 
-        A listener that has rested and was woken before its time still has a timer, once.
+        One exception, once: a listener that was woken early from its rest still has its timer.
         """
         world = self._world
         if until == math.inf or self._somebody_is_there():
@@ -318,20 +318,20 @@ class Turns:
         if world.doors.somebody_waits() or world.promises.next_when() < math.inf:
             return True
         if world.network.now <= world.table.full_until + REST_SECONDS:
-            return True  # the kernel would not watch a listener, which rests
+            return True  # the kernel had no room to watch a listener, so the listener rests
         if not all(dial.outcome for dial in world.upstreams.dials):
             return True
         return any(number >= FIRST_DESCRIPTOR and not isinstance(sock.endpoint, Door)
                    for number, sock in world.table.own().items())  # fmt: skip
 
     def still_sleeps(self) -> None:
-        """Law 6: whatever has happened while the loop sleeps, nobody has called it."""
+        """Law 6: while the loop sleeps on, no call and no look-up may wait for it."""
         require(not self._world.promises.wait_for_next_turn(), 6, "a thread has called, and the loop sleeps on")
         told = all(dial.is_told() for dial in self._world.upstreams.dials)
         require(told, 6, "a name was looked up, and the loop sleeps on")
 
     def callback_begins(self, callback: str, witness: Witness | None) -> None:
-        """Note it."""
+        """Law 8: count it, and check that it is not inside another one."""
         network = self._world.network
         network.happened += 1
         network.stir()
@@ -347,5 +347,5 @@ class Turns:
                          f"descriptor {witness.connection._fd}" if witness else "")  # fmt: skip
 
     def callback_ends(self, callback: str) -> None:
-        """Or was left by an exception."""
+        """It has returned or raised."""
         self._depth -= 1

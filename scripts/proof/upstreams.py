@@ -1,12 +1,12 @@
-"""Those who are dialled: servers that a program of ours connects to.
+"""The servers that are dialled, that is, to which a program of ours connects.
 
-A connection that we open goes wrong in ways of its own: nobody listens, nobody answers, the network has no way
-there, or the answer is a reset; a name stands for several addresses of which some are good, its look-up takes seconds
-or fails, no thread can be had for it, or the program has thought better of it meanwhile. A scenario has a list of
-upstreams, each with its addresses, how these answer, and what happens then, which is a list of steps like that of any
-other peer. The first connection that is dialled meets the first of them, and so on round.
+A connection that we open can fail in its own ways: no server listens, no answer comes, there is no route, or the
+answer is a reset. A name may have several addresses of which only some are good, and its look-up may take seconds,
+fail, or get no thread. The program may cancel meanwhile. A scenario has a list of upstreams. Each has addresses, an
+answer for each address, and a list of steps like any other peer. The first connection that is dialled meets the first
+upstream, and so on in a circle.
 
-What is promised for each of them is kept by a `Dial`.
+A `Dial` checks what is promised for each connection.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from .laws import require
 if TYPE_CHECKING:
     from .world import World
 
-FIRST_INDEX = 100  # upstreams are counted from here, so that no client has the same number
+FIRST_INDEX = 100  # upstreams have numbers from here on, and clients have lower ones
 FIRST_PORT = 50000
-MOST_LOOK_UPS = 2  # at once, in place of 64
+MOST_LOOK_UPS = 2  # at once, instead of 64
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6, "unix": socket.AF_UNIX}
 
 ANSWERS = ("accept", "accept", "accept", "at once", "refuse", "silent", "unreachable", "itself")
 
 
 class DialPlan(NamedTuple):
-    """One that may be dialled."""
+    """One server that may be dialled."""
 
-    tries: tuple[tuple[str, str, float], ...]  # of each address the family, the answer, and after how many seconds
-    look_up: float  # how many seconds that of its name takes; 0: it has none; less: then it fails
-    cancel: float  # after how many seconds it is given up; 0: never
+    tries: tuple[tuple[str, str, float], ...]  # for each address: family, answer, seconds to the answer
+    look_up: float  # how many seconds the look-up takes; 0: no name; negative: it fails after as many
+    cancel: float  # after how many seconds the program cancels; 0: never
     peer: PeerPlan  # how it behaves once it is connected
 
 
 class Upstreams:
-    """Whoever is dialled in one world."""
+    """All servers that are dialled in one world."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -59,7 +59,7 @@ class Upstreams:
         self._places = threading.BoundedSemaphore(MOST_LOOK_UPS)
 
     def dial(self, make_program: Callable[[], Any], failed: Callable[[OSError], object]) -> None:
-        """Open a connection to the next of them, for a program that `make_program` makes once it is there."""
+        """Open a connection to the next server. `make_program` is called when it is there, or `failed`."""
         world = self._world
         if world.phase == "close" or not self._plans:
             return
@@ -83,7 +83,7 @@ class Upstreams:
             world.later(plan.cancel, dial.cancel)
 
     def _addresses(self, number: int) -> list[Address]:
-        """What the name of that dial stands for."""
+        """The addresses of the dial with this number."""
         port, found = FIRST_PORT + number, []
         for index, (family, _, _) in enumerate(self._plans[number % len(self._plans)].tries):
             if family == "unix":
@@ -94,7 +94,7 @@ class Upstreams:
         return found
 
     def replacements(self) -> list[tuple[Any, str, Any]]:
-        """Of the module that looks names up: what is to stand there instead, so that nobody asks a real resolver."""
+        """What replaces parts of the module for look-ups, so that it asks no real resolver."""
         fake = types.SimpleNamespace(Thread=self._make_thread, BoundedSemaphore=threading.BoundedSemaphore)
         return [
             (lookups, "threading", fake),
@@ -123,7 +123,7 @@ class Upstreams:
         return self._addresses(number_in(address.host))
 
     def check_places(self) -> None:
-        """Law 6: all is over, and the places of look-ups are free, whatever became of these."""
+        """Law 6: at the end, all places of look-ups are free."""
         free = sum(self._places.acquire(blocking=False) for _ in range(MOST_LOOK_UPS))
         require(free == MOST_LOOK_UPS, 6, "{} places of look-ups are free, of {}", free, MOST_LOOK_UPS)
 
@@ -157,7 +157,7 @@ class Upstreams:
         return errno.EINPROGRESS
 
     def _connect_here(self, sock: FakeSocket, number: int) -> int:
-        """Over a UNIX socket it is decided at once; a full queue is EAGAIN, and has to be tried again (connect(2))."""
+        """A UNIX socket connects or fails at once. EAGAIN means a full queue, and a later try (connect(2))."""
         dial, plan = self.dials[number], self._plans[number % len(self._plans)]
         _, answer, seconds = plan.tries[0]
         dial.tries_again(sock) if dial.began_at else dial.tries(0, sock)
@@ -174,7 +174,7 @@ class Upstreams:
 
     def _answer(self, sock: FakeSocket, answer: str, dial: Dial, plan: PeerPlan) -> None:
         if sock.number < 0:
-            return  # given up meanwhile
+            return  # cancelled meanwhile
         sock.connecting = False
         if answer == "refuse":
             sock.endpoint.reset_arrives(errno.ECONNREFUSED)
@@ -187,7 +187,7 @@ class Upstreams:
         peer.endpoint.address = f"/run/{peer.index}" if here else (f"10.0.0.{plan.host}", 40000 + peer.index)
         self._world.peers.append(peer)
         link(peer.endpoint, sock.endpoint)
-        if answer == "itself":  # the kernel has picked the very port that we dial
+        if answer == "itself":  # the kernel has picked the same port that we dial
             peer.endpoint.address = sock.endpoint.address
             dial.try_failed()
             return
@@ -196,5 +196,5 @@ class Upstreams:
 
 
 def number_in(host: str) -> int:
-    """Which dial it is whose name that is."""
+    """The number of the dial with this name."""
     return int(host.removeprefix("host").partition(".")[0])

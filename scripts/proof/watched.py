@@ -1,7 +1,7 @@
-"""The connection that a program sees, which is the real one and counts what is asked of it.
+"""The connection that a program sees: the real one, which also records what the program asks of it.
 
-Its `state` is a property, so that each step is seen when it is taken and no step can be taken without being seen.
-Nothing in the core is changed for this: the dispatcher is told to make connections of this class, and that is all.
+Its `state` is a property, so each step is checked at the moment at which it is taken, and no step can be missed. The
+core is not changed for this: only the dispatcher's name for the class of connections is replaced.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class WatchedConnection(Connection):
         witness = self._protocol
         if isinstance(witness, Witness):
             if new == "ENDED":
-                witness.end_due = witness.end_due and not witness.between  # nobody can be told of it any more
+                witness.end_due = witness.end_due and not witness.between  # no program hears of the end any more
                 witness.deadlines_before = deadlines(witness)
                 check_end(witness, world.waiter.asked_at)
                 witness.ended_in = world.phase_number
             witness.since, witness.state = world.loop_time, new
             world.moved.append(witness)
 
-    # What a program asks for.
+    # The calls of a program.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Count what is accepted."""
@@ -93,7 +93,7 @@ class WatchedConnection(Connection):
         witness.check_paused()
 
     def _write_between(self, witness: Witness, data: bytes | bytearray | memoryview) -> None:
-        """What is in the kernel's hands already still counts here, and not there: the marks are looked at later."""
+        """A write during a `send`: the bytes of that `send` still count as waiting, so the marks are checked later."""
         was_alone, witness.alone = witness.alone, False
         witness.wrote_in = witness.world.phase_number
         if not witness.waiting():
@@ -103,15 +103,15 @@ class WatchedConnection(Connection):
         witness.fresh += len(data)
         witness.world.books.wrote_meanwhile(self._socket)  # type: ignore[arg-type]
         super().write(data)
-        if self.state.name == "ENDED":  # for more than the hard mark, and without this
+        if self.state.name == "ENDED":  # at the hard mark, and without this data
             del witness.accepted[begin:]
             witness.fresh = 0
             witness.alone = was_alone
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Work the marks out from what is promised, before the core does."""
+        """Work out the marks by the documented rule, before the core does."""
         witness = self._protocol
-        if not isinstance(witness, Witness):  # it was lost before
+        if not isinstance(witness, Witness):  # the connection was lost
             super().set_write_buffer_limits(high, low)
             return
         default = witness.world.limits.output_high_bytes if low is None else low * 4
@@ -119,15 +119,15 @@ class WatchedConnection(Connection):
         witness.low = witness.high // 4 if low is None else low
         marks = witness.low, witness.high
         super().set_write_buffer_limits(high, low)
-        if marks == (witness.low, witness.high):  # else the pause that this has caused has set others
+        if marks == (witness.low, witness.high):  # else the pause that this has caused has set other marks
             require(self.get_write_buffer_limits() == marks, 4, "{} has the marks {}, and was given {}", self,
                     self.get_write_buffer_limits(), marks)  # fmt: skip
         witness.check_paused()
 
     def set_protocol(self, program: Any) -> None:
-        """Hand over to another program, with a witness of its own."""
+        """Hand over to another program, which gets its own witness."""
         witness = self._protocol
-        if not isinstance(witness, Witness):  # it was lost before
+        if not isinstance(witness, Witness):  # the connection was lost
             super().set_protocol(program)
             return
         successor = witness.successor(program)
@@ -135,38 +135,38 @@ class WatchedConnection(Connection):
         successor.takes_over()
 
     def pause_reading(self) -> None:
-        """Note it."""
+        """Record it."""
         self._note(reading_paused=True, reading_since=math.inf)
         if isinstance(self._protocol, Witness) and self._protocol.between:
             self._protocol.interrupted_in = self._protocol.world.phase_number
         super().pause_reading()
 
     def resume_reading(self) -> None:
-        """Note it."""
+        """Record it."""
         self._note(reading_paused=False, reading_since=self.reactor.world.iteration)
         super().resume_reading()
 
     def hold(self) -> None:
-        """Note it."""
+        """Record it."""
         if isinstance(self._protocol, Witness):
             self._protocol.held += 1
         super().hold()
 
     def release(self) -> None:
-        """Note it."""
+        """Record it."""
         if isinstance(self._protocol, Witness):
             self._protocol.held -= self._protocol.held > 0
             self._protocol.released_at = self._protocol.world.network.now
         super().release()
 
     def write_eof(self) -> None:
-        """Note it."""
+        """Record it."""
         self._note(asked_eof=True)
         super().write_eof()
         require(not self.state.writes, 2, "{} would take output after write_eof", self)
 
     def close(self) -> None:
-        """Note it."""
+        """Record it."""
         if isinstance(self._protocol, Witness):
             self._protocol.world.serving.closes(self._protocol)
         self._note(asked_close=True)
@@ -174,13 +174,13 @@ class WatchedConnection(Connection):
         require(self.is_closing(), 2, "{} is not closing after close", self)
 
     def abort(self) -> None:
-        """Note it."""
+        """Record it."""
         self._note(asked_abort=True)
         super().abort()
         require(self.state.name in OVER, 2, "{} has not ended after abort", self)
 
     def _finish(self, reason: Any, error: Exception | None) -> None:
-        """Note it, when it comes with an error of its own."""
+        """Record it if it has an error."""
         if error is not None:
             self._note(asked_close=True, finished=True)
         super()._finish(reason, error)
@@ -192,4 +192,4 @@ class WatchedConnection(Connection):
                 setattr(witness, name, value)
             ends = witness.asked_close or witness.asked_abort or witness.asked_eof
             if ends and (witness.between or witness.known):
-                witness.end_due = False  # what was read a moment ago is not told any more
+                witness.end_due = False  # an end that was just read is not reported any more

@@ -1,10 +1,10 @@
-"""Who stands between the reactor and a program, and remembers what either of them said.
+"""The observer between the reactor and a program. It remembers what both of them did.
 
-The laws speak of what was promised and what was done. The promises are made in the calls of a protocol, the deeds are
-system calls and callbacks. A `Witness` is the protocol that the reactor sees. It checks the grammar, counts, and hands
-on to the program. What the program asks for in turn is seen by a `WatchedConnection` (`watched`).
+The laws compare what a program asked for with what was done, by system calls and callbacks. A `Witness` is the
+protocol that the reactor sees. It checks the grammar, counts, and passes each callback on to the program. What the
+program asks of the connection is seen by a `WatchedConnection` (`watched`).
 
-A connection that is handed over to another program gets another witness, which knows all that the first one knew.
+A connection that is handed over to another program gets a new witness, which takes over all facts of the old one.
 """
 
 from __future__ import annotations
@@ -42,47 +42,47 @@ class Witness(Protocol):
     def __init__(self, world: World, program: Program) -> None:
         self.world = world
         self.program = program
-        self.accepted = bytearray()  # what the program wrote and the connection took
+        self.accepted = bytearray()  # what the program wrote and the connection accepted
         self.delivered = 0  # how many bytes the program was given
-        self.cut = False  # it ended though it owed its peer something
-        self.held = 0  # how often its program said that it is busy, less how often that it is not
-        self.released_at = NEVER  # when its program said last that it is busy no more
-        self.known = 0  # how many its predecessor was given
-        self.life = "new"  # then "made", "eof" and "lost"
+        self.cut = False  # it ended while it owed its peer something
+        self.held = 0  # how many holds the program has
+        self.released_at = NEVER  # when the program last released a hold
+        self.known = 0  # how many bytes the former program was given
+        self.life = "new"  # later "made", "eof" and "lost"
         self.paused = False
-        self.state = "NEW"  # the name of it
-        self.since = world.loop_time  # when it came into its state
-        self.late = 0.0  # how much later, at most, the loop took note of that
+        self.state = "NEW"  # its name
+        self.since = world.loop_time  # when it entered this state
+        self.late = 0.0  # how much later, at most, the loop noticed that
         self.heard_at = NEVER
         self.progress_at = NEVER
-        self.waits_since = NEVER  # when output was written and none was waiting
-        self.stalled = False  # the last send left something
-        self.alone = False  # what waits is one write, and the kernel was not offered it yet
+        self.waits_since = NEVER  # when output was last written while none waited
+        self.stalled = False  # the last send left some output
+        self.alone = False  # one write waits, and the kernel was not offered it yet
         self.asked_close = self.asked_abort = self.asked_eof = False
-        self.finished = False  # closed for a reason that comes with an error
+        self.finished = False  # closed for a reason with an error
         self.raised = False
         self.end_read = False  # the peer's FIN was read
-        self.errors: list[int] = []  # what system calls have told of its end
+        self.errors: list[int] = []  # the errors of its system calls
         self.deadlines_before: dict[str, float] = {}
         self.high, self.low = world.limits.output_high_bytes, world.limits.output_low_bytes
-        self.reading_paused = False  # as the program has asked
+        self.reading_paused = False  # by the program
         self.reading_since = -1.0  # since which iteration it reads
-        self.frames: Frames | None = None  # if that is how the program wants its input
-        self.end_due = False  # the end was read while the program was to be told
-        self.between = self.in_send = False  # foreign code runs inside a call on its socket, and that is `send`
-        self.fresh = 0  # how many bytes were written during the last `send`, and so not offered
-        self.interrupted_in = 0  # in which phase that was so last, and reading was paused there
-        self.read_at = NEVER  # when something was read last, heard or not
-        self.refused_in = 0  # in which iteration the kernel has refused what it had told of
-        self.wrote_in = self.ended_in = self.asked_in = 0  # in which phase it began to wait, ended, made room for all
+        self.frames: Frames | None = None  # if the program takes its input in frames
+        self.end_due = False  # the end was read, and the program must hear of it
+        self.between = self.in_send = False  # foreign code runs inside a call on its socket; that is `send`
+        self.fresh = 0  # how many bytes were written during the last `send`, which did not offer them
+        self.interrupted_in = 0  # the last phase in which foreign code paused reading inside a call
+        self.read_at = NEVER  # when something was last read, even if it was discarded
+        self.refused_in = 0  # the last iteration with EAGAIN for a ready socket
+        self.wrote_in = self.ended_in = self.asked_in = 0  # phases: output began to wait; the end; a pause for memory
 
     @property
     def number(self) -> int:
-        """That of its peer, for a source of chance of its own."""
+        """The number of its peer, which seeds the program's random numbers."""
         return 40_000 + int(self.endpoint.peer.owner.index)
 
     def successor(self, program: Program) -> Witness:
-        """Who watches the connection from the moment on at which it is handed over to `program`."""
+        """The witness for `program`, to which the connection is handed over."""
         new = Witness(self.world, program)
         for name in Witness.__slots__:
             if name != "program" and hasattr(self, name):
@@ -90,9 +90,9 @@ class Witness(Protocol):
         return new
 
     def takes_over(self) -> None:
-        """It is told of all that no frame has used, from there on, and again of the end; and its writing is not paused.
+        """The new program gets all input after the last frame, and again the end; and its writing is not paused.
 
-        What system calls and callbacks tell of this connection, they tell this witness now.
+        From now on, this witness gets all facts about the connection.
         """
         world, former = self.world, self.endpoint.owner
         world.live[world.live.index(former)] = self.endpoint.owner = self
@@ -103,22 +103,22 @@ class Witness(Protocol):
         if self.frames is not None:
             self.known, self.delivered, self.frames = self.delivered, self.frames.begin, None
             if self.life == "eof":
-                self.life, self.end_due = "made", False  # before the loop sleeps, it is told; or closes before that
+                self.life, self.end_due = "made", False  # it hears of the end before the loop sleeps
 
     def give_up_input(self) -> tuple[bytes, bool]:
-        """As of the program, if it has any to give up."""
+        """What the program gives up; nothing if it has no such method."""
         give_up_input = getattr(self.program, "give_up_input", None)
         return give_up_input() if give_up_input is not None else (b"", False)
 
     def waiting(self) -> int:
-        """How many bytes were written and not taken by the kernel."""
+        """How many written bytes the kernel has not taken."""
         return len(self.accepted) - self.endpoint.taken
 
     def kept(self) -> tuple[int, int]:
         """The least and the most bytes that its buffers hold.
 
-        What was written in this phase may not have been offered to the kernel yet, and does not count then; what
-        ended in this phase may not have been given up yet, and still counts then.
+        If output was written in this phase, the kernel may not have been offered it yet, and it does not count then.
+        If the connection ended in this phase, its buffers may still be there, and count then.
         """
         frames = max(0, self.known - self.delivered) + (self.frames.kept() if self.frames is not None else 0)
         phase = self.world.phase_number
@@ -129,9 +129,9 @@ class Witness(Protocol):
         return frames + surely, frames + waiting
 
     def check_paused(self) -> None:
-        """Law 4: whoever has more output waiting than the high mark was asked to pause.
+        """Law 4: a connection with more waiting output than the high mark was asked to pause.
 
-        One write alone does not wait before the kernel was offered it.
+        A single write does not count before the kernel was offered it.
         """
         waiting = self.waiting()
         if self.state in WRITING and waiting > max(self.high, self.fresh) and not self.alone and not self.in_send:
@@ -217,27 +217,27 @@ class Witness(Protocol):
             return getattr(self.program, callback)(*arguments)
         except Exception as exc:
             require(world.mishaps > mishaps, 9, "{} was given an exception that it did not expect: {!r}", callback, exc)
-            world.loop_mishaps += callback == "connection_lost"  # the others end a connection
+            world.loop_mishaps += callback == "connection_lost"  # other callbacks end the connection
             raise
         finally:
             world.turns.callback_ends(callback)
 
     def wants_frames(self, prefixed: bool) -> Frames:
-        """The program wants its input in frames, behind a length or in front of a line feed."""
+        """The program takes its input in frames: after a length if `prefixed`, else up to a line feed."""
         self.frames = Frames(self, prefixed)
         return self.frames
 
     # The system calls.
 
     def was_sent(self, count: int) -> None:
-        """The kernel took `count` bytes, or nothing."""
+        """The kernel took `count` bytes; 0 for EAGAIN."""
         if count or not self.stalled:
             self.progress_at = self.world.loop_time
         self.stalled = self.waiting() > 0
         self.alone = False
 
     def was_read(self, data: bytes) -> None:
-        """`recv` gave data, or the end."""
+        """`recv` returned `data`, which is empty at the end."""
         self.read_at = self.world.loop_time
         if not data:
             self.end_read = True

@@ -1,12 +1,12 @@
-"""One scenario, lived through: the real reactor, on a network that is not there, under the eyes of the laws.
+"""Runs one scenario: the real reactor on a simulated network, checked by the laws.
 
-The reactor, its dispatcher and its connections are the real ones, unmodified. `WatchedReactor` adds one thing:
-after every phase of an iteration it lets `turns` look. What may not be at that moment is said in `laws`; what has
-happened so far is known to the witnesses.
+The reactor, its dispatcher and its connections are the real ones. `WatchedReactor` adds one thing: after each phase of
+an iteration, `turns` checks everything. `laws` says what must hold at that moment; the witnesses know what has
+happened so far.
 
-A scenario ends when nothing will ever happen again, or when it says that the reactor is to be closed. Then the books
-are balanced: every connection was told of its end, every descriptor was given back, every byte that was accepted was
-delivered or has a reason, every exception was logged once, and peers that were polite were served to the end.
+A scenario ends when nothing will ever happen again, or when it is time to close the reactor. Then the books are
+balanced: each program was told of the end of its connection, each descriptor was given back, each accepted byte was
+delivered or there is a reason, each exception was logged once, and polite peers were served to the end.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ from .watched import WatchedConnection
 from .witness import Witness
 
 TRACE_EVENTS = 120
-SAME = 9  # of the fields of an outcome, those that are the same on either path
-SUCCESSOR = Pauser  # to whom connections are handed over
+SAME = 9  # so many fields of an outcome must be the same on both paths
+SUCCESSOR = Pauser  # the program to which connections are handed over
 
 
 class Outcome(NamedTuple):
-    """What came of a scenario."""
+    """The result of a scenario."""
 
-    law: int  # 0: all of them held
+    law: int  # the law that was broken; 0: all held
     text: str
     iterations: int
     connections: int
@@ -68,11 +68,11 @@ class Outcome(NamedTuple):
     steps: set[tuple[str, str]]
     reasons: dict[str, int]
     trace: list[str]
-    hung: bool = False  # it did not come to an end by itself
+    hung: bool = False  # it did not end by itself
 
 
 class World:
-    """Everything that a scenario needs, and the account of it."""
+    """Everything that a scenario needs, and all that is known of its run."""
 
     def __init__(self, scenario: Scenario, tracing: bool = False, fast_path: bool = True) -> None:
         self.scenario = scenario
@@ -89,16 +89,16 @@ class World:
         self.waiter.before_waiting, self.waiter.still_waiting = self.turns.loop_sleeps, self.turns.still_sleeps
         self.limits = Limits(**dict(scenario.limits))
         self.phase, self.phase_number, self.iteration = "start", 0, 0
-        self.polled_in = 0  # which phase the last wait was in
-        self.loop_time = self.network.now  # when the last poll returned: what the loop takes for now
-        self.asked_at = self.loop_time  # up to when the loop knows at the least what has come
+        self.polled_in = 0  # the phase of the last wait
+        self.loop_time = self.network.now  # when the last poll returned: the loop's idea of now
+        self.asked_at = self.loop_time  # the loop knows all that had come by then
         self.promises = Promises(self)
-        self.moved: list[Witness] = []  # those who took a step of which the loop has not taken note
+        self.moved: list[Witness] = []  # connections with a step that the loop has not handled
         self.live: list[Witness] = []  # from connection_made to connection_lost
         self.witnesses: list[Witness] = []
         self.steps: set[tuple[str, str]] = set()
-        self.dropped = 0  # writes to what has ended
-        self.mishaps = self.loop_mishaps = 0  # what programs raised; and of that, what the loop was told
+        self.dropped = 0  # writes after the end
+        self.mishaps = self.loop_mishaps = 0  # exceptions of programs; of these, those that the loop counts
         self.memory = Memory(self)
         self.doors = Doors(self)
         self.peers = [
@@ -113,7 +113,7 @@ class World:
         self.foreign = Foreign(self)
         self.table.foreign = self.foreign.strike
         self.neighbours = [Neighbour(self, plan, number) for number, plan in enumerate(scenario.neighbours)]
-        self.elsewhere = False  # another loop runs, on its thread
+        self.elsewhere = False  # another loop runs
         self.ending = self.stop_asked = False
         with own_pairs(self.table):
             self.reactor = WatchedReactor(
@@ -126,10 +126,10 @@ class World:
         self.reactor.world = self
         self.turns.watch(self.reactor)
 
-    # Living through it.
+    # Running it.
 
     def run(self) -> Outcome:
-        """All of it. What breaks a law is in the outcome."""
+        """Run the whole scenario. A broken law is in the outcome."""
         law, text, hung = 0, "", False
         try:
             with hang.alarm(self.scenario.seed, hang.HANG_SECONDS):
@@ -168,7 +168,7 @@ class World:
             try:
                 self.reactor.run()
             except (SystemExit, Interruption):
-                pass  # out of a program: all must be consistent, and the loop can be run again
+                pass  # from a program: all must be consistent, and the loop can run again
             finally:
                 self.stop_asked = False
         with contextlib.suppress(SystemExit, Interruption):
@@ -178,28 +178,28 @@ class World:
         self.ending = True
 
     def make_protocol(self) -> Protocol:
-        """What the factory of the listeners makes, or raises."""
+        """The protocol factory of the listeners. It may raise."""
         if self.scenario.program == "Raiser" and self._draw() < 0.1:
             self.mishaps += 1
             raise Mishap("the factory")
         return self.witness_of(ALL_PROGRAMS[self.scenario.program](self))
 
     def make_connection(self, sock: Any, peername: Any, limits: Limits, reactor: Any, attention: Any) -> Any:
-        """What a dispatcher makes: that of this world a watched one."""
+        """The connection class of all dispatchers; that of this world makes watched connections."""
         connection_class = WatchedConnection if reactor is self.reactor else Connection
         return connection_class(sock, peername, limits, reactor, attention)
 
     def successor(self) -> Any:
-        """A program that takes over from another one."""
+        """A program that takes over a connection."""
         return SUCCESSOR(self)
 
     def witness_of(self, program: Any) -> Witness:
-        """Who stands between it and the reactor."""
+        """A witness between the program and the reactor."""
         witness = Witness(self, program)
         self.witnesses.append(witness)
         return witness
 
-    # What the witnesses and the programs ask.
+    # What the witnesses and the programs call.
 
     def later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> Any:
         """`call_later`, checked."""
@@ -218,7 +218,7 @@ class World:
         self.promises.soon(True, call, *arguments)
 
     def leave(self, draw: float, program: Any) -> None:
-        """Raise out of a callback of `program`: mostly an error of its own, now and then what ends the loop."""
+        """Raise out of a callback of `program`: in most cases a `Mishap`, else an exception that ends the loop."""
         if draw < 0.2:
             raise SystemExit(1)
         if draw < 0.35:
@@ -240,7 +240,7 @@ class World:
 
 @contextlib.contextmanager
 def _own_interrupts() -> Iterator[None]:
-    """Take Ctrl-C ourselves: a reactor would have the kernel wake it up, by a descriptor that is not there."""
+    """Handle Ctrl-C here. A reactor would ask for a wake-up by a descriptor that does not exist."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -257,7 +257,7 @@ def _own_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watched_core(world: World) -> Iterator[None]:
-    """Have the dispatcher make watched connections, and what the scenario says in place of the core's own numbers."""
+    """In this block, connections are watched, and numbers of the scenario replace those of the core."""
     replaced: list[tuple[Any, str, Any]] = [
         (dispatcher, "Connection", world.make_connection),
         (buffers, "BLOCK_BYTES", world.scenario.block),
@@ -277,15 +277,15 @@ def _watched_core(world: World) -> Iterator[None]:
 
 
 def simulate(seed: int, tracing: bool = False) -> Outcome:
-    """The scenario of that number, lived through."""
+    """Run the scenario with this number."""
     return live(make(seed), tracing)
 
 
 def live(scenario: Scenario, tracing: bool = False) -> Outcome:
-    """`scenario`, lived through on the fast path and on the plain one; law 12 is that the same comes of both.
+    """Run `scenario` on the fast path and on the plain path. Law 12: the results are the same.
 
-    Where foreign code runs inside a `send`, it may write more, and that leaves in another phase. So there is no
-    comparison then, nor where the log writes.
+    Foreign code inside a `send` may write more, and those bytes leave in another phase. So with foreign code, or with
+    a log that writes, there is no comparison.
     """
     outcome = World(scenario, tracing).run()
     if outcome.law or scenario.faults.foreign or scenario.log == "writes":

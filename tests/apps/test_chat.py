@@ -1,4 +1,4 @@
-"""Everyone's lines to everyone else, over real sockets; and whoever does not read is dealt with alone."""
+"""Chat over real sockets: each line reaches all others, and a client that does not read harms no other."""
 
 import contextlib
 import select
@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 
 class Talker:
-    """A client in the room."""
+    """A client in the chat room."""
 
     def __init__(self, server):
         self.socket = connect(server.address)
@@ -37,13 +37,13 @@ class Talker:
         self.socket.close()
 
     def vanish(self):
-        self.file.close()  # else the socket stays open until that is closed too
+        self.file.close()  # the socket stays open as long as this file
         reset(self.socket)
 
 
 @contextlib.contextmanager
 def room(*options, talkers):
-    """A server, and so many who have all heard one another come."""
+    """A server and its clients, which have all heard each other come."""
     with serving("chat", *options) as server, contextlib.ExitStack() as stack:
         inside = []
         for _ in range(talkers):
@@ -115,14 +115,14 @@ def test_text_of_every_script_is_said_as_it_is(text):
 def test_no_control_of_any_kind_is_said():
     controls = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
     controls += [0x200E, 0x200F, 0x061C]  # marks of direction
-    controls += [0xFEFF, 0x180E, 0x200B, 0x2060, 0x00AD, *range(0xE0000 + 0x20, 0xE0080), 0xE0001]  # nothing is seen
-    controls += [0xE000, 0xF0000, 0x10FFFD]  # private use: a terminal may mean anything by it
+    controls += [0xFEFF, 0x180E, 0x200B, 0x2060, 0x00AD, *range(0xE0000 + 0x20, 0xE0080), 0xE0001]  # invisible
+    controls += [0xE000, 0xF0000, 0x10FFFD]  # private use: a terminal may show anything
     for control in controls:
         assert shown(f"a{chr(control)}b".encode()) == "a\ufffdb".encode(), hex(control)
 
 
 NO_UTF_8 = [bytes([byte]) for byte in range(0x80, 0x100)]
-NO_UTF_8 += [b"\xc0\x9b", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80"]  # too long, a half, too high, cut short
+NO_UTF_8 += [b"\xc0\x9b", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80"]  # overlong, half a surrogate pair, too high, cut short
 
 
 @pytest.mark.parametrize("line", NO_UTF_8)
@@ -147,7 +147,7 @@ def test_what_is_not_a_line_yet_when_its_speaker_goes_is_not_said():
 
 def test_all_lines_in_front_of_a_farewell_are_said():
     with room(talkers=2) as (_, (speaker, listener)):
-        speaker.socket.sendall(b"".join(b"%d\n" % number for number in range(2000)))  # more than one turn handles
+        speaker.socket.sendall(b"".join(b"%d\n" % number for number in range(2000)))  # more than one turn of the loop handles
         speaker.socket.shutdown(socket.SHUT_WR)
         expected = [speaker.name + b": %d" % number for number in range(2000)] + [speaker.name + b" goes"]
         assert listener.hear_all(2001) == expected
@@ -171,13 +171,13 @@ def test_a_line_that_is_too_long_is_answered_and_ends_its_speaker_alone():
 LINE = b"x" * 999
 
 
-AT_A_TIME = 64  # lines: what is under way to one who reads must be less than what ends one who does not
+AT_A_TIME = 64  # lines: what is on its way to a client that reads must stay below the hard mark
 
 
 def speak_and_listen(speaker, listener, count):
-    """Have `count` lines said, some at a time, which one who reads has heard before the next are said.
+    """`speaker` says `count` lines, some at a time. `listener` hears them before the next are said.
 
-    Returns the other lines that this one has heard meanwhile.
+    Returns the other lines that `listener` has heard.
     """
     said, news = 0, []
     for total in range(AT_A_TIME, count + 1, AT_A_TIME):
@@ -200,7 +200,7 @@ def is_cut_off(client):
 
 def test_one_who_does_not_read_is_ended_at_the_hard_mark_and_the_others_hear_all():
     with room("--output-hard-bytes", str(MIB), talkers=3) as (server, (speaker, listener, slow)):
-        news = speak_and_listen(speaker, listener, 16 * 1024)  # 16 MiB: the kernels take some of them for the slow one
+        news = speak_and_listen(speaker, listener, 16 * 1024)  # 16 MiB: the kernel holds some of them for `slow`
         assert news in ([slow.name + b" goes"], [])
         assert news or listener.hear() == slow.name + b" goes"
         assert speaker.hear() == slow.name + b" goes"
@@ -230,7 +230,7 @@ def test_one_who_does_not_read_is_not_listened_to_either():
         assert speak_and_listen(speaker, listener, lines) == []
         slow.say(b"what?")
         speaker.say(b"anyone?")
-        assert listener.hear() == speaker.name + b": anyone?"  # and not the other, though that was said before
+        assert listener.hear() == speaker.name + b": anyone?"  # and not "what?", which was said earlier
         assert slow.hear_all(lines) == [speaker.name + b": " + LINE] * lines
         assert slow.hear() == speaker.name + b": anyone?"
         assert listener.hear() == slow.name + b": what?"

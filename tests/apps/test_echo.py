@@ -1,4 +1,4 @@
-"""Echo sends back what comes, and cannot be made to keep more than its marks."""
+"""Echo sends back what comes, and no peer can make it keep more than its limits."""
 
 import socket
 

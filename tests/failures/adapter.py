@@ -1,20 +1,20 @@
 """What stands between the failure tests and a server: how to start server X with program P under settings S.
 
-The rows of FAILURES.md are not about us. Whether a server survives a slow reader can be asked of any server, and the
-answer means something only if all are asked in the same words. So the tests speak TCP, read /proc and send
-signals, and whatever differs from one server to the next is here: the command that starts it.
+The rows of `table.py` apply to any server. Whether a server survives a slow reader can be asked of any server, and
+the answers can be compared only if the question is the same. So the tests use TCP, /proc and signals, and everything
+that differs from server to server is here: the command that starts it.
 
-    server    one of `ADAPTERS`, chosen by `pytest tests/failures --server NAME`
-    program   what it is to do on the wire: a key of `PROGRAMS`, whose text is the contract
-    settings  the bounds to run it under, by the names of our `Limits`
+  server    one of `ADAPTERS`, chosen by `pytest tests/failures --server NAME`
+  program   what it does on the wire: a key of `PROGRAMS`, whose text is the contract
+  settings  the bounds to run it under, by the names of our `Limits`
 
-A server that has no equal of a setting falls in one of two classes. If the setting only makes a deadline or a
-bound smaller, so that a test need not wait for the default, the server is run without it (`runs_without`): it then
-has no such bound at all, and the test will show what comes of that. If the scenario itself cannot be had (no such
-program, no UNIX sockets), the adapter raises `NotApplicable`, and the test is skipped with its reason.
+A server may lack a setting, in one of two ways. If the setting only makes a deadline or a bound smaller, so that a
+test need not wait for the default, the server runs without it (`runs_without`). It then has no such bound, and the
+test shows the consequence. If the whole scenario is impossible (no such program, no UNIX sockets), the adapter raises
+`NotApplicable`, and the test is skipped with its reason.
 
-After each test a server must be as it was: idle, with the descriptors that it had, every connection accounted
-for. `check_at_rest` is that check; the reasons are checked where a server tells them (`statistics`).
+After each test a server must be as before: idle, with the same number of descriptors, every connection accounted for.
+`check_at_rest` checks that; it checks the reasons where a server tells them (`statistics`).
 """
 
 from __future__ import annotations
@@ -90,24 +90,24 @@ PROGRAMS = {
 
 
 class NotApplicable(Exception):
-    """This server cannot be asked this question, and why."""
+    """This test does not apply to this server; the message says why."""
 
 
 class Server(ServerProcess):
-    """A server that is being tested."""
+    """A server under test."""
 
     has_statistics = False
 
     def note_start(self) -> None:
-        """It listens: this is what it must return to."""
+        """Note the descriptors of the server that now listens: it must return to these."""
         self.descriptors_at_start = self.descriptors()
 
     def statistics(self) -> dict[str, Any] | None:
-        """Its own account of what happened, if it gives one."""
+        """The server's own statistics, if it has any."""
         return super().statistics() if self.has_statistics else None
 
     def expect_closed(self, **reasons: int) -> None:
-        """Wait until it has counted so many ends of these reasons; nothing if it does not tell."""
+        """Wait until it has counted so many ends for these reasons; return at once if it does not count."""
 
         def counted() -> bool:
             statistics = self.statistics()
@@ -123,7 +123,7 @@ class Server(ServerProcess):
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
     def check_at_rest(self) -> None:
-        """All clients are gone: it is as it was at its start, and every end was counted once."""
+        """Check, after all clients have gone, that it is as at its start, and that it counted every end once."""
         start = self.descriptors_at_start
         try:
             wait_until(lambda: self.descriptors() == start, "the descriptors of its start")
@@ -136,7 +136,7 @@ class Server(ServerProcess):
         self.wait_until_idle("all clients are gone")
 
     def open_files(self) -> list[str]:
-        """What its descriptors are, for the message of a failure."""
+        """The names of its open descriptors, for the message of a failure."""
         folder = f"/proc/{self.pid}/fd"
         names = []
         for number in os.listdir(folder):
@@ -150,18 +150,18 @@ class Adapter:
 
     name = ""
     has_statistics = False
-    runs_without: frozenset[str] = frozenset()  # settings that it has no equal of, and is run without
+    runs_without: frozenset[str] = frozenset()  # settings that it does not have, and runs without
     unix_sockets = True
-    longest_backlog = 65535  # the longest queue of connections that it can be made to have
-    never_meets: dict[str, str] = {}  # errors that cannot be put into its system calls, and why
-    switched_on = ""  # what a server documents against these troubles, apart from settings, and is run with
+    longest_backlog = 65535  # the longest queue of connections that it can have
+    never_meets: dict[str, str] = {}  # errors that cannot be injected into its system calls, and why
+    switched_on = ""  # other documented remedies against these troubles, with which it runs
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         """The command that runs it; NotApplicable if there is none."""
         raise NotImplementedError
 
     def settle(self, server: Server) -> None:
-        """Wait until it has all that it takes to serve, if it says that it listens before."""
+        """Wait until it can serve, if it says too early that it listens."""
 
     @contextlib.contextmanager
     def start(
@@ -177,8 +177,8 @@ class Adapter:
     ) -> Iterator[Server]:
         """Run it with `program` until the block ends, and then check that it is at rest, if it still runs.
 
-        `before` goes in front of its command; `listens` is False for one that is expected not to get so far,
-        `rests` for one that cannot be at rest when the block ends.
+        `before` goes in front of its command. `listens` is False if the server is expected not to listen, `rests` if
+        it cannot be at rest when the block ends.
         """
         assert program in PROGRAMS, program
         assert settings.keys() <= LIMIT_NAMES, settings
@@ -213,12 +213,12 @@ def _process(command: list[str], environment: dict[str, str]) -> Iterator[Server
 
 
 def class_name(program: str) -> str:
-    """The class of a program: `answer_early` is `AnswerEarly`."""
+    """The class of a program: for `answer_early` it is `AnswerEarly`."""
     return "".join(word.capitalize() for word in program.split("_"))
 
 
 class ReactorAdapter(Adapter):
-    """Ours, by its command line."""
+    """Ours, started by its command line."""
 
     name = "reactor"
     has_statistics = True
@@ -232,7 +232,7 @@ class ReactorAdapter(Adapter):
         return [sys.executable, "-m", "reactor", "serve", served, "--bind", bind, *options]
 
 
-# What asyncio's protocols have, and what `programs/by_hand.py` writes for them: uvloop's are the same.
+# What asyncio's protocols have, and what `programs/by_hand.py` writes for them. uvloop's protocols have the same.
 PROTOCOLS_HAVE = frozenset(
     {"backlog", "output_low_bytes", "output_high_bytes", "blocked_seconds"}
     | {"frame_bytes", "frame_seconds", "write_stall_seconds", "close_seconds"}
@@ -244,8 +244,8 @@ PROTOCOLS_SWITCH_ON = (
 
 
 class AsyncioAdapter(Adapter):
-    """The standard library's, with a Protocol. It lets one choose a backlog, the marks of the output, and how
-    long a callback may block; the rest is by hand."""
+    """The standard library's, with a Protocol. A program can choose the backlog, the marks of the output, and how
+    long a callback may block; `by_hand.py` adds the rest."""
 
     name = "asyncio"
     switched_on = PROTOCOLS_SWITCH_ON
@@ -257,7 +257,7 @@ class AsyncioAdapter(Adapter):
 
 
 class LadderAdapter(Adapter):
-    """Step 3 of the ladder: what one writes after reading a tutorial. It echoes, and bounds nothing."""
+    """Step 3 of the ladder: what one writes after reading a tutorial. It echoes, and has no limits."""
 
     name = "ladder3"
     switched_on = "nothing, and nothing by hand"

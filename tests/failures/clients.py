@@ -1,4 +1,4 @@
-"""Clients that give trouble, and a moment in which a server cannot see what they do."""
+"""Clients that cause trouble, and a block during which a server cannot see what they do."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from tests.failures.adapter import Server
 from tests.support import DEADLINE_SECONDS, ServerProcess, connect, exchange, receive, wait_until
 
-SMALL_BUFFER_BYTES = 4096  # asked for; the kernel doubles it, and the server's own side then grows little too
+SMALL_BUFFER_BYTES = 4096  # the kernel doubles it; the server's own buffer then also grows little
 
 
 def deaf(address: tuple[str, int]) -> socket.socket:
-    """A client for whom the kernels on both sides keep as little as they can: what it does not read, the server has."""
+    """A client with the smallest kernel buffers on both sides: what it does not read stays in the server."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
     client.settimeout(DEADLINE_SECONDS)
@@ -35,10 +35,11 @@ GROUP = 100
 
 @contextlib.contextmanager
 def heard_just_now(count: int, server: Server) -> Iterator[list[socket.socket]]:
-    """So many clients of an echo, until the block ends; when it begins, the server has heard each of them just now.
+    """So many clients of an echo, until the block ends. When it begins, the server has heard from each of them just
+    now.
 
-    They come in groups, and after each group all who are there are heard again: on a busy machine it takes a while
-    until they are all in, and the first should not have been silent for so long.
+    They connect in groups, and after each group all of them send again: on a busy machine it takes a while to connect
+    all, and the first must not be silent for so long.
     """
     with contextlib.ExitStack() as stack:
         clients: list[socket.socket] = []
@@ -51,7 +52,7 @@ def heard_just_now(count: int, server: Server) -> Iterator[list[socket.socket]]:
 
 
 def those_without(answer: bytes, clients: list[socket.socket]) -> list[socket.socket]:
-    """Those of `clients` whose connection ends, or brings something else, where this answer should come."""
+    """Those of `clients` whose connection ends, or brings something else than `answer`."""
     without = []
     for client in clients:
         try:
@@ -63,23 +64,23 @@ def those_without(answer: bytes, clients: list[socket.socket]) -> list[socket.so
 
 
 def is_cut_off(client: socket.socket) -> bool:
-    """Whether the connection is over in both directions. Asks the kernel here: the server is not disturbed."""
+    """Whether the connection is over in both directions. This asks the kernel here, and does not disturb the server."""
     poll = select.poll()
-    poll.register(client, 0)  # errors and hang-ups are always told
+    poll.register(client, 0)  # the kernel always reports errors and hang-ups
     return bool(poll.poll(0))
 
 
 def is_ended(client: socket.socket, server: Server) -> bool:
-    """Whether the connection, the only one, is over for one of them: the client sees it, or the server has closed it.
+    """Whether the only connection is over: the client sees its end, or the server has closed it.
 
-    A server that closes without a reset may have ended it long before its FIN gets past what is not read. The client
-    must have been let in before.
+    A server that closes without a reset may have ended it long before its FIN reaches a client that does not read.
+    The client must have been accepted before.
     """
     return is_cut_off(client) or server.descriptors() <= server.descriptors_at_start
 
 
 def refuses(server: Server) -> bool:
-    """Whether nobody listens any more; who is there a moment too early is reset."""
+    """Whether nothing listens any more; a client that connects a moment too early is reset."""
     try:
         connect(server.address).close()
     except ConnectionRefusedError:
@@ -93,10 +94,10 @@ TURN_SECONDS = 0.01
 
 
 def within_turns(turns: int, other: socket.socket, condition: Callable[[], object]) -> bool:
-    """Whether `condition` comes true before `other` has been answered so many times, 10 ms apart.
+    """Whether `condition` becomes true before `other` has been answered so many times, 10 ms apart.
 
-    A server that is told of something by an event acts on it in the turn in which it answers the next question, or in
-    the one after, however long that takes on a busy machine. One that looks now and then needs many more turns.
+    A server that learns something by an event acts on it in the turn in which it answers the next question, or in the
+    next turn, even on a busy machine. A server that looks at intervals needs many more turns.
     """
     for _ in range(turns):
         assert exchange(other, b"x") == b"x", "who is inside is not served any more"
@@ -107,12 +108,12 @@ def within_turns(turns: int, other: socket.socket, condition: Callable[[], objec
 
 
 def process_state(server: ServerProcess) -> str:
-    """What proc(5) says of its main thread: R is running, S asleep, T stopped."""
+    """The state of its main thread, by proc(5): R is running, S asleep, T stopped."""
     return pathlib.Path(f"/proc/{server.pid}/stat").read_text().rpartition(") ")[2][0]
 
 
 def allow_descriptors(count: int) -> bool:
-    """Have this process, and those that it starts from now on, open `count` descriptors; whether they may."""
+    """Let this process, and those that it starts from now on, open `count` descriptors; return whether it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count <= hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
@@ -121,7 +122,7 @@ def allow_descriptors(count: int) -> bool:
 
 @contextlib.contextmanager
 def frozen(server: ServerProcess) -> Iterator[None]:
-    """Whatever happens in the block, the server sees at once, in that order, when the block ends."""
+    """Stop the server for the block. When the block ends, it sees at once all that happened, in that order."""
     server.send_signal(signal.SIGSTOP)
     wait_until(lambda: process_state(server) == "T", "the server to stand still")
     try:

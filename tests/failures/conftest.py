@@ -17,21 +17,21 @@ def pytest_report_header(config):
 
 
 def chosen(config):
-    # When pytest starts above this folder it comes here too late to know the option: then it is ours.
+    # If pytest starts above this folder, this file is loaded too late for the option: then the server is ours.
     return ADAPTERS[config.getoption("--server", default=None) or "reactor"]
 
 
 @pytest.fixture
 def adapter(request):
-    """How to start the server that was chosen."""
+    """How to start the chosen server."""
     return chosen(request.config)
 
 
 @pytest.fixture
 def serve(adapter, request):
-    """`with serve(PROGRAM, bind, **settings) as server`: it runs, and at the end of the block is found at rest.
+    """`with serve(PROGRAM, bind, **settings) as server`: it runs, and at the end of the block it must be at rest.
 
-    Clients are to be closed before the end of the block. A question that this server cannot be asked is a skip.
+    Close the clients before the end of the block. If a test does not apply to this server, it is skipped.
     """
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""`firehose.py HOST PORT`: writes without end, while standard input is open. Each line there starts or stops it."""
+"""`firehose.py HOST PORT`: writes without end while standard input is open. Each line there starts or stops it."""
 
 import os
 import select

@@ -1,11 +1,11 @@
-"""Errors that the kernel will not give on demand, put between a server and its kernel.
+"""Errors that the kernel does not make on demand, put between a server and its kernel.
 
 `strace` can make a system call fail without carrying it out, the second time or every time (strace(1), "Tampering").
-It attaches to a server that runs already, and lets go of it again, so nothing but the calls under test is touched.
-What it cannot do is carry out a call in part: for results of one byte a small library is loaded in front of libc.
+It attaches to a running server and detaches again, so only the calls under test are changed. It cannot carry out a
+part of a call: for results of one byte, a small library is loaded before libc.
 
-Both need something that is not everywhere: strace and the permission to trace, a C compiler. Without it the test is
-skipped, and says so.
+Both need something that may be missing: strace and the permission to trace, or a C compiler. Without it the test is
+skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ONE_BYTE_LIBRARY = pathlib.Path(__file__).with_name("one_byte.c")
 
 
 class Tracing:
-    """A server under strace, from outside."""
+    """A server under strace."""
 
     def __init__(self, output: pathlib.Path, pid: int) -> None:
         self._output = output
@@ -41,7 +41,7 @@ class Tracing:
         return self._output.read_text().splitlines()
 
     def calls(self) -> list[str]:
-        """The system calls of the main thread so far that are traced: name, arguments and result as a line each."""
+        """The traced system calls of the main thread so far: name, arguments and result, one line each."""
         own = [line.partition(" ") for line in self.lines()]
         lines = [text.strip() for thread, _, text in own if thread == str(self._pid)]
         return [line for line in lines if not line.startswith(("---", "+++", "strace:"))]
@@ -67,7 +67,7 @@ def tracer() -> list[str]:
 
 @contextlib.contextmanager
 def injected(pid: int, folder: pathlib.Path, *injections: str, trace: str) -> Iterator[Tracing]:
-    """Until the block ends process `pid` meets `injections` ("accept4:error=ENFILE:when=1..3") in its system calls."""
+    """Inject `injections` ("accept4:error=ENFILE:when=1..3") into the system calls of `pid`, until the block ends."""
     output = folder / f"strace-{len(list(folder.iterdir()))}"
     command = [*tracer(), "-f", "-p", str(pid), "-o", str(output), "-e", f"trace={trace}", "-e", "signal=none"]
     for injection in injections:
@@ -82,16 +82,16 @@ def injected(pid: int, folder: pathlib.Path, *injections: str, trace: str) -> It
                 pytest.skip(f"strace may not trace here: {said.text.strip()}")
             yield Tracing(output, pid)
         finally:
-            strace.send_signal(signal.SIGINT)  # lets go of the server, which runs on as if nothing had been
+            strace.send_signal(signal.SIGINT)  # detaches from the server, which continues undisturbed
             try:
                 strace.wait(DEADLINE_SECONDS)
             finally:
                 strace.kill()
-                said.join()  # before what it is read from is closed
+                said.join()  # before the stream that it reads is closed
 
 
 def one_byte_library(folder: pathlib.Path) -> str:
-    """The path of a library for LD_PRELOAD: each call on a TCP socket that ONE_BYTE names, recv or send, moves one."""
+    """The path of a library for LD_PRELOAD: on TCP sockets, calls that ONE_BYTE names (recv, send) move one byte."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no C compiler, and the kernel moves one byte only when there is no more")

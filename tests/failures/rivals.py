@@ -1,15 +1,15 @@
-"""Other people's servers, to be asked the same questions as ours.
+"""Other servers, to be tested in the same way as ours.
 
-A comparison is worth nothing unless each is taken as its own documentation recommends it, with whatever it documents
-against the trouble switched on. And one rule for all: what that documentation has a program write by itself, a deadline
-around a wait or a bound for a line, is written, if it takes no more than about ten lines. So for each of them stands
-here: which of our settings it has an equal of (the script in `programs/` says how it is spelt there), what else is
-switched on and what was written by hand, and which programs it cannot be asked to run, with the reason. Whatever is not
-in one of these lists is run, and shown.
+A comparison is fair only if each server runs as its own documentation recommends, with everything that it documents
+against the trouble switched on. One rule holds for all: if the documentation tells a program to add something itself,
+such as a deadline around a wait or a bound for a line, we add it, if it takes no more than about ten lines. So each
+class says which of our settings the server has (the script in `programs/` shows how), what else is switched on, what
+is written by hand, and which programs it cannot run, with the reason. Everything that is not in one of these lists is
+run and shown.
 
-The reasons for `NotApplicable` are of three kinds. The rival's form has no place for the question (a handler that is
-read from top to bottom has no callbacks to be called back from). The trouble cannot arise (a send that waits for the
-peer keeps nothing). Or the answer is somebody else's (Tornado's timers are asyncio's).
+There are three kinds of reasons for `NotApplicable`. The server's form has no place for the question (a handler that
+runs from top to bottom has no callbacks). The trouble cannot occur (a send that waits for the peer keeps nothing). Or
+the answer belongs to another server (Tornado's timers are asyncio's).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WAITS = "its send waits for the peer: a program cannot write regardless"
 RAISES = "it tells of an end by an exception: there is no write that could be dropped"
 ON_ASYNCIO = "its loop is asyncio's: see there"
 
-# A handler can have a deadline put around whatever it waits for.
+# A handler can put a deadline around everything that it waits for.
 HANDLERS_BOUND = frozenset({"backlog", "frame_bytes", "frame_seconds", "close_seconds", "write_stall_seconds"})
 HANDLERS_LACK = {
     "chat": NO_CALLBACKS,
@@ -54,11 +54,11 @@ ONE_FAMILY = "it listens at one address at a time"
 
 
 class RivalAdapter(Adapter):
-    """A server that is run by a script in `programs/`."""
+    """A server that runs a script in `programs/`."""
 
-    distribution = ""  # what it is installed by; none: it comes with Python
-    has: frozenset[str] = frozenset()  # settings that it has an equal of
-    lacks: dict[str, str] = {}  # programs that it cannot be asked to run, and why
+    distribution = ""  # the package to install; "": it comes with Python
+    has: frozenset[str] = frozenset()  # the settings that it has
+    lacks: dict[str, str] = {}  # the programs that it cannot run, and why
     both_families = True
     class_names = False  # its programs are protocols
 
@@ -67,7 +67,7 @@ class RivalAdapter(Adapter):
         return LIMIT_NAMES - self.has
 
     def version(self) -> str:
-        """Of the server, or of the Python that it comes with."""
+        """The version of the server, or of the Python that it comes with."""
         if self.distribution:
             return importlib.metadata.version(self.distribution)
         return f"Python {platform.python_version()}"
@@ -227,7 +227,7 @@ class LadderStep(LadderAdapter):
 
 
 class BlockingStep(LadderStep):
-    """It listens once it says so: it has no selector to wait for."""
+    """It listens when it says so: there is no selector to wait for."""
 
     def settle(self, server: Any) -> None:
         pass

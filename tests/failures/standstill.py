@@ -1,12 +1,12 @@
-"""What a server does before it answers, told by its system calls and not by a clock.
+"""What a server does before it answers: measured by its system calls, not by a clock.
 
-Some rows ask whether one client has to wait because of another one. In seconds that cannot be told on a shared machine:
-whoever is switched away from misses some milliseconds, a hundred times what an answer takes. But the server makes a
-client wait by what it does first, and that can be counted: so many connections accepted, so many bytes read.
+Some rows ask whether one client must wait because of another. On a shared machine seconds cannot tell: a process that
+is switched away loses some milliseconds, a hundred times the time of an answer. But a client waits for what the
+server does first, and that can be counted: how many connections it accepts, how many bytes it reads.
 
-So the server is stopped. The trouble and the question are put into the kernel while it stands still, in that order.
-Then strace is attached, and the server goes on. Its system calls from there to the one that sends the answer are what
-came between, in their order, which is the same however busy the machine is. Any server can be asked, on threads too.
+So the server is stopped. While it stands still, the trouble and the question are put into the kernel, in that order.
+Then strace attaches, and the server continues. Its system calls from there to the answer are what came between. They
+are the same however busy the machine is. This works with any server, also with one that uses threads.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class Call(NamedTuple):
     """A system call that has returned."""
 
     name: str
-    arguments: str  # as strace shows them: of data the first 32 bytes
+    arguments: str  # as strace shows them; of data, the first 32 bytes
     result: int
 
 
 def calls_from_standstill(
     server: Server, folder: pathlib.Path, trouble: Callable[[], object], until: Callable[[], object]
 ) -> list[Call]:
-    """Stop `server`, make `trouble`, and let it go on; its calls until `until` returns, or some more.
+    """Stop `server`, make `trouble`, and let it continue; return its calls until `until` returns, or a few more.
 
-    Those of all its threads: accepting, reading and writing.
+    These are the calls of all its threads that accept, read and write.
     """
     with frozen(server):
         trouble()
@@ -50,9 +50,9 @@ def calls_from_standstill(
 
 
 def parsed(lines: Iterable[str]) -> Iterator[Call]:
-    """The calls in the order in which they returned, and then those that had not when strace let go.
+    """The calls in the order in which they returned, and then those that had not returned when strace detached.
 
-    One that another thread interrupts is shown in two lines.
+    A call that another thread interrupts is shown in two lines.
     """
     begun: dict[str, str] = {}
     for line in lines:
@@ -70,7 +70,7 @@ def parsed(lines: Iterable[str]) -> Iterator[Call]:
 
 
 def before_answers(calls: Iterable[Call], answer: str, count: int = 1) -> Iterator[Call]:
-    """Those before the one that writes the last of `count` answers, of which each begins with `answer`."""
+    """The calls before the one that writes the last of `count` answers; each answer begins with `answer`."""
     for call in calls:
         if call.name in WRITES.split(",") and f'"{answer}' in call.arguments:
             count -= 1
@@ -81,17 +81,17 @@ def before_answers(calls: Iterable[Call], answer: str, count: int = 1) -> Iterat
 
 
 def accepted(calls: Iterable[Call]) -> int:
-    """How many connections were taken in."""
+    """How many connections were accepted."""
     return sum(call.name in ACCEPTS.split(",") and call.result >= 0 for call in calls)
 
 
 def read_bytes(calls: Iterable[Call], begin: str) -> int:
-    """How many bytes were read, where what was read begins with `begin`."""
+    """How many bytes were read by calls whose data begins with `begin`."""
     return _bytes(calls, READS, begin)
 
 
 def written_bytes(calls: Iterable[Call], begin: str) -> int:
-    """How many bytes were written, where what was written begins with `begin`."""
+    """How many bytes were written by calls whose data begins with `begin`."""
     return _bytes(calls, WRITES, begin)
 
 

@@ -1,4 +1,4 @@
-"""FAILURES.md, Accepting (A1 to A9): what goes wrong between a connect and the first byte."""
+"""Accepting (A1 to A9 in table.py): what goes wrong between a connect and the first byte."""
 
 import contextlib
 import re
@@ -20,13 +20,13 @@ REFUSALS = (ConnectionResetError, BrokenPipeError)
 
 @contextlib.contextmanager
 def connected(count, address):
-    """So many clients, until the block ends."""
+    """So many connected clients, until the block ends."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(connect(address)) for _ in range(count)]
 
 
 def answered(clients, seconds=0.0):
-    """Those of `clients` that have something to read within so long."""
+    """Those of `clients` that have something to read within so many seconds."""
     poll = select.poll()
     by_number = {client.fileno(): client for client in clients}
     for number in by_number:
@@ -35,17 +35,17 @@ def answered(clients, seconds=0.0):
 
 
 def ended_by_server(client):
-    """Wait for the end that the server makes of a connection, a clean one or a reset; any data before it is read."""
+    """Wait until the server ends the connection, by a FIN or a reset; read any data before that."""
     with contextlib.suppress(*REFUSALS):
         receive_all(client)
     return True
 
 
-# A1. Out of descriptors: `accept` fails, and the listening socket stays readable, so that the loop spins.
+# Out of descriptors: `accept` fails, but the listening socket stays readable, so the loop spins (A1).
 
 A1_LIMIT, A1_CLIENTS = 64, 100
-A1_LOOKS = 20  # each of them takes 0.15 s, together three seconds
-A1_RELEASES, A1_TURNS = 9, 20  # turns of 10 ms: a server that looks ten times a second whether there is room holds too
+A1_LOOKS = 20  # each takes 0.15 s: three seconds in all
+A1_RELEASES, A1_TURNS = 9, 20  # turns of 10 ms: it is enough to look for room ten times a second
 
 
 def test_a1_out_of_descriptors(serve):
@@ -69,14 +69,14 @@ def test_a1_out_of_descriptors(serve):
 
 
 def assert_calm_and_serving(server, inside):
-    """Those inside are served, and in between it sleeps."""
+    """The clients that are inside are served, and in between the server sleeps."""
     for _ in range(A1_LOOKS):
         assert exchange(inside, b"x") == b"x", "who is inside is not served any more"
         server.wait_until_idle("there is nothing to do but to wait for a descriptor")
 
 
 def serve_all_there_is_room_for(clients):
-    """Take the answers of those who got in, and return them."""
+    """Read the answers of the clients that were accepted, and return these clients."""
     served = answered(clients, DEADLINE_SECONDS)
     for client in served:
         assert client.recv(1) == b"x", "who was let in is not answered, but ended"
@@ -84,7 +84,7 @@ def serve_all_there_is_room_for(clients):
 
 
 def assert_places_are_taken_at_once(inside, served, waiting):
-    """When one leaves, another is served."""
+    """When one client leaves, another is served."""
     for _ in range(A1_RELEASES):
         served.pop().close()
         soon = within_turns(A1_TURNS, inside, lambda: answered(waiting))  # noqa: B023  # called here
@@ -93,10 +93,10 @@ def assert_places_are_taken_at_once(inside, served, waiting):
         waiting = [client for client in waiting if client not in newcomers]
 
 
-# A2. `accept` fails for want of something that comes back: it must be tried again, but not at full speed.
+# `accept` fails because something is missing for a while: the server must try again, but not at full speed (A2).
 
-A2_HOLD_SECONDS = {"ENFILE": 3.0, "ENOBUFS": 0.2, "ENOMEM": 0.2}  # long enough, once, for rests to show
-A2_TRIES_A_SECOND = 200  # a hundred tries and then a rest of a second would do; who spins has thousands, under strace
+A2_HOLD_SECONDS = {"ENFILE": 3.0, "ENOBUFS": 0.2, "ENOMEM": 0.2}  # one is long enough to show pauses
+A2_TRIES_A_SECOND = 200  # a hundred, and a rest of a second, would do; a server that spins makes thousands
 
 
 def test_a2_accept_fails_for_want_of_memory_or_descriptors(serve, tmp_path):
@@ -117,7 +117,7 @@ def test_a2_accept_fails_for_want_of_memory_or_descriptors(serve, tmp_path):
                 assert receive(newcomer, 3) == b"new"
 
 
-# A3. `accept` fails because of the one connection at the head of the queue: that one is gone, the next may be there.
+# `accept` fails because of the first connection in the queue: it is gone, but there may be a next one (A3).
 
 
 def test_a3_accept_fails_for_one_connection(serve, tmp_path):
@@ -131,10 +131,10 @@ def test_a3_accept_fails_for_one_connection(serve, tmp_path):
             assert re.match(r"accept4?\(.+= \d+", next_call), f"{next_call.split('(')[0]} came next, not an accept"
 
 
-# A4. A storm of newcomers, beside one who is inside and wants answers.
+# A storm of newcomers, beside a client that is inside and wants answers (A4).
 
 A4_NEWCOMERS, A4_STORMS = 2000, 3
-A4_ACCEPTS = 8  # to let one in costs two echoes or three, so 8 and the echo cost some 20; all of them cost 5,000
+A4_ACCEPTS = 8  # one accept costs two or three echoes, so 8 and the echo cost some 20; all of them would cost 5,000
 
 
 def test_a4_accept_storm(serve, adapter, tmp_path):
@@ -153,7 +153,7 @@ def test_a4_accept_storm(serve, adapter, tmp_path):
 def storm_and_question(server, inside, newcomers, folder, *, question_first):
     """What the server does when it meets, at the same moment, a storm of newcomers and a question of `inside`.
 
-    Some deal with the first event first, some with the last (libev). In the end all newcomers have been let in.
+    Some servers handle the first event first, some the last one (libev). At the end all newcomers have been accepted.
     """
     before = server.descriptors()
     with contextlib.ExitStack() as stack:
@@ -176,7 +176,7 @@ def storm_and_question(server, inside, newcomers, folder, *, question_first):
     return calls
 
 
-# A5. More connections than there are places, in all or for one address: by policy they wait, or are refused.
+# More connections than places, in all or for one address: by policy they wait, or are refused (A5).
 
 A5_PLACES, A5_NEWCOMERS = 10, 5
 A5_ROUNDS = 5
@@ -190,7 +190,7 @@ def assert_all_served(clients):
 
 def assert_refused(address):
     answer = b""
-    with contextlib.suppress(*REFUSALS), connect(address) as newcomer:  # a refusal may come before connect is back
+    with contextlib.suppress(*REFUSALS), connect(address) as newcomer:  # a refusal may come before `connect` returns
         answer = exchange(newcomer, b"x")
     assert not answer, "more are served than there are places"
 
@@ -237,9 +237,9 @@ def test_a5_too_many_from_one_address(serve):
         server.expect_closed(refused=1)
 
 
-# A6. The server is closed between a client's connect and its accept.
+# The server is closed between a client's connect and its accept (A6).
 
-A6_CLIENTS, A6_DRAIN_SECONDS = 50, 2.0  # so long a server may wait for those inside, idle ones or not (L7)
+A6_CLIENTS, A6_DRAIN_SECONDS = 50, 2.0  # a server may wait so long for the clients that are inside, idle or not (L7)
 
 
 def test_a6_closed_between_connect_and_accept(serve):
@@ -260,7 +260,7 @@ def test_a6_closed_between_connect_and_accept(serve):
         server.wait()
 
 
-# A7. A UNIX socket's path exists already.
+# The path of a UNIX socket exists already (A7).
 
 
 def test_a7_a_stale_path_is_replaced(serve, tmp_path):
@@ -315,7 +315,7 @@ def connect_unix(path):
     return client
 
 
-# A8. Port 0 with both families: each socket would get a port of its own.
+# Port 0 with both families: each socket would get a port of its own (A8).
 
 
 def test_a8_port_0_with_both_families(serve):
@@ -330,14 +330,14 @@ def test_a8_port_0_with_both_families(serve):
                 assert exchange(client, b"x") == b"x"
 
 
-# A9. The kernel has no room to watch one more socket (ENOSPC: fs.epoll.max_user_watches): it may be the listening one.
+# The kernel has no room to watch another socket (ENOSPC: fs.epoll.max_user_watches). It may be the listener (A9).
 
 A9_TRIES = 3
 
 
 def test_a9_a_listener_that_cannot_be_watched_at_the_start_is_an_error_of_one_line(serve, tmp_path):
-    injection = ["-e", "trace=epoll_ctl", "-e", "inject=epoll_ctl:error=ENOSPC:when=2+"]  # the first is the waker's
-    before = [*tracer(), "-D", "-f", "-o", str(tmp_path / "strace"), *injection]  # -D: not as the server's parent
+    injection = ["-e", "trace=epoll_ctl", "-e", "inject=epoll_ctl:error=ENOSPC:when=2+"]  # the first: the waker
+    before = [*tracer(), "-D", "-f", "-o", str(tmp_path / "strace"), *injection]  # -D: the parent is not strace
     with serve("echo", before=before, listens=False) as server:
         wait_until(lambda: server.process.poll() is not None or "listening" in server.stderr.text, "what it does")
         assert server.process.poll() not in (None, 0), "it says that it listens, and cannot"
@@ -354,7 +354,7 @@ def test_a9_a_listener_that_cannot_be_watched_again_after_its_rest_rests_on(serv
         before, limits = server.descriptors(), resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (before, limits[1]))
         with connect(server.address) as newcomer:
-            newcomer.sendall(b"new")  # nobody can let it in, and the listener rests
+            newcomer.sendall(b"new")  # no descriptor is left to accept it, so the listener rests
             with injected(server.pid, tmp_path, "epoll_ctl:error=ENOSPC", trace="epoll_ctl") as tracing:
                 tracing.wait_for("ENOSPC")
                 resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)

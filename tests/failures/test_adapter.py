@@ -1,6 +1,6 @@
-"""The adapters themselves: each program does on the wire what its contract says, before anyone makes trouble.
+"""The adapters themselves: each program does on the wire what its contract says, without any trouble.
 
-A failure test that fails should mean that the server has failed, not that its program was another one.
+A failing test of a row should mean that the server has failed, not that its program was a different one.
 """
 
 import importlib.metadata
@@ -15,7 +15,7 @@ from tests.failures.programs.protocols import CHUNK, REPLY
 from tests.failures.rivals import ADAPTERS
 from tests.support import connect, exchange, receive, receive_all, wait_until
 
-UNTIL_END = {  # the client sends the first and ends its side; the second must be all that comes back
+UNTIL_END = {  # the client sends the first and ends its side; it must get exactly the second
     "echo": (b"hello", b"hello"),
     "dots": (b"a\nb\nc", b".."),
     "lines": (b"a\nb\nc", b"a\nb\n"),
@@ -29,7 +29,7 @@ UNTIL_END = {  # the client sends the first and ends its side; the second must b
     "deeds": (b"anyone?\n", b"1\nanyone?\n"),
     "tags": (b"sixteen byte tag", b"sixteen byte tag"),
 }
-EXCHANGES = {  # the client sends the first and stays; the second must come
+EXCHANGES = {  # the client sends the first and stays; it must get the second
     "block": (b"a", b"a"),
     "later": (b"tx", b"later\nlater\n"),
     "chat": (b"a\n", b"hello\n"),

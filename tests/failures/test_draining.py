@@ -1,4 +1,4 @@
-"""E10 to E12: the end of a server that has something in hand. More of it is L7 and L8."""
+"""E10 to E12: the end of a server that is still working. L7 and L8 have more of it."""
 
 import signal
 import time
@@ -11,7 +11,7 @@ from tests.failures.clients import deaf, refuses
 from tests.failures.programs.protocols import REPLY
 from tests.support import connect, receive, receive_all, wait_until
 
-# E10. A drain during which connections go on coming: waiting for the last of them is waiting for ever.
+# Connections keep coming during a drain, so to wait for the last one is to wait for ever (E10).
 
 
 def test_e10_a_program_that_opens_a_connection_again_whenever_it_is_lost(serve):
@@ -24,14 +24,14 @@ def test_e10_a_program_that_opens_a_connection_again_whenever_it_is_lost(serve):
             assert status in (0, 1), f"status {status}:\n{server.stderr.text}"
 
 
-# E11. The server has nothing left to send, the kernel has, and the client takes its time and is not silent.
+# The server has sent everything, its kernel has not; the client reads slowly, and still sends (E11).
 
 E11_BYTES = 300_000  # the kernel of any server takes so much, and that of a deaf client next to nothing
-E11_WORDS, E11_PAUSE_SECONDS = 30, 0.1  # three seconds
+E11_WORDS, E11_PAUSE_SECONDS = 30, 0.1  # three seconds in all
 
 
 def half_read(server):
-    """A client to whom most of the reply is still to be delivered, when the drain has begun."""
+    """A client that has most of the reply still to receive when the drain has begun."""
     client = deaf(server.address)
     client.sendall(b"%d\n" % E11_BYTES)
     assert receive(client, 1) == REPLY[:1]
@@ -43,7 +43,7 @@ def half_read(server):
 def test_e11_a_reply_that_is_read_late_by_a_client_that_still_speaks(serve):
     with serve("sized") as server, half_read(server) as client:
         for _ in range(E11_WORDS):
-            client.send(b"x")  # to a socket that is closed: the answer is a reset, and the rest of the reply is lost
+            client.send(b"x")  # a closed socket would answer with a reset, and the rest of the reply would be lost
             time.sleep(E11_PAUSE_SECONDS)
         rest = receive_all(client)
         assert len(rest) == E11_BYTES - 1, f"the reply was cut after {len(rest) + 1} of its {E11_BYTES} bytes"
@@ -59,7 +59,7 @@ def test_e11_a_reply_that_is_not_read_is_cut_at_the_deadline_and_both_sides_know
             receive_all(client)
 
 
-# E12. The answer is still being made.
+# The answer is not made yet (E12).
 
 LATER = b"later\n"
 
@@ -68,7 +68,7 @@ LATER = b"later\n"
 def test_e12_a_reply_that_is_still_being_made(serve, way):
     with serve("later") as server, connect(server.address) as client:
         client.sendall(b"x")
-        assert receive(client, len(LATER)) == LATER  # it was let in
+        assert receive(client, len(LATER)) == LATER  # it was accepted
         client.sendall(way.encode())
         server.send_signal(signal.SIGTERM)
         assert receive_all(client) == LATER, "the reply is lost"

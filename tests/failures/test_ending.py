@@ -1,4 +1,4 @@
-"""E1 to E9: ends that cross, ends at the wrong moment, and ends that somebody else would rather not have."""
+"""E1 to E9: ends that cross, ends at the wrong moment, and ends from inside a callback."""
 
 import contextlib
 import itertools
@@ -41,7 +41,7 @@ def ask_and_end(server, program):
 
 
 def test_e1_who_has_said_all_still_gets_ten_mebibytes_and_an_end(serve):
-    """Trouble: the client's FIN arrives before the reply is made, or before it is sent, or in the middle of it."""
+    """Trouble: the client's FIN arrives before the reply is made, before it is sent, or in the middle of it."""
     for program in AFTER_ALL_IS_SAID:
         with serve(program) as server:
             with ask_and_end(server, program) as client:
@@ -50,7 +50,7 @@ def test_e1_who_has_said_all_still_gets_ten_mebibytes_and_an_end(serve):
 
 
 def test_e2_who_takes_two_seconds_to_begin_reading_gets_it_too_and_nobody_spins(serve):
-    """Trouble: an end of file stays readable for ever, so whoever waits for something else is woken by it."""
+    """Trouble: an end of file stays readable for ever, and wakes a loop that waits for something else."""
     with contextlib.ExitStack() as stack:
         servers = {program: stack.enter_context(serve(program)) for program in AFTER_ALL_IS_SAID}
         clients = {program: ask_and_end(server, program) for program, server in servers.items()}
@@ -65,7 +65,7 @@ def test_e2_who_takes_two_seconds_to_begin_reading_gets_it_too_and_nobody_spins(
 
 
 def send_in_pieces(client, size):
-    """As a program does that reads it from a file: an early reset shows as an error here."""
+    """Send as a program does that reads from a file: an early reset shows as an error here."""
     piece = bytes(16 * 1024)
     for _ in range(size // len(piece)):
         client.sendall(piece)
@@ -75,7 +75,7 @@ def send_in_pieces(client, size):
     "program, reply, times", [("answer_early", b"no thanks\n", 100), ("reply_and_close", REPLY, 5)]
 )
 def test_e3_an_early_answer_is_read_by_one_who_is_still_sending(serve, program, reply, times):
-    """Trouble: to close with input unread is to reset, and a reset takes the answer away from who had not read it."""
+    """Trouble: to close with unread input resets the connection, and a reset discards an answer that is not read."""
     with serve(program) as server:
         for _ in range(times):
             with connect(server.address) as client:
@@ -93,7 +93,7 @@ def assert_whole(read, reply):
 
 
 def test_e3_lingering_ends_too(serve):
-    """Trouble: the remedy waits for the peer's end, and the peer never ends, or never stops talking."""
+    """Trouble: the remedy waits for the peer's end, and the peer never ends, or never stops sending."""
     with serve("answer_early", linger_seconds=0.5) as server:
         with connect(server.address) as silent, connect(server.address) as talker:
             for client in (silent, talker):
@@ -107,7 +107,7 @@ def test_e3_lingering_ends_too(serve):
 
 
 def test_e4_a_peer_that_never_reads_does_not_keep_a_closed_connection(serve):
-    """Trouble: after close the rest of the output is to be sent, to one who takes none of it."""
+    """Trouble: after close the rest of the output must be sent, but the peer takes none of it."""
     with serve("reply_and_close", close_seconds=0.5) as server:
         with deaf(server.address) as client:
             client.sendall(b"x")
@@ -118,7 +118,7 @@ def test_e4_a_peer_that_never_reads_does_not_keep_a_closed_connection(serve):
 
 @pytest.mark.parametrize("family", ["tcp", "unix"])
 def test_e5_a_reset_after_the_end_is_told_while_a_reply_is_made(serve, family, tmp_path):
-    """Trouble: the peer's end was read, nothing is to be sent yet, and so nobody looks at the socket any more."""
+    """Trouble: the peer's end was read and nothing is to be sent yet, so nothing watches the socket any more."""
     bind = "127.0.0.1:0" if family == "tcp" else f"unix:{tmp_path}/socket"
     with serve("never_done", bind) as server:
         client = socket.socket(socket.AF_INET if family == "tcp" else socket.AF_UNIX)
@@ -128,7 +128,7 @@ def test_e5_a_reset_after_the_end_is_told_while_a_reply_is_made(serve, family, t
             server.stderr.wait_for("program: eof")
             server.wait_until_idle("a half-closed connection is nothing to do")
             assert "program: lost" not in server.stderr.text, "it takes the client's end for the end of everything"
-            reset(client)  # a UNIX socket has no reset; there it is a plain end of both sides
+            reset(client)  # a UNIX socket has no reset; its peer sees the end of both directions
         server.stderr.wait_for("program: lost")
         server.expect_closed(reset=1)
 
@@ -139,7 +139,7 @@ CALLBACKS = ["connection_made", "data_received", "eof_received", "connection_los
 
 
 class Caller:
-    """A client of `deeds`, known to the server by `number`."""
+    """A client of `deeds`, which the server knows by `number`."""
 
     def __init__(self, server):
         self.server = server
@@ -151,18 +151,18 @@ class Caller:
         self.socket.sendall(line.encode() + b"\n")
 
     def ask(self, line):
-        """Say it, and wait for the answer, so that the server has heard it."""
+        """Send the line and wait for the answer, so that the server has read it."""
         self.say(line)
         assert self.file.readline() == line.encode() + b"\n"
 
     def order(self, callback, deed, target):
-        """It is heard, but not done yet: that needs the callback."""
+        """Order a deed. The server has read the order afterwards, and carries it out in that callback."""
         self.say(f"{callback} {deed} {target}")
         if callback != "data_received":
             self.ask("heard?")
 
     def provoke(self, callback):
-        """Have the server make that callback. The client may meet an end, at any point."""
+        """Make the server call that callback. The client may meet an end, at any point."""
         with contextlib.suppress(OSError):
             if callback == "eof_received":
                 self.socket.shutdown(socket.SHUT_WR)
@@ -180,7 +180,7 @@ class Caller:
 
 
 def lives(server):
-    """What each of the connections was told, in order, by number."""
+    """By connection number, the callbacks that it got, in order."""
     told = {}
     for number, name in re.findall(r"program: callback (\d+) (\w+)", server.stderr.text):
         told.setdefault(int(number), []).append(name)
@@ -188,7 +188,7 @@ def lives(server):
 
 
 def assert_grammatical(server, numbers):
-    """Each has begun once and ended once, with nothing after its end."""
+    """Check that each began once and ended once, with nothing after its end."""
     letters = dict(zip(CALLBACKS, "MDELPR", strict=True))
     wait_until(lambda: all("connection_lost" in lives(server).get(number, ()) for number in numbers), "every end")
     server.wait_until_idle("nothing more is to come")
@@ -199,7 +199,7 @@ def assert_grammatical(server, numbers):
 
 
 def test_e6_connections_ended_from_inside_any_callback_end_once_and_are_told_nothing_after(serve):
-    """Trouble: a callback ends its own connection, or another one, under the feet of the loop that calls it."""
+    """Trouble: a callback ends its own connection, or another one, while the loop is still using it."""
     with serve("deeds") as server:
         for callback, deed, target in itertools.product(CALLBACKS, ["close", "abort"], ["self", "peer"]):
             bystander, peer, caller = Caller(server), Caller(server), Caller(server)
@@ -220,7 +220,7 @@ def test_e6_connections_ended_from_inside_any_callback_end_once_and_are_told_not
 
 @pytest.mark.parametrize("callback", CALLBACKS)
 def test_e6_the_listener_can_be_closed_from_inside_any_callback(serve, callback):
-    """Trouble: the listening socket goes, perhaps in the batch in which it was to be asked for newcomers."""
+    """Trouble: the listening socket is closed, perhaps in the batch in which it has newcomers."""
     with serve("deeds", rests=False) as server:
         inside, caller = Caller(server), Caller(server)
         caller.order(callback, "close", "listener")
@@ -238,7 +238,7 @@ def test_e6_the_listener_can_be_closed_from_inside_any_callback(serve, callback)
 
 @pytest.mark.parametrize("callback", CALLBACKS)
 def test_e6_the_loop_can_be_closed_from_inside_any_callback(serve, callback):
-    """Trouble: everything ends in the middle of a callback, and everybody is still to be told."""
+    """Trouble: everything ends in the middle of a callback, and every connection must still be told."""
     with serve("deeds") as server:
         inside, caller = Caller(server), Caller(server)
         caller.order(callback, "close", "loop")
@@ -263,7 +263,7 @@ def assert_ended(client):
 
 
 def test_e7_an_event_of_one_who_was_ended_never_reaches_whoever_got_its_number(serve):
-    """Trouble: in one batch, one connection ends another, a newcomer gets its number, and then comes its old event."""
+    """Trouble: in one batch, a connection ends another, a newcomer gets its number, and then comes the old event."""
     with serve("deeds") as server:
         for old_event in ["data", "reset"] * 10:
             first, second = Caller(server), Caller(server)
@@ -290,15 +290,15 @@ def test_e7_an_event_of_one_who_was_ended_never_reaches_whoever_got_its_number(s
 
 # Many ends.
 
-# FAILURES says 100,000. But a number that is given back belongs to the next who comes, so each connection is a chance
-# for the mistake, and 5,000 of them, five times the moments of L1, are what fits into 4 s of `make test`. All of them:
-# REACTOR_E8_CONNECTIONS=100000 make test ARGS="tests/failures -k e8_", which takes half a minute.
+# A descriptor number that is given back goes to the next connection, so each connection is a chance for the mistake.
+# 5,000 of them, five times the interrupts of L1, take 4 s of `make test`. This makes 100,000 of them, in half a
+# minute: REACTOR_E8_CONNECTIONS=100000 make test ARGS="tests/failures -k e8_".
 SHORT_CONNECTIONS = int(os.environ.get("REACTOR_E8_CONNECTIONS", "5000"))
 E8_THREADS = 4
 
 
 def live_shortly(address, tag, end, source):
-    """One connection: it must be answered with its own tag and nothing else, if it stays to hear it."""
+    """One connection: it must get its own tag and nothing else, if it stays long enough."""
     with socket.create_connection(address, DEADLINE_SECONDS, source_address=(source, 0)) as client:
         client.sendall(tag[:7])
         if end == "early":
@@ -316,7 +316,7 @@ def live_shortly(address, tag, end, source):
 
 @pytest.mark.timeout(60 + SHORT_CONNECTIONS / 200)
 def test_e8_no_byte_of_a_short_connection_reaches_another_one(serve):
-    """Trouble: closed twice, closed late, written to when it is gone: and its number belongs to another by then."""
+    """Trouble: a socket is closed twice, closed late, or written to when its number belongs to another."""
     failures = []
 
     def live_many(thread):
@@ -324,7 +324,7 @@ def test_e8_no_byte_of_a_short_connection_reaches_another_one(serve):
         try:
             for number in range(SHORT_CONNECTIONS // E8_THREADS):
                 end = numbers.choices(["normal", "half", "reset", "early", "vanish"], [6, 2, 1, 1, 1])[0]
-                source = f"127.0.0.{2 + number % 8}"  # more ports than one address has
+                source = f"127.0.0.{2 + number % 8}"  # to have more ports than one address has
                 live_shortly(server.address, b"%03d/%012d" % (thread, number), end, source)
                 if failures:
                     return
@@ -356,13 +356,13 @@ RAISES = {
 
 
 def provoke(server, client, letter):
-    """Bring it to the callback that raises, and to the end of the connection that this means; whether that comes."""
+    """Bring the server to the callback that raises; return whether this ends the connection."""
     client.sendall(letter.encode())
-    if letter not in "dp":  # else the end may overtake the answer
+    if letter not in "dp":  # otherwise the end may overtake the answer
         assert client.recv(1) == letter.encode()
     try:
         with contextlib.suppress(ConnectionResetError):
-            if letter in "mf":  # it is the next one that will not live, and its connect may hear of that already
+            if letter in "mf":  # the next connection is the one that ends, perhaps already during connect
                 client = connect(server.address)
             with client:
                 if letter == "e":
@@ -375,7 +375,7 @@ def provoke(server, client, letter):
 
 
 def test_e9_an_exception_in_any_callback_ends_its_connection_and_no_other(serve):
-    """Trouble: a bug in the program, met by one connection."""
+    """Trouble: a bug in the program, which one connection meets."""
     with serve("raise") as server:
         with connect(server.address) as bystander:
             for number, letter in enumerate(RAISES, 1):
@@ -388,4 +388,4 @@ def test_e9_an_exception_in_any_callback_ends_its_connection_and_no_other(serve)
                 tracebacks, named = server.stderr.text.count("Traceback"), server.stderr.text.count("ByRequest: ")
                 seen = f"{tracebacks} tracebacks and {named} lines that name it for {number} exceptions"
                 assert tracebacks == named == number, f"{seen}, after {RAISES[letter]}"
-        server.expect_closed(handler_error=len(RAISES) - 1)  # who raises in connection_lost had another reason
+        server.expect_closed(handler_error=len(RAISES) - 1)  # connection_lost comes when the reason is set

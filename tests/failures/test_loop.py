@@ -1,4 +1,4 @@
-"""FAILURES.md, The loop (L1 to L8): signals, threads, timers, forks and callbacks that trouble the loop itself."""
+"""The loop (L1 to L8 in table.py): signals, threads, timers, forks and callbacks that trouble the loop itself."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from tests.failures.programs.loop_protocols import TIMERS, WAKES
 from tests.failures.programs.protocols import REPLY
 from tests.support import connect, exchange, receive, receive_all, reset, wait_until
 
-# L1. Ctrl-C at any moment: KeyboardInterrupt must leave the loop between two things, not in the middle of one.
+# Ctrl-C at any moment: KeyboardInterrupt must leave the loop between two steps, not in the middle of one (L1).
 
 L1_INTERRUPTS, L1_LONGEST_PAUSE_SECONDS = 1000, 0.001
 L1_SEED = 1
@@ -45,7 +45,7 @@ def test_l1_keyboard_interrupt_at_random_moments(serve):
 
 
 def keep_busy(client, over, broken):
-    """Exchange messages until it is over, and note what does not come back as it was sent."""
+    """Exchange messages until `over` is set, and note an answer that differs."""
     number = 0
     try:
         while not over.is_set():
@@ -59,7 +59,7 @@ def keep_busy(client, over, broken):
         broken.append(exc)
 
 
-# L2. Signals and other threads wake the loop more often than it wakes up.
+# Signals and other threads wake the loop more often than it wakes up (L2).
 
 L2_SIGNALS, L2_ROUNDS = 10_000, 3
 L2_GROWTH_BYTES = 8 << 20
@@ -71,7 +71,7 @@ def test_l2_signals_and_threads_wake_the_loop_without_end(serve):
         before = server.resident_bytes()
         signals = threading.Thread(target=flood_with_signals, args=[server])
         signals.start()
-        for ask in (b"w", b"n") * L2_ROUNDS:  # each answer tells that none of so many calls was lost
+        for ask in (b"w", b"n") * L2_ROUNDS:  # each answer says that none of so many calls was lost
             assert exchange(client, ask) == ask, f"not all of {WAKES} calls were made"
         signals.join()
         assert exchange(client, b"w") == b"w"
@@ -86,7 +86,7 @@ def test_l2_sigterm_behind_signals_that_fill_the_wake_up_pipe(serve):
         assert exchange(client, b"x") == b"x"
         client.sendall(b"b")
         server.stderr.wait_for("program: blocks")
-        wait_until(lambda: process_state(server) == "S", "the sleep")  # from now on nobody empties the pipe
+        wait_until(lambda: process_state(server) == "S", "the sleep")  # from now on nothing empties the pipe
         flood_with_signals(server)
         server.send_signal(signal.SIGTERM)
         assert receive_all(client) == b"b", "the answer is lost"
@@ -98,12 +98,12 @@ def flood_with_signals(server):
         server.send_signal(signal.SIGUSR1)
 
 
-# L3. Timers are mostly cancelled: a heap that keeps the dead grows, and one that is searched for them stands still.
+# Most timers are cancelled. A heap that keeps them grows; a search for each of them stops the loop (L3).
 
 L3_REQUESTS = 1_000_000 // TIMERS
-L3_WARM_UP, L3_COUNTED = 5, 10  # of them the first, and the last: to count calls makes them dear
-L3_GROWTH_BYTES = 8 << 20  # 100,000 timers: what is not kept need not be cleaned up at one go
-L3_PAUSE = 5.0  # a visible pause: one request costs so many times what the others mostly cost
+L3_WARM_UP, L3_COUNTED = 5, 10  # the first and the last requests; counting calls makes them slow
+L3_GROWTH_BYTES = 8 << 20  # 100,000 timers: the loop need not clean up all at once
+L3_PAUSE = 5.0  # a visible pause: one request costs so many times the median
 
 
 def test_l3_a_million_timers_armed_and_cancelled(serve):
@@ -111,7 +111,7 @@ def test_l3_a_million_timers_armed_and_cancelled(serve):
 
         def calls_for(request):
             client.sendall(request)
-            return int(file.readline())  # of functions: as many on any machine, busy or not
+            return int(file.readline())  # function calls: as many on any machine, busy or not
 
         for _ in range(L3_WARM_UP):
             calls_for(b"t")
@@ -125,7 +125,7 @@ def test_l3_a_million_timers_armed_and_cancelled(serve):
         assert longest < L3_PAUSE, f"{TIMERS} timers once cost {longest:.1f} times what they mostly cost"
 
 
-# L4. Times that have no place in an order, or the same place.
+# Times that have no order, or the same one (L4).
 
 
 def test_l4_times_that_are_no_number_endless_past_or_equal(serve):
@@ -139,7 +139,7 @@ def test_l4_times_that_are_no_number_endless_past_or_equal(serve):
     assert report["called"] == expected, f"out of order: {', '.join(report['called'][:5])} were called first"
 
 
-# L5. A callback forks: the child has copies of everything, and the kernel's objects behind them are the parent's.
+# A callback forks. The child has copies of everything, but the kernel's objects behind them belong to the parent (L5).
 
 
 def test_l5_fork_in_a_callback(serve):
@@ -159,10 +159,10 @@ def test_l5_fork_in_a_callback(serve):
         assert exchange(client, b"x") == b"x"
 
 
-# L6. A callback blocks, everyone waits, and nobody knows for whom.
+# A callback blocks, all connections wait, and nothing says which callback it is (L6).
 
 
-# The protocol's callback, or a handler and whoever calls it.
+# The protocol's callback, or a handler and its caller.
 CALLBACKS_THAT_BLOCK = r"Block\.data_received|in block\b|\.connected\(\)|handle_stream\(\)"
 
 
@@ -179,17 +179,17 @@ def test_l6_a_callback_that_blocks_is_reported(serve):
 
 
 def longest_time(text):
-    """The longest of the times, in seconds, that a text tells."""
+    """The longest of the times, in seconds, that a text names."""
     return max(map(float, re.findall(r"(\d+\.\d+) ?s(?:ec|\b)", text)), default=0.0)
 
 
-# L7. Told to stop, in the middle of everything.
+# Told to stop, while everything is going on (L7).
 
 L7_DRAIN_SECONDS = 0.5
 
 
 def test_l7_drain_at_sigterm(serve):
-    """Nothing here is in a hurry: when everyone has had what he waits for, the one who never reads leaves."""
+    """The server is in no hurry: when all clients have their answers, the one that never reads leaves."""
     with serve("reply_10mb", drain_seconds=3600) as server:
         idle, reader, never_reads = (connect(server.address) for _ in range(3))
         with idle, reader:
@@ -197,7 +197,7 @@ def test_l7_drain_at_sigterm(serve):
                 client.sendall(b"\n")
                 assert receive(client, 1) == REPLY[:1]
             server.send_signal(signal.SIGTERM)
-            assert idle.recv(1) == b""  # while the reply is still under way, since nobody reads it yet
+            assert idle.recv(1) == b""  # while the reply is still on its way: nothing reads it yet
             assert_whole(receive_all(reader))
         reset(never_reads)
         server.wait()
@@ -222,12 +222,12 @@ def test_l7_a_drain_that_cuts_nobody_ends_with_status_0(serve):
 
 
 def assert_whole(rest):
-    """It is all of the reply but the first byte."""
+    """Check that it is all of the reply but the first byte."""
     assert len(rest) == len(REPLY) - 1, f"the reply was cut after {len(rest) + 1} of its {len(REPLY)} bytes"
     assert rest == REPLY[1:]
 
 
-# L8. Told again: whoever asks twice does not want to wait.
+# A second signal: its sender does not want to wait (L8).
 
 
 L8_WATCH_SECONDS = 0.5

@@ -1,4 +1,4 @@
-"""FAILURES.md, the process (P2): what is done to it from outside while it serves."""
+"""The process (P2 in table.py): what is done to it from outside while it serves."""
 
 import time
 
@@ -7,15 +7,15 @@ import pytest
 from tests.failures.clients import allow_descriptors, frozen, heard_just_now, process_state, those_without
 from tests.support import connect, wait_until
 
-# P2. Stopped and continued: Ctrl-Z and fg, a container that is paused, a machine that was suspended.
+# Stopped and continued: Ctrl-Z and fg, a paused container, a suspended machine (P2).
 
 P2_CLIENTS, P2_NEWCOMERS = 1000, 50
-P2_DEADLINE_SECONDS, P2_STOPPED_SECONDS = 3.0, 3.5  # the row's ten seconds, divided
+P2_DEADLINE_SECONDS, P2_STOPPED_SECONDS = 3.0, 3.5  # ten seconds in the field, shorter here
 
 
 @pytest.mark.parametrize("stopped", ["asleep", "in the middle"])
 def test_p2_who_is_stopped_for_longer_than_a_deadline_ends_nobody_when_it_goes_on(serve, stopped):
-    """A wait for events that is stopped comes back with none when it goes on, though there are some (signal(7))."""
+    """A wait for events that is stopped returns none when it continues, though there are some (signal(7))."""
     if not allow_descriptors(2 * (P2_CLIENTS + P2_NEWCOMERS)):
         pytest.skip(f"this process may not have {P2_CLIENTS} clients")
     deadlines = {"idle_seconds": P2_DEADLINE_SECONDS, "first_byte_seconds": P2_DEADLINE_SECONDS}

@@ -1,4 +1,4 @@
-"""FAILURES.md, Reading (R1 to R8): what peers do to whoever reads from them."""
+"""Reading (R1 to R8 in table.py): what peers do to a server that reads from them."""
 
 import contextlib
 import random
@@ -28,10 +28,10 @@ from tests.support import (
     wait_until,
 )
 
-# R1. A client that writes without end, beside others who want answers.
+# A client writes without end, beside others that want answers (R1).
 
 R1_CLIENTS, R1_QUESTIONS, R1_FLOODS = 50, 40, 3
-R1_READ_BYTES = 1 << 19  # of the firehose before all are answered: two turns of whoever reads 256 KiB at a time
+R1_READ_BYTES = 1 << 19  # of the firehose before all are answered: two turns of a server that reads 256 KiB at a time
 
 
 def test_r1_firehose(serve, tmp_path):
@@ -49,7 +49,7 @@ def test_r1_firehose(serve, tmp_path):
 
         for _ in range(R1_FLOODS):
             turn_firehose("flowing")
-            for _ in range(R1_QUESTIONS):  # until it flows as fast as it can, and everyone is answered meanwhile
+            for _ in range(R1_QUESTIONS):  # until it flows at full speed, and every client is answered meanwhile
                 ask()
                 answers()
             calls = calls_from_standstill(server, tmp_path, ask, answers)
@@ -60,7 +60,7 @@ def test_r1_firehose(serve, tmp_path):
 
 @contextlib.contextmanager
 def firehose(address):
-    """A process that writes to `address` without end, and what turns it on and off."""
+    """A process that writes to `address` without end; yield what turns it on and off."""
     command = [sys.executable, str(ROOT / "tests" / "failures" / "firehose.py"), *map(str, address)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         said = Lines(process.stdout)
@@ -78,10 +78,10 @@ def firehose(address):
             said.join()
 
 
-# R2. A segment with hundreds of thousands of frames: who handles them all at once lets everyone wait.
+# A segment with thousands of frames: a server that handles all at once makes the others wait (R2).
 
 R2_FRAMES = 500_000  # of one byte and a newline: 1 MB
-R2_FRAMES_FIRST = 2500  # at most, before somebody else's turn
+R2_FRAMES_FIRST = 2500  # at most, before another connection's turn
 R2_QUESTIONS, R2_PIECE_BYTES = 5, 1 << 16  # with each question a piece of the flood; the rest at the end
 
 
@@ -93,7 +93,7 @@ def test_r2_frame_flood(serve, tmp_path):
         answers = []
 
         def read():
-            with contextlib.suppress(OSError):  # if it is not answered, it has been closed by then
+            with contextlib.suppress(OSError):  # without an answer the connection is closed by then
                 answers.append(receive(flooder, len(flood)))
 
         reader = threading.Thread(target=read)
@@ -116,10 +116,10 @@ def test_r2_frame_flood(serve, tmp_path):
         assert answers == [flood]
 
 
-# R3. Slowloris: frames that are never finished, though a byte comes now and then.
+# Slowloris: frames that are never finished, though a byte comes now and then (R3).
 
 R3_CLIENTS = 200
-R3_FRAME_SECONDS, R3_TRICKLE_SECONDS = 1.0, 0.2  # the row's 30 s and 5 s, divided
+R3_FRAME_SECONDS, R3_TRICKLE_SECONDS = 1.0, 0.2  # shorter than in the field, in proportion
 
 
 def test_r3_slowloris(serve):
@@ -138,7 +138,7 @@ def test_r3_slowloris(serve):
 
 
 def is_open_after_a_byte(client):
-    """Send a byte of a line, and look whether the server has ended the connection."""
+    """Send a byte of a line, and see whether the server has ended the connection."""
     try:
         client.sendall(b"x")
         return not (select_readable(client) and client.recv(1) == b"")
@@ -152,11 +152,11 @@ def select_readable(client):
     return bool(poll.poll(0))
 
 
-# R4. A frame that never ends: who waits for its end keeps all of it.
+# A frame that never ends: a server that waits for its end keeps all of it (R4).
 
 R4_FRAME_BYTES = 8 << 20
-R4_SLACK_BYTES = 1 << 20  # what a process needs beside its frames, as W1 has one: 8 KiB should not decide
-R4_SENT_BYTES = R4_FRAME_BYTES + 2  # not the row's limit + 1: who counts the terminator in (Tornado) still waits for it
+R4_SLACK_BYTES = 1 << 20  # what a process needs besides its frames (as in W1): 8 KiB should not decide
+R4_SENT_BYTES = R4_FRAME_BYTES + 2  # at the limit + 1, a server that counts the terminator (Tornado) still waits for it
 
 
 def test_r4_oversize_frame(serve):
@@ -181,9 +181,9 @@ def test_r4_the_longest_frame_that_is_allowed(serve):
         writer.join()
 
 
-# R5. A peer leaves while the server does not read from it.
+# A peer leaves while the server does not read from it (R5).
 
-R5_CLIENTS, R5_TURNS = 9, 20  # turns of 10 ms: a server that looks ten times a second holds too
+R5_CLIENTS, R5_TURNS = 9, 20  # turns of 10 ms: it is enough to look ten times a second
 
 
 @pytest.mark.parametrize("leave", ["fin", "rst", "rst with data unread"])
@@ -218,7 +218,7 @@ def paused_client(server):
     return client
 
 
-# R6. Calls that are interrupted, that would block after all, that do one byte of what was asked.
+# Calls are interrupted, would block after all, or move a single byte (R6).
 
 R6_PIECES, R6_BYTES = 100, 200_000
 R6_SEED = 6
@@ -234,7 +234,7 @@ def pieces_of(data):
 
 
 def echo_in_pieces(client, data):
-    """Send `data` in pieces, each when the one before is back; then all again at one go. What comes back."""
+    """Send `data` in pieces, each after the one before has come back; then all at once. Return what comes back."""
     answers = [exchange(client, piece) for piece in pieces_of(data)]
     writer = threading.Thread(target=client.sendall, args=[data])
     writer.start()
@@ -244,13 +244,13 @@ def echo_in_pieces(client, data):
 
 
 @pytest.mark.parametrize("error", ["EINTR", "EAGAIN"])
-# Now and then, and nine times in a row; and over when strace lets go, which may else leave a call without an answer.
+# Now and then, and nine times in a row. It must be over when strace detaches, which may leave a call unanswered.
 @pytest.mark.parametrize("when", ["2..80+3", "1..9"])
 def test_r6_system_calls_fail_for_now(serve, adapter, tmp_path, error, when):
     if error in adapter.never_meets:
         pytest.skip(f"not applicable to {adapter.name}: {adapter.never_meets[error]}")
     calls = [RECEIVES, SENDS]
-    if error == "EINTR":  # epoll_wait(2) knows no EAGAIN
+    if error == "EINTR":  # epoll_wait(2) has no EAGAIN
         calls.append(POLLS)
     data = patterned(R6_BYTES)
     with serve("echo") as server, connect(server.address) as client:
@@ -273,10 +273,10 @@ def test_r6_system_calls_move_one_byte(serve, tmp_path, calls):
                 assert told[times] == told[count] == 2 * len(data), "the library is not in between"
 
 
-# R7. A callback blocks for longer than a deadline: what its victims sent meanwhile lies in the kernel.
+# A callback blocks for longer than a deadline; what the others sent meanwhile lies in the kernel (R7).
 
-R7_CLIENTS, R7_IDLE_SECONDS = 1500, 3.0  # more clients than one poll tells of
-R7_BLOCKED = b"b" * 4  # a second each
+R7_CLIENTS, R7_IDLE_SECONDS = 1500, 3.0  # more clients than one poll reports
+R7_BLOCKED = b"b" * 4  # a second for each byte
 
 
 def test_r7_a_callback_that_outlasts_a_deadline_ends_nobody_who_has_sent_something(serve):
@@ -293,11 +293,11 @@ def test_r7_a_callback_that_outlasts_a_deadline_ends_nobody_who_has_sent_somethi
             assert receive(blocker, len(R7_BLOCKED)) == R7_BLOCKED
 
 
-# R8. There is no memory for what one connection would like to receive.
+# There is no memory to receive what one connection sends (R8).
 
 R8_RECEIVE_BYTES = 200_000_000
 R8_SPARE_BYTES = 16 << 20
-R8_FILLS = 8  # a server asks for more and more when its buffer was filled
+R8_FILLS = 8  # a server asks for more each time its buffer was filled
 
 
 def test_r8_who_cannot_be_received_from_for_want_of_memory_is_ended_alone(serve, adapter):
@@ -320,7 +320,7 @@ def test_r8_who_cannot_be_received_from_for_want_of_memory_is_ended_alone(serve,
 
 
 def fill(client):
-    """Send as much as the kernels take from one who is not read; an end that comes meanwhile is for others to see."""
+    """Send as much as the kernels take while the server is stopped; ignore an end that comes meanwhile."""
     client.setblocking(False)
     with contextlib.suppress(BlockingIOError, ConnectionResetError, BrokenPipeError):
         while True:

@@ -1,4 +1,4 @@
-"""What strace has written becomes calls in their order, also where threads interrupt each other."""
+"""The output of strace becomes calls in their order, even if threads interrupt each other."""
 
 import pytest
 

@@ -1,8 +1,8 @@
-"""FAILURES.md, Found in the field, P1 and P3: what a server is connected to besides its clients.
+"""The surroundings (P1 and P3 in table.py): what a server is connected to besides its clients.
 
-Standard error is a terminal, or a pipe, or a file; whatever becomes of that, nobody who is served may notice, and the
-exit status is what it would have been. The server is asked to talk all the while: it logs at the end of each
-connection, if it can be had to, and a terminal shows its status line.
+Standard error is a terminal, a pipe or a file. Whatever happens to it, no client may notice, and the exit status
+stays the same. The server must write all the time: it logs the end of each connection, if it can do that, and a
+terminal shows its status line.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ import pytest
 
 from tests.support import DEADLINE_SECONDS, ROOT, connect, exchange, free_port, package_environment, wait_until
 
-CONNECTIONS = 1000  # the ends of so many are more than a terminal or a pipe takes in unread
-LINES_OF_A_LOG = ["--verbose"]  # what makes ours log each of them; others say what they say
+CONNECTIONS = 1000  # so many ends are more than a terminal or a pipe holds unread
+LINES_OF_A_LOG = ["--verbose"]  # makes ours log each of them; the others log what they log
 
 
 @pytest.fixture
 def serve_into(adapter):
     """`with serve_into(fd) as (process, address)`: an echo server whose standard output and error is `fd`.
 
-    It is asked by its port when it serves: what it says, nobody may be able to read.
+    The test tries its port until it serves, because its output may be unreadable.
     """
 
     @contextlib.contextmanager
@@ -33,7 +33,7 @@ def serve_into(adapter):
         command = adapter.command("echo", f"127.0.0.1:{address[1]}", {})
         command += LINES_OF_A_LOG if adapter.name == "reactor" else []
         environment = {**package_environment(), "TERM": "xterm"}
-        environment.pop("PYTHONUNBUFFERED", None)  # the usual case: in its buffers is what it could not write
+        environment.pop("PYTHONUNBUFFERED", None)  # the usual case: its buffers keep what it could not write
         streams = {"stdin": subprocess.DEVNULL, "stdout": fd, "stderr": fd}
         with subprocess.Popen(command, cwd=ROOT, env=environment, **streams, **options) as process:
             try:
@@ -52,7 +52,7 @@ def answers(address):
 
 
 def assert_served(address, client):
-    """Nobody notices: not `client`, who was there before, and not those who come and go."""
+    """Nothing is noticed: not by `client`, which was there before, and not by those that come and go."""
     for _ in range(CONNECTIONS):
         connect(address).close()
     assert exchange(client, b"still here") == b"still here"
@@ -65,7 +65,7 @@ def assert_ends_clean(process):
     assert process.wait(DEADLINE_SECONDS) == 0
 
 
-# P1. The terminal.
+# The terminal (P1).
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_p1_the_terminal_is_stopped_with_ctrl_s(serve_into, terminal):
         assert_ends_clean(process)
 
 
-# P3. A pipe, a disk.
+# A pipe, a disk (P3).
 
 
 def test_p3_the_reader_of_the_log_is_gone(serve_into):

@@ -1,4 +1,4 @@
-"""Every id that is cited in the tree is in the table, and each in the table has a test."""
+"""Every id that is cited in the tree is in the table, and each id in the table has a test."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""W1 to W7: peers that do not read, and programs that write regardless."""
+"""W1 to W7: peers that do not read, and programs that still write."""
 
 import contextlib
 import socket
@@ -11,12 +11,12 @@ from tests.failures.programs.end_protocols import PIECE, Tandem
 from tests.failures.programs.protocols import CHUNK, MIB, REPLY
 from tests.support import connect, receive, receive_all, reset, wait_until
 
-HARD_MIB = 32  # `output_hard_bytes`, the most that one connection may keep, is a write more than this
-SLACK_MIB = 16  # what the process needs beside its buffers: the chunk being written, the allocator's own
+HARD_MIB = 32  # `output_hard_bytes`, the most that one connection may keep, without the last write
+SLACK_MIB = 16  # what the process needs besides its buffers: the chunk that is written, the allocator's reserve
 
 
 def wait_within_memory(server, mebibytes, condition, what):
-    """Wait for `condition` while the server's memory grows by no more than so much."""
+    """Wait for `condition` while the server's memory grows by at most so much."""
     start = server.resident_bytes()
 
     def holds():
@@ -28,7 +28,7 @@ def wait_within_memory(server, mebibytes, condition, what):
 
 
 def assert_serves(server, request, reply):
-    """Somebody else, who does read, gets what there is to get."""
+    """Another client, which does read, gets its reply."""
     with connect(server.address) as other:
         other.sendall(request)
         assert receive(other, len(reply)) == reply
@@ -36,7 +36,7 @@ def assert_serves(server, request, reply):
 
 @pytest.mark.parametrize("program", ["flood", "flood_lines"], ids=["w1", "w2"])
 def test_w1_w2_one_who_asks_for_a_gibibyte_and_reads_nothing_is_ended_at_the_hard_mark(serve, program):
-    """Trouble: what a peer does not read, the server keeps. By `write` (W1) and by `writelines` (W2)."""
+    """Trouble: the server keeps what a peer does not read. By `write` (W1) and by `writelines` (W2)."""
     with serve(program) as server:
         with deaf(server.address) as slow:
             slow.sendall(b"x")
@@ -49,7 +49,7 @@ def test_w1_w2_one_who_asks_for_a_gibibyte_and_reads_nothing_is_ended_at_the_har
 
 
 def test_w1_one_who_reads_nothing_costs_no_more_than_the_high_mark_where_the_pause_is_heeded(serve):
-    """Trouble: as before, but the program stops when it is told to. Then there is nothing to end."""
+    """Trouble: as before, but the program stops when it is asked to pause. Then no connection is ended."""
     with serve("polite_flood") as server:
         with deaf(server.address) as slow:
             slow.sendall(b"x")
@@ -57,12 +57,12 @@ def test_w1_one_who_reads_nothing_costs_no_more_than_the_high_mark_where_the_pau
             wait_within_memory(server, SLACK_MIB, paused, "the pause of a program that writes too much")
             wait_within_memory(server, SLACK_MIB, server.is_idle, "the quiet of a program that waits")
             assert_serves(server, b"x", CHUNK + CHUNK)
-            assert receive(slow, 100 * len(CHUNK)) == 100 * CHUNK  # it goes on where it was
+            assert receive(slow, 100 * len(CHUNK)) == 100 * CHUNK  # it continues where it paused
         server.expect_closed(slow_reader=0)
 
 
 def test_w3_an_empty_chunk_does_not_keep_a_connection_from_closing(serve):
-    """Trouble: a buffer that holds an empty chunk is neither empty nor ever sent."""
+    """Trouble: a buffer with an empty chunk is not empty, and is never sent."""
     with serve("write_nothing") as server:
         for _ in range(3):
             with connect(server.address) as client:
@@ -73,7 +73,7 @@ def test_w3_an_empty_chunk_does_not_keep_a_connection_from_closing(serve):
 
 @pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "unnoticed"])
 def test_w4_ten_thousand_writes_after_a_reset_are_dropped_without_a_word(serve, noticed):
-    """Trouble: a peer has left, whether that is known yet or not, and the program goes on writing to it."""
+    """Trouble: a peer has left, whether the server knows it or not, and the program still writes to it."""
     with serve("write_after_end") as server, connect(server.address) as writer:
         kept = connect(server.address)
         kept.sendall(b"k")
@@ -102,7 +102,7 @@ def test_w4_ten_thousand_writes_after_a_reset_are_dropped_without_a_word(serve, 
 
 
 def assert_no_exception(writer):
-    """What the program answers: that it has written, or the name of what it met."""
+    """The program answers that it has written, or with the name of the exception."""
     answer = writer.recv(100).decode()
     assert answer == "w", f"the program met {answer.strip()}"
 
@@ -115,12 +115,12 @@ def ask(client, mebibytes):
 
 
 def assert_whole(client, mebibytes):
-    """It got all that it had asked for."""
+    """Check that it gets all that it asked for."""
     assert receive(client, mebibytes * MIB) == REPLY[:MIB] * mebibytes
 
 
 def test_w5_many_slow_readers_each_under_its_own_mark_do_not_exceed_the_budget_of_all(serve):
-    """Trouble: twenty peers ask for 6 MiB each, of which the kernels take some 2. None is near its own hard mark."""
+    """Trouble: twenty peers ask for 6 MiB each; the kernels take some 2 of it. None is near its own hard mark."""
     with serve("sized", memory_bytes=BUDGET_MIB * MIB) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(deaf(server.address)) for _ in range(20)]
         asked = iter(clients)
@@ -144,7 +144,7 @@ def test_w5_many_slow_readers_each_under_its_own_mark_do_not_exceed_the_budget_o
 
 
 def test_w5_the_largest_are_ended_first_and_no_more_of_them_than_it_takes(serve):
-    """Trouble: who is to go? All ask at once, for 54 MiB together; the kernels take up to 2 for each."""
+    """Trouble: which is to end? All ask at once, for 54 MiB together; the kernels take up to 2 for each."""
     with serve("sized", memory_bytes=BUDGET_MIB * MIB) as server, contextlib.ExitStack() as stack:
         clients = {size: stack.enter_context(deaf(server.address)) for size in (4, 14, 6, 12, 8, 10)}
         with frozen(server):
@@ -158,7 +158,7 @@ def test_w5_the_largest_are_ended_first_and_no_more_of_them_than_it_takes(serve)
 
 
 def test_w5_the_budget_holds_without_another_event(serve):
-    """Trouble: the last straw is written, the kernel takes none of it, and then nothing happens any more."""
+    """Trouble: a write exceeds the budget, the kernel takes none of it, and then no event comes any more."""
     with serve("sized", memory_bytes=BUDGET_MIB * MIB) as server:
         with deaf(server.address) as small, deaf(server.address) as large:
             for client in (small, large):
@@ -172,7 +172,7 @@ def test_w5_the_budget_holds_without_another_event(serve):
 
 
 def test_w6_one_who_takes_nothing_for_too_long_is_ended(serve):
-    """Trouble: a peer that stops reading is not idle, not over its mark, and holds its output for ever."""
+    """Trouble: a peer that stops reading is not idle, not over its mark, and would keep its output for ever."""
     with serve("polite_flood", write_stall_seconds=0.5) as server:
         with deaf(server.address) as slow:
             slow.sendall(b"x")
@@ -182,7 +182,7 @@ def test_w6_one_who_takes_nothing_for_too_long_is_ended(serve):
 
 
 def test_w7_callbacks_that_write_to_each_others_connections_keep_the_order_and_do_not_nest(serve):
-    """Trouble: A's callback writes to B, whose callback, made from inside that write, writes back to A, and so on."""
+    """Trouble: A's callback writes to B, whose callback runs inside that write and writes back to A, and so on."""
     with serve("tandem") as server, connect(server.address) as one, connect(server.address) as other:
         received = {}
 
@@ -192,7 +192,7 @@ def test_w7_callbacks_that_write_to_each_others_connections_keep_the_order_and_d
         readers = [threading.Thread(target=read, args=[client]) for client in (one, other)]
         wait_until(lambda: server.descriptors() >= server.descriptors_at_start + 2, "both to be in")
         one.sendall(b"x")
-        other.recv(1, socket.MSG_PEEK)  # by now each has paused the other, over and over
+        other.recv(1, socket.MSG_PEEK)  # by now each has paused the other, many times
         for reader in readers:
             reader.start()
         for reader in readers:

@@ -1,6 +1,6 @@
-"""A fork's child has copies of everything and the use of nothing, and its parent does not notice it (L5).
+"""A fork's child copies everything but can use nothing of it, and the parent does not notice the child (L5).
 
-Forks are made for real. A child says what it has seen through a pipe and is gone, whatever happens.
+The forks are real. A child reports through a pipe what it has seen, and always ends.
 """
 
 import functools
@@ -25,24 +25,24 @@ CALLBACKS = ["connection_made", "data_received", "eof_received", "connection_los
 
 
 class Child:
-    """The other process, as its parent sees it."""
+    """The child process, as its parent sees it."""
 
     def __init__(self):
         self._reader, writer = os.pipe()
         self._stay, self._let_go = os.pipe()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which are not ours
+            warnings.simplefilter("ignore", DeprecationWarning)  # about forks beside threads, which are not ours
             self.pid = os.fork()
         self._writer = writer
         if self.pid:
             os.close(writer)
             os.close(self._stay)
-        else:  # whatever goes wrong with it, it does not stay for ever
+        else:  # the child ends even if something goes wrong
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(int(2 * DEADLINE_SECONDS))
 
     def live(self, act):
-        """In the child: do this, say what came of it, and stay until the parent lets go."""
+        """In the child: call `act`, report its result, and stay until the parent lets go."""
         status = 1
         try:
             os.close(self._let_go)
@@ -60,7 +60,7 @@ class Child:
             os._exit(status)
 
     def said(self):
-        """What it has said, once it has."""
+        """Wait for its report, and return it."""
         words = b""
         while data := os.read(self._reader, 65536):
             words += data
@@ -68,13 +68,13 @@ class Child:
         return words.decode()
 
     def let_go(self):
-        """Let it end, and see that it does so by itself."""
+        """Let it end, and check that it ends by itself."""
         os.close(self._let_go)
         assert os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) == 0
 
 
 def ask_child(act):
-    """What a child says to this."""
+    """What a child reports after `act`."""
     child = Child()
     if not child.pid:
         child.live(act)
@@ -92,7 +92,7 @@ def is_open(descriptor):
 
 
 def descriptors():
-    """The numbers of all that are open; not of the one by which they were found, which is closed again."""
+    """The numbers of all open descriptors, without the one that lists them: that one is closed again."""
     return {number for number in map(int, os.listdir("/dev/fd")) if is_open(number)}
 
 
@@ -137,7 +137,7 @@ def test_the_child_has_none_of_the_reactors_descriptors(pair):
         adopt(reactor, ours.dup(), Recorder())
         ended = adopt(reactor, ours.dup(), Recorder())
         ended.abort()
-        reactor.dispatcher.flush()  # it is to be closed, but is not yet
+        reactor.dispatcher.flush()  # it will be closed, but is still open
         assert reactor.dispatcher.reaper.doomed
         inherited = descriptors() - before
         assert len(inherited) >= 6, "two of the waker, one or two of the poller, a listener, two connections"
@@ -171,11 +171,11 @@ def test_a_connection_that_the_parent_closes_is_closed_though_a_child_lives(reac
 
 
 def turned_in_both(reactor, child, condition, seen):
-    """Turn the loop until `condition`. The child, made inside of it, says how that ended for it, and what `seen` is."""
+    """Turn the loop until `condition`. A child made inside the loop reports how its turn ended, and what `seen` is."""
     try:
         turn_until(reactor, condition, "a fork, and the service of its parent")
         if child and not child[0].pid:
-            reactor.run_once(0)  # it came out of the last phase; this is the next
+            reactor.run_once(0)  # the child left the last phase; this is the next iteration
     except BaseException as exc:
         if child and not child[0].pid:
             child[0].live(functools.partial(str, f"{exc}; {seen()}"))
@@ -328,10 +328,10 @@ def test_the_child_has_the_signals_that_were_there_before(reactor):
         reactor.stop()
 
     reactor.call_soon(fork)
-    reactor.run()  # which has SIGINT too, while it lasts
+    reactor.run()  # which takes SIGINT too, while it runs
     assert child[0].said() == before
     child[0].let_go()
-    os.kill(os.getpid(), signal.SIGUSR1)  # the parent's is the parent's still: else this would end us
+    os.kill(os.getpid(), signal.SIGUSR1)  # the parent still handles it, or this would end us
     assert reactor.remove_signal_handler(signal.SIGUSR1)
 
 
@@ -357,7 +357,7 @@ def test_a_child_that_leaves_by_system_exit_takes_nothing_with_it(tmp_path):
             assert client.recv(100) == b"hello"
             child_said.append(child[0].said())
         with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(path))  # it is still there
+            client.connect(str(path))  # the path is still there
         server.close()
 
     child_said = []
@@ -381,13 +381,13 @@ def test_a_child_that_comes_out_of_run_takes_nothing_with_it(tmp_path, monkeypat
     path, child, said, stopped = tmp_path / "socket", [], [], []
 
     class Watchdog:
-        """Its thread is in the parent alone, and may have held a lock when the child was made."""
+        """Only the parent has its thread, which may have held a lock at the moment of the fork."""
 
         def __init__(self, reactor, **_):
             self.stop = lambda: stopped.append(os.getpid())
 
     class Forker(Protocol):
-        def connection_lost(self, exc):  # in the last phase, behind which a loop that was stopped ends
+        def connection_lost(self, exc):  # in the last phase, after which a stopped loop ends
             server.reactor.stop()
             child.append(Child())
             if child[0].pid:
@@ -415,7 +415,7 @@ def test_several_reactors_are_given_up(reactor):
 
 @pytest.fixture
 def renewals():
-    """Those of this test are gone after it."""
+    """The renewals of a test are removed after it."""
     before = list(fork._renewals)
     yield
     fork._renewals[:] = before
@@ -423,7 +423,7 @@ def renewals():
 
 def test_what_other_threads_had_is_made_anew_in_every_child_and_in_none_of_the_parents(renewals):
     places = threading.Semaphore(1)
-    places.acquire()  # by a thread that the child does not have
+    places.acquire()  # as by a thread that the child does not have
 
     def make_anew():
         nonlocal places

@@ -1,4 +1,4 @@
-"""The loop alone, without any connection: descriptors that a program watches, calls, and where it is in its life."""
+"""The loop alone, without connections: descriptors that a program watches, calls, and the states of a loop."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""What is watched, and how the kernel's answer comes back, over every selector that this platform has."""
+"""What the kernel watches, and how its answer comes back, with every selector of this platform."""
 
 import select
 import selectors
@@ -43,7 +43,7 @@ def ends(descriptors_come_back):
 
 
 def handler(source, events):
-    """Never called here: the loop calls handlers, not the poller."""
+    """Never called here, because these tests only poll."""
 
 
 def test_nothing_registered_means_no_events(poller):
@@ -80,7 +80,7 @@ def test_an_infinite_wait_ends_with_the_first_event(poller, ends):
     assert poller.poll(float("inf")) == [(left.fileno(), WRITABLE)]
 
 
-def test_who_asked_is_found_by_the_descriptor(poller, ends):
+def test_handlers_are_found_by_descriptor(poller, ends):
     left, right = ends
     poller.register(left.fileno(), READABLE, handler, left)
     poller.register(right.fileno(), 0, handler, right)
@@ -128,7 +128,7 @@ def test_the_end_of_input_is_readable(poller, ends):
 
 
 @needs_epoll
-def test_a_reset_is_told_to_who_wants_neither_to_read_nor_to_write(epoll_poller):
+def test_a_reset_is_told_without_interest_in_reading_or_writing(epoll_poller):
     left, right = rig.tcp_pair()
     with left:
         epoll_poller.register(left.fileno(), BROKEN, handler, left)
@@ -140,7 +140,7 @@ def test_a_reset_is_told_to_who_wants_neither_to_read_nor_to_write(epoll_poller)
 
 
 @needs_epoll
-def test_a_fin_is_told_to_who_asks_for_it_alone(epoll_poller):
+def test_a_fin_is_told_only_to_an_interest_in_it(epoll_poller):
     left, right = rig.tcp_pair()
     with left, right:
         epoll_poller.register(left.fileno(), PEER_FIN | BROKEN, handler, left)

@@ -1,4 +1,4 @@
-"""A line for the log may be lost; it never raises, and never comes back to what it reports."""
+"""A line for the log may be lost. It never raises, and never causes another line."""
 
 import logging
 
@@ -11,7 +11,7 @@ logger = logging.getLogger("reactor.test_reports")
 
 
 class Handler(logging.Handler):
-    """Does what it was given with each line."""
+    """Calls `emit` with each line."""
 
     def __init__(self, emit):
         super().__init__()
@@ -20,7 +20,7 @@ class Handler(logging.Handler):
 
 @pytest.fixture
 def handle():
-    """Have the lines of `logger` handled by a function, and by nothing else."""
+    """Let one function handle the lines of `logger`, and no other handler."""
     added = []
 
     def add(emit):
@@ -95,7 +95,7 @@ def test_what_is_no_exception_leaves(handle):
 
 
 class OddlyFalse(Exception):
-    """Has an empty truth value."""
+    """Counts as false."""
 
     def __len__(self):
         return 0

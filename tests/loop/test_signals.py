@@ -1,4 +1,4 @@
-"""Signals come as calls of the latest loop that wants them, and all is given back as it was (L1, L2, P5, P6)."""
+"""The latest loop that wants a signal gets it as a call. In the end, all is as it was before (L1, L2, P5, P6)."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("descriptors_come_back", "signals_come_back
 
 @pytest.fixture
 def signals_come_back():
-    """The process's handlers, its mask and its wake-up descriptor are as before."""
+    """After a test, the process's handlers, mask and wake-up descriptor are as before."""
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
     before = [signal.getsignal(number) for number in numbers]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
@@ -60,7 +60,7 @@ def signals(waker):
 
 
 def woken(poller):
-    """Whether a wait would end now; what the waker has to do about it is done."""
+    """Whether a wait would end now. This also runs the waker's handler."""
     events = poller.poll(0)
     for fd, happened in events:
         poller.tell(fd, happened)
@@ -68,7 +68,7 @@ def woken(poller):
 
 
 def put(waker, size):
-    """Put that many bytes into the pipe, as signals do; BlockingIOError when there is no room."""
+    """Put `size` bytes into the pipe, as signals do; BlockingIOError when there is no room."""
     sender = socket.socket(fileno=waker.fileno())
     try:
         sender.send(b"\0" * size)
@@ -77,7 +77,7 @@ def put(waker, size):
 
 
 def fill(waker):
-    """Leave no room in the pipe."""
+    """Fill the pipe."""
     with contextlib.suppress(BlockingIOError):
         while True:
             put(waker, 65536)
@@ -179,7 +179,7 @@ def test_a_signal_that_cannot_be_handled_is_refused_and_leaves_no_trace(signals,
 
 
 def in_thread(call):
-    """Run `call` on another thread; the exception it raised, or None."""
+    """Run `call` on another thread; return the exception that it raised, or None."""
     raised = []
 
     def run():
@@ -288,7 +288,7 @@ def test_a_call_for_sigint_that_is_added_and_removed_under_the_deferral_leaves_i
 
 
 def come_while_given_back(monkeypatch, number):
-    """Have the signal come at the moment in which a loop begins to give it back."""
+    """Let the signal come at the moment when a loop begins to give it back."""
     release = signals_module._process.release
 
     def interrupted(*arguments):
@@ -329,7 +329,7 @@ def test_a_ctrl_c_before_it_can_be_deferred_leaves_nothing_behind(signals, monke
 
 @pytest.fixture
 def two(descriptors_come_back):
-    """The older and the younger of two loops, which end with the test."""
+    """An older and a younger loop, which end with the test."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Reactor()) for _ in range(2)]
 
@@ -395,7 +395,7 @@ def test_the_number_of_a_closed_loop_gets_no_bytes(two):
     older.add_signal_handler(signal.SIGUSR1, print)
     younger.add_signal_handler(signal.SIGUSR2, print)
     older.close()
-    ours, theirs = socket.socketpair()  # these get the numbers that are free
+    ours, theirs = socket.socketpair()  # these get the free numbers
     with ours, theirs:
         for end in (ours, theirs):
             end.setblocking(False)
@@ -409,7 +409,7 @@ def test_the_number_of_a_closed_loop_gets_no_bytes(two):
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT], ids=lambda number: number.name)
 def test_the_loop_that_runs_is_woken_though_another_came_later(two, number):
     older, younger = two
-    younger.add_signal_handler(number, print)  # of SIGINT: so that the one that runs wants no signal itself
+    younger.add_signal_handler(number, print)  # SIGINT: so the loop that runs wants no signal itself
     older.call_soon(lambda: aimed.append(wakeup_fd()))
     older.call_soon(older.stop)
     aimed = []
@@ -448,7 +448,7 @@ def test_an_asyncio_loop_that_handles_signals_and_ours_end_in_either_order(their
     ours.add_signal_handler(signal.SIGUSR1, print)
     for loop in (theirs, ours) if theirs_goes_first else (ours, theirs):
         loop.close()
-    # the fixtures look at handlers, mask, wake-up and other descriptors
+    # The fixtures check handlers, mask, wake-up descriptor and other descriptors.
 
 
 def test_a_number_that_means_another_file_by_now_is_not_put_back(signals):
@@ -458,7 +458,7 @@ def test_a_number_that_means_another_file_by_now_is_not_put_back(signals):
     signals.add(signal.SIGUSR1, print)
     number = left.fileno()
     with right:
-        os.dup2(right.fileno(), number)  # its owner closed it, and somebody else has the number now
+        os.dup2(right.fileno(), number)  # its owner closed it, and another file has the number now
         right.setblocking(False)
         signals.close()
         assert wakeup_fd() == -1
@@ -473,7 +473,7 @@ def test_a_loop_that_is_closed_on_another_thread_gives_its_signals_back_when_the
         assert in_thread(ours.close) is None
         signal.raise_signal(signal.SIGUSR1)
         assert hits == [signal.SIGUSR1]
-        with Reactor() as other:  # and the wake-up descriptor, when the main thread comes by
+        with Reactor() as other:  # the main thread's next change gives back the wake-up descriptor too
             other.add_signal_handler(signal.SIGUSR2, print)
     finally:
         signal.signal(signal.SIGUSR1, original)
@@ -498,7 +498,7 @@ def test_a_loop_that_no_signal_wakes_any_more_is_closed_at_once_on_another_threa
 def test_a_blocked_signal_is_let_through_until_it_is_given_back(signals):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     try:
-        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)  # not the process, which may have other threads
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)  # not to the process, which may have other threads
         signals.add(signal.SIGUSR1, print, "came")
         assert owed(signals) == [("came",)]
         signals.remove(signal.SIGUSR1)
@@ -522,7 +522,7 @@ def test_a_signal_that_comes_again_and_again_while_it_is_taken_holds_nobody_up(s
     original, calls = signals._arrived, []
 
     class Endless:
-        """Each look at the queue finds one more."""
+        """Each look at the queue finds one more signal."""
 
         def __len__(self):
             return len(original)

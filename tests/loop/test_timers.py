@@ -1,4 +1,4 @@
-"""Deadlines come in order, never early, at most once, and leave nothing behind when they are called off (L3, L4)."""
+"""Timers come in order, never early, and at most once. When they are cancelled, they leave nothing behind (L3, L4)."""
 
 import gc
 import heapq
@@ -14,7 +14,7 @@ from tests.rig import FakeClock
 
 
 class Turn:
-    """Timers with a clock that is pushed, and a list of what was called."""
+    """Timers with a clock that the test moves, and a list of the calls made."""
 
     def __init__(self):
         self.clock = FakeClock()
@@ -72,7 +72,7 @@ def test_nan_is_refused(turn):
 
 def test_a_time_may_be_of_any_kind_that_is_a_number_of_seconds(turn):
     class Seconds:
-        """A number to `float`, which compares with no other."""
+        """`float` takes it as a number, but it compares with no other."""
 
         def __float__(self):
             return turn.clock.now + 1.5
@@ -134,7 +134,7 @@ def test_cancelling_again_or_too_late_does_nothing(turn):
     assert turn.after(1) == [1, 2]
 
 
-def test_a_callback_that_cancels_itself_disturbs_nobody(turn):
+def test_a_callback_that_cancels_itself_disturbs_no_other(turn):
     handle = turn.timers.call_at(turn.clock.now, lambda: handle.cancel())
     turn.arm(1, "later")
     turn.after(0)

@@ -1,4 +1,4 @@
-"""A sleeping loop is woken by threads and signals, always, and its two descriptors are given back (L2)."""
+"""Threads and signals always wake a sleeping loop, and its two descriptors are closed in the end (L2)."""
 
 import contextlib
 import selectors
@@ -28,7 +28,7 @@ def waker(poller):
 
 
 def woken(poller):
-    """Whether a wait would end now; what the waker has to do about it is done."""
+    """Whether a wait would end now. This also runs the waker's handler."""
     events = poller.poll(0)
     for fd, happened in events:
         poller.tell(fd, happened)
@@ -36,7 +36,7 @@ def woken(poller):
 
 
 def put(waker, size):
-    """Put that many bytes into the pipe, as signals do; BlockingIOError when there is no room."""
+    """Put `size` bytes into the pipe, as signals do; BlockingIOError when there is no room."""
     sender = socket.socket(fileno=waker.fileno())
     try:
         sender.send(b"\0" * size)
@@ -45,13 +45,10 @@ def put(waker, size):
 
 
 def fill(waker):
-    """Leave no room in the pipe."""
+    """Fill the pipe."""
     with contextlib.suppress(BlockingIOError):
         while True:
             put(waker, 65536)
-
-
-# Waker
 
 
 def test_a_wake_up_ends_a_wait_once(poller, waker):
@@ -98,7 +95,7 @@ def test_emptying_the_pipe_never_blocks_however_many_bytes_are_in_it(poller, wak
 
 def test_a_wake_up_while_the_pipe_is_being_emptied_loses_no_later_one(poller, waker):
     class Interrupted:
-        """The receiving end; another thread wakes the loop just before it is read."""
+        """A receiving end: another thread wakes the loop just before each read."""
 
         def __init__(self, receiver):
             self.receiver = receiver

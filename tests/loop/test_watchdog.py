@@ -1,7 +1,7 @@
-"""A callback that blocks is named, with its time and where it is, while it blocks; and nobody else is (L6).
+"""While a callback blocks, it is reported with its name, time and place; other callbacks are not (L6).
 
-The reactor's thread is this one, as in a server. Nothing is waited for by the clock: a callback that blocks does so
-until its report has been logged.
+The reactor runs on this thread, as in a server. No test waits for a time: a callback that blocks does so until its
+report has been logged.
 """
 
 import logging
@@ -16,11 +16,11 @@ from reactor.loop.watchdog import Watchdog
 from tests.rig import DEADLINE_SECONDS, FakeClock, Recorder, adopt, turn_until
 from tests.support import connect, exchange, socket_address
 
-SHORT_SECONDS = 0.02  # to be blocked for so long is reported here
+SHORT_SECONDS = 0.02  # a callback that blocks for so long is reported
 
 
 class Reports(logging.Handler):
-    """What the watchdog has logged, and who waits for it."""
+    """What the watchdog has logged, and a way to wait for it."""
 
     def __init__(self):
         super().__init__(logging.WARNING)
@@ -34,14 +34,14 @@ class Reports(logging.Handler):
                 self._changed.notify_all()
 
     def wait_for(self, count):
-        """Block until so many have come."""
+        """Block until `count` reports have come."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.texts) >= count, DEADLINE_SECONDS), self.texts
 
 
 @pytest.fixture
 def reports():
-    """What is reported from now on."""
+    """The reports from now on."""
     handler = Reports()
     logger = logging.getLogger("reactor.loop")
     logger.addHandler(handler)
@@ -51,7 +51,7 @@ def reports():
 
 @pytest.fixture
 def reactor(descriptors_come_back):
-    """A reactor that has been in its poll once: before that it counts as one that does not run."""
+    """A reactor that has polled once: before that, it counts as not running."""
     with Reactor(limits=Limits(blocked_seconds=SHORT_SECONDS)) as reactor:
         reactor.run_once(0)
         yield reactor
@@ -162,11 +162,11 @@ def count_looks(watchdog):
     return lambda: len(looks)
 
 
-def test_many_short_callbacks_are_no_long_one(reports):
+def test_many_short_callbacks_are_not_reported_as_one_long_one(reports):
     clock = FakeClock()
     with Reactor(limits=Limits(blocked_seconds=1.0), clock=clock) as reactor:
         watchdog = Watchdog(reactor)
-        watchdog.stop()  # here we look ourselves, at moments of our choice
+        watchdog.stop()  # the test itself looks, at chosen moments
         reactor.run_once(0)
 
         def short():

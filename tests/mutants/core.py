@@ -103,14 +103,14 @@ MUTANTS = (
            "        self._cancelled = 0\n",
            "tests/connections/test_interruptions.py::test_a_timer_that_is_called_off_while_the_heap_is_rebuilt_is_counted"),
     Mutant("what comes to the top in the moment of a look is thrown away", "reactor/loop/timers.py",
-           "            else:  # a nearer one was armed in this moment\n"
+           "            else:  # a nearer one was armed at this moment\n"
            "                heapq.heappush(self._heap, entry)\n",
            "",
            "tests/loop/test_timers.py::test_a_call_that_is_armed_in_the_moment_of_a_look_is_kept"),
     Mutant("what was called off and came to its time stays counted", "reactor/loop/timers.py",
-           "            if entry[2].timers is None:  # called off, and counted as one of the heap\n"
+           "            if entry[2].timers is None:  # cancelled, and counted as one in the heap\n"
            "                self._cancelled -= 1\n",
-           "            if entry[2].timers is None:  # called off, and counted as one of the heap\n"
+           "            if entry[2].timers is None:  # cancelled, and counted as one in the heap\n"
            "                pass\n",
            "tests/loop/test_timers.py::test_any_mixture_is_as_a_sorted_list_would_have_it"),
     Mutant("a timer that SystemExit put off is no member of the heap", "reactor/loop/timers.py",
@@ -175,11 +175,11 @@ MUTANTS = (
            "                pass\n"
            "        except BlockingIOError:\n"
            "            pass\n"
-           "        # Off when the pipe is empty, not before: a wake-up between the two "
-           "would lose its byte and leave the flag\n"
-           "        # on, and all later ones would rely on a byte that is gone. One that "
-           "comes before this line leaves no byte,\n"
-           "        # and needs none: the loop looks for what was asked of it after this and before it sleeps again.\n"
+           "        # Clear the flag after the pipe is empty, not before. Otherwise a wake-up in between "
+           "would set it again, `recv`\n"
+           "        # would take its byte, and all later wake-ups would send none. A wake-up "
+           "before this line sends no byte and\n"
+           "        # needs none: the loop looks at its queues before it sleeps again.\n"
            "        self._pending = False\n",
            "        self._pending = False\n"
            "        try:\n"

@@ -1,4 +1,4 @@
-"""Mutants of the upper floors: `reactor/net`, `reactor/service`, `reactor/apps`, the command line, and the scripts."""
+"""Mutants of `reactor/net`, `reactor/service`, `reactor/apps`, the command line, and the scripts."""
 
 from __future__ import annotations
 
@@ -133,21 +133,21 @@ MUTANTS = (
            "tests/net/test_unix_paths.py::test_a_folder_that_a_stranger_keeps_locked_is_not_waited_for_without_end"),
     # Frames.
     Mutant("the time of a held frame is charged to the next", "reactor/net/framing.py",
-           "            self._spent = 0.0  # the last frame's: the next begins now\n",
+           "            self._spent = 0.0  # the next frame begins now\n",
            "",
            "tests/net/test_framed_time.py::"
            "test_the_time_that_a_frame_had_taken_when_it_was_held_is_not_charged_to_the_next"),
-    Mutant("a delimiter that comes in two pieces is not found", "reactor/net/framing.py",
+    Mutant("a delimiter that comes in two pieces is not found", "reactor/net/splitters.py",
            "            self._searched = max(self._start, len(self._data) - len(self._delimiter) + 1)\n",
            "            self._searched = len(self._data)\n",
-           "tests/net/test_framing.py::test_delimited_frames_are_the_same_however_the_stream_is_cut"),
+           "tests/net/test_splitters.py::test_delimited_frames_are_the_same_however_the_stream_is_cut"),
     Mutant("a hand-over leaves the connection held", "reactor/net/framing.py",
-           "under way does nothing\n        self._set_busy(False)\n",
-           "under way does nothing\n",
+           "queued already does nothing\n        self._set_busy(False)\n",
+           "queued already does nothing\n",
            "tests/net/test_framed_hand_over.py::test_held_frames_go_to_the_other_and_the_old_one_is_out_of_the_game"),
     Mutant("a program that was left goes on with the batch", "reactor/net/framing.py",
-           "        self._gone = self._paused = True  #",
-           "        self._gone = True  #",
+           "        self._paused = True  # a call",
+           "        pass  # a call",
            "tests/net/test_framed_hand_over.py::test_the_other_can_pause_reading_at_once"),
     Mutant("frames that are held are no work to a drain", "reactor/net/framing.py",
            "        self._note_work()\n        if self._more is None",
@@ -196,9 +196,9 @@ MUTANTS = (
            "",
            "tests/service/test_stuck.py::test_the_second_signal_ends_it_and_the_log_names_the_line"),
     Mutant("without a thread nobody ends the process", "reactor/service/stuck.py",
-           "        except RuntimeError:  # no thread can be started, so nobody will look later\n"
+           "        except RuntimeError:  # no thread can be started, so there is no later look\n"
            "            self._end(number, frame)",
-           "        except RuntimeError:  # no thread can be started, so nobody will look later\n"
+           "        except RuntimeError:  # no thread can be started, so there is no later look\n"
            "            pass",
            "tests/service/test_stuck.py::test_without_threads_it_ends_at_once"),
     # The log.

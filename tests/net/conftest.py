@@ -1,4 +1,4 @@
-"""Whom to connect to, and what is told of it."""
+"""Endpoints to connect to, and the outcome of a connect."""
 
 import select
 import socket
@@ -23,26 +23,26 @@ def listening():
 
 @pytest.fixture
 def unanswered():
-    """An endpoint whose handshake never ends: a listener whose queue is full drops what comes."""
+    """An endpoint whose handshake never ends: its listener has a full queue and drops what comes."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen(0)
         with socket.create_connection(sock.getsockname(), DEADLINE_SECONDS):
             ready, _, _ = select.select([sock], [], [], DEADLINE_SECONDS)
-            assert ready, "the one for whom there is room is not in the queue"
+            assert ready, "the connection for which there is room is not in the queue"
             yield endpoint(sock)
 
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    """Of a UNIX socket: short, for it has room for some hundred bytes, and tmp_path may take them all."""
+    """A short path for a UNIX socket, which has room for some hundred bytes; `tmp_path` may take them all."""
     monkeypatch.chdir(tmp_path)
     return "server.sock"
 
 
 @pytest.fixture
 def bound():
-    """`bind`, with its sockets closed in the end."""
+    """`bind`, whose sockets are closed in the end."""
     sockets = []
 
     def bound(text, *arguments):
@@ -57,7 +57,7 @@ def bound():
 
 @pytest.fixture
 def refused():
-    """`bind` of what cannot be had: the error, whose words are one line that names the address."""
+    """`bind` of an address that is refused: returns the error, whose one line names the address."""
 
     def refused(text, *arguments):
         with pytest.raises(OSError) as caught:

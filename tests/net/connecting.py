@@ -1,4 +1,4 @@
-"""What is told of a `connect`, and whom to connect to: for the tests of `connector` and `lookups`."""
+"""The outcome of a `connect`, and endpoints to connect to: for the tests of `connector` and `lookups`."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from tests.rig import DEADLINE_SECONDS, Recorder
 
 
 class Outcome:
-    """What was told of one `connect`: the protocol that was made, or the errors."""
+    """The outcome of one `connect`: the protocol that was made, or the errors."""
 
     def __init__(self):
         self.protocols = []
@@ -41,7 +41,7 @@ def endpoint(sock):
 
 
 def nobody():
-    """The endpoint of a port on which nobody listens, now."""
+    """The endpoint of a port on which no server listens now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return endpoint(sock)
@@ -52,14 +52,14 @@ def text(endpoint):
 
 
 def answers(*endpoints):
-    """A stand-in for getaddrinfo that finds those."""
+    """A stand-in for getaddrinfo that finds these endpoints."""
     return lambda *_, **__: [(family, socket.SOCK_STREAM, 6, "", sockaddr) for family, sockaddr in endpoints]
 
 
 def in_a_child(act):
-    """Whether `act()` was true in a child of this process, which ends there."""
+    """Whether `act()` was true in a child of this process, which then ends."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which are meant here
+        warnings.simplefilter("ignore", DeprecationWarning)  # about forks beside threads, which are meant here
         pid = os.fork()
     if not pid:
         signal.alarm(int(DEADLINE_SECONDS))

@@ -1,15 +1,15 @@
-"""A program of frames on a loop that is turned by hand, and the peer it serves: for the tests of `FramedProtocol`."""
+"""A framed program on a loop that the test turns, and the peer that it serves: for the tests of `FramedProtocol`."""
 
 from reactor import Limits, State
 from reactor.net.framing import FramedProtocol
 from tests import rig
 
 BUDGET = 10
-MUCH = bytes(8 * 1024 * 1024)  # more than the kernel takes from one who does not read
+MUCH = bytes(8 * 1024 * 1024)  # more than the kernel takes for a peer that does not read
 
 
 class Framed(FramedProtocol):
-    """Writes down its frames in `frames`, and does with each what `reaction` says."""
+    """Keeps its frames in `frames`, and calls `reaction` for each."""
 
     def __init__(self, reaction=None):
         self.frames = []
@@ -31,12 +31,12 @@ class Framed(FramedProtocol):
 
 
 def pausing_after(*frames):
-    """A program that takes no more frames after each of these, until it is told to go on."""
+    """A program that pauses after each of these frames, until the test resumes it."""
     return Framed(lambda protocol, frame: protocol.pause_frames() if frame in frames else None)
 
 
 class Served:
-    """A `Framed` program on a loop that is turned by hand, and its peer."""
+    """A `Framed` program on a loop that the test turns, and its peer."""
 
     def __init__(self, reactor, pair, protocol, **limits):
         self.reactor = reactor
@@ -52,7 +52,7 @@ class Served:
 
     def turn(self):
         rig.turn_until_idle(self.reactor)
-        while self.reactor._ready:  # what the loop is to call soon, which no descriptor tells
+        while self.reactor._ready:  # queued calls, which no descriptor tells of
             self.reactor.run_once(0)
             rig.turn_until_idle(self.reactor)
 
@@ -61,7 +61,7 @@ class Served:
         self.turn()
 
     def read(self, size):
-        """Have the peer read so much, and the program go on with what that allows."""
+        """Let the peer read `size` bytes, and let the program go on with what that allows."""
         while size > 0:
             size -= len(self.peer.recv(1 << 20))
             self.turn()

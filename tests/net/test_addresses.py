@@ -1,4 +1,4 @@
-"""From text to bound sockets and back, with the traps on the way (A7, A8)."""
+"""From text to endpoints and back, with the traps on the way (A7, A8)."""
 
 import socket
 
@@ -174,7 +174,7 @@ def test_an_endpoint_of_a_right_form_is_let_pass(endpoint):
         (Endpoint(socket.AF_INET, ("::1", 80)), ValueError),
         (Endpoint(socket.AF_INET6, ("127.0.0.1", 80, 0, 0)), ValueError),
         (Endpoint(socket.AF_INET, ("127.0.0.1\0", 80)), ValueError),
-        (Endpoint(socket.AF_INET, ("127.0.0.1%some.host", 80)), ValueError),  # to getaddrinfo(3), a name
+        (Endpoint(socket.AF_INET, ("127.0.0.1%some.host", 80)), ValueError),  # a name for getaddrinfo(3)
         (Endpoint(socket.AF_INET, ("127.0.0.1", 65536)), ValueError),
         (Endpoint(socket.AF_INET6, ("::1", -1, 0, 0)), ValueError),
     ],

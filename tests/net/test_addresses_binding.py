@@ -66,7 +66,7 @@ def test_a_port_that_the_other_family_has_taken_is_given_up_for_another(bound):
     taken = []
 
     def unlucky(family, kind):
-        """The first time, somebody else takes the port in the second family."""
+        """The first time, another socket takes the port in the second family."""
         sock = socket.socket(family, kind)
         if made and len(made) == 1:
             thief = socket.socket(family, kind)

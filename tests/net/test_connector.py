@@ -1,4 +1,4 @@
-"""Opening connections: what can come of it, each told once, and nothing left behind."""
+"""Opening connections: every outcome is told once, and nothing is left behind."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("descriptors_come_back")
 def test_a_connection_is_made_and_is_like_one_that_was_accepted(reactor, outcome, listening, form):
     target = text(endpoint(listening)) if form == "text" else [endpoint(listening)]
     connect(reactor, outcome.make, target, outcome.errors.append)
-    assert not outcome.any, "nobody is told inside the call"
+    assert not outcome.any, "the caller is told inside its call"
     turn_until(reactor, lambda: outcome.any, "an answer")
     connection = outcome.protocol.connection
     peer, _ = listening.accept()
@@ -120,9 +120,9 @@ def test_who_cancels_is_told_nothing(reactor, outcome, listening, form):
     assert len(reactor.timers) == 0
 
 
-def test_who_cancels_what_has_failed_a_moment_ago_is_told_nothing(timed, outcome, unanswered):
+def test_after_a_cancel_a_failure_of_a_moment_ago_is_not_told(timed, outcome, unanswered):
     connector = connect(timed, outcome.make, [unanswered], outcome.errors.append, Limits(connect_seconds=7))
-    timed.call_later(7, connector.cancel)  # behind the deadline, and before anybody is told of it
+    timed.call_later(7, connector.cancel)  # after the deadline, and before the failure is told
     timed.timers.clock.now += 7
     turn_until(timed, lambda: not timed.timers, "the deadline")
     turn_until_idle(timed)
@@ -294,7 +294,7 @@ def test_an_exception_in_the_factory_ends_the_connection_with_one_log_line(react
     assert reactor.counters.open == 0
 
 
-def test_an_exception_of_who_is_told_stops_nobody(reactor, outcome, listening, caplog):
+def test_an_exception_in_on_failure_stops_no_other_call(reactor, outcome, listening, caplog):
     connect(reactor, outcome.make, [nobody()], rig.break_down)
     turn_until(reactor, lambda: reactor.counters.callback_errors, "the exception")
     connect(reactor, outcome.make, [endpoint(listening)], outcome.errors.append)
@@ -320,7 +320,7 @@ def test_a_new_connect_does_not_take_the_answer_to_one_that_was_cancelled_in_the
     number = first.attempts[0].socket.fileno()
 
     def cancel_and_connect(recorder, data):
-        # The refusal of the first has been fetched with this data, and comes next.
+        # The refusal of the first connect was fetched with this data, and comes next.
         first.cancel()
         second.append(connect(reactor, outcome.make, [unanswered], outcome.errors.append))
 
@@ -341,7 +341,7 @@ def test_a_new_connect_does_not_take_the_answer_to_one_that_was_cancelled_in_the
 
 
 def test_hundreds_of_attempts_leave_nothing_behind(reactor, listening):
-    # Endpoints are given, so that there is no look-up; most are refused.
+    # Endpoints need no look-up. Most are refused.
     outcomes = [Outcome() for _ in range(300)]
     for number, each in enumerate(outcomes):
         target = endpoint(listening) if number % 10 == 0 else nobody()

@@ -1,6 +1,6 @@
-"""Several addresses for one connection: none of them, and no full queue, takes the time of the others (C1, C2).
+"""Several addresses for one connection: neither a silent one nor a full queue takes the others' time (C1, C2).
 
-The clock stands still until it is pushed, so that each step shows what it was that brought it on.
+The clock stands still until the test moves it, so that each step shows its cause.
 """
 
 import errno
@@ -23,7 +23,7 @@ NO_SUCH_PATH = Endpoint(socket.AF_UNIX, "no/such/path")
 
 
 def nobody_waits_at(listening):
-    """Whether no handshake with it has ended."""
+    """Whether no connection waits to be accepted at `listening`."""
     listening.setblocking(False)
     try:
         listening.accept()[0].close()
@@ -33,7 +33,7 @@ def nobody_waits_at(listening):
 
 
 def is_over(reactor, connector):
-    """Whether nothing of it is left: no attempt, no timer, nothing to be done at the close."""
+    """Whether nothing of the connector is left: no attempt, no timer, no call at the close."""
     return not (connector.attempts or reactor.at_close or len(reactor.timers))
 
 
@@ -163,7 +163,7 @@ def test_many_that_fail_at_once_do_not_hold_up_the_loop(descriptors_come_back, o
     assert outcome.error.errno == errno.EAFNOSUPPORT and len(made) == 1000
 
 
-# The deadline is judged by what is known (P2): the loop was away, and this is no reason to give up.
+# The deadline is judged by the evidence (P2): if the loop was away, that is no reason to give up.
 
 
 LATE = 1.5  # longer than `SHORT` lets a connect take

@@ -1,4 +1,4 @@
-"""A program of frames hands its connection over: the batch stops, and the other protocol gets all that was not used."""
+"""A framed program hands its connection over: the batch stops, and the next protocol gets all unused bytes."""
 
 import socket
 
@@ -11,12 +11,12 @@ from tests.net.framed import BUDGET, MUCH, Framed, Served, lines, pausing_after,
 
 @pytest.fixture
 def serve(reactor, pair):
-    """`serve(protocol, **limits)`: it, on one connection."""
+    """`serve(protocol, **limits)` serves one connection with `protocol`."""
     return lambda protocol=None, **limits: Served(reactor, pair, protocol or Framed(), **limits)
 
 
 def heir(connection, **reactions):
-    """A recorder that takes over."""
+    """A recorder that takes the connection over."""
     recorder = rig.Recorder(**reactions)
     recorder.connection = connection
     connection.set_protocol(recorder)
@@ -138,7 +138,7 @@ def test_the_other_can_pause_reading_at_once(serve):
 
     def react(protocol, _frame):
         protocol.pause_frames()
-        protocol.resume_frames()  # it is held until its next turn
+        protocol.resume_frames()  # it waits for its next turn
         heirs.append(heir(protocol.connection))
         protocol.connection.pause_reading()
 
@@ -183,7 +183,7 @@ def test_twice_in_one_frame_the_last_one_gets_it(serve):
         second = Framed()
         second.connection_made(protocol.connection)
         protocol.connection.set_protocol(second)
-        protocol.connection.set_protocol(Framed())  # one that is never introduced
+        protocol.connection.set_protocol(Framed())  # this one never gets `connection_made`
         heirs.extend([second, heir(protocol.connection)])
 
     served = serve(Framed(react))
@@ -193,7 +193,7 @@ def test_twice_in_one_frame_the_last_one_gets_it(serve):
 
 def test_a_connection_can_come_back(serve):
     class Four(Protocol):
-        """Takes four bytes, and gives the connection back with what is behind them."""
+        """Takes four bytes, and gives the connection back with the bytes after them."""
 
         def __init__(self, before):
             self.before, self.taken = before, b""
@@ -220,7 +220,7 @@ def test_a_connection_can_come_back(serve):
 
 
 def given_back(serve):
-    """A program of frames whose connection was handed over, and then given back before anything came."""
+    """A framed program whose connection was handed over, and was given back before anything came."""
     served = serve()
     heir(served.connection)
     served.connection.set_protocol(served.protocol)
@@ -296,7 +296,7 @@ def test_after_system_exit_behind_the_hand_over_the_next_run_tells_the_rest(serv
 
 
 class Threes:
-    """A splitter with the three methods that it needs."""
+    """A splitter with only the three methods that it needs."""
 
     def __init__(self):
         self.data = b""

@@ -1,11 +1,11 @@
-"""A program of frames: in order, a few at a time, held back when it asks, and ended alone when something is wrong."""
+"""A framed program: frames come in order, a few at a time, and wait when it pauses. An error ends its connection."""
 
 import socket
 
 import pytest
 
 from reactor import CloseReason, State
-from reactor.net.framing import FrameTooLarge, PrefixedFrames
+from reactor.net.splitters import FrameTooLarge, PrefixedFrames
 from tests import rig
 from tests.net.framed import BUDGET, MUCH, Framed, Served, lines, pausing_after, stream
 from tests.support import receive_all
@@ -13,7 +13,7 @@ from tests.support import receive_all
 
 @pytest.fixture
 def serve(reactor, pair):
-    """`serve(protocol, **limits)`: it, on one connection."""
+    """`serve(protocol, **limits)` serves one connection with `protocol`."""
     return lambda protocol=None, **limits: Served(reactor, pair, protocol or Framed(), **limits)
 
 
@@ -67,7 +67,7 @@ def test_others_are_served_in_every_turn_of_a_flood(serve, reactor):
             reactor.run_once(0)
         for _ in range(3):
             other.sendall(b"x")
-            for _ in range(2):  # it may be too late for the first
+            for _ in range(2):  # it may be too late for the first turn
                 reactor.run_once(0)
             assert other.recv(1) == b"x"
         assert len(served.frames) <= 8 * BUDGET
@@ -143,7 +143,7 @@ def test_a_pause_right_after_a_resume_holds(serve):
     assert served.frames == lines(1)
 
 
-def test_who_does_not_read_the_replies_gets_no_more_of_them(serve):
+def test_a_peer_that_does_not_read_its_replies_gets_no_more_of_them(serve):
     served = serve(Framed(lambda protocol, frame: protocol.connection.write(MUCH)))
     served.hear(stream(lines(5)))
     assert len(served.frames) < 5

@@ -1,4 +1,4 @@
-"""The time that a peer has for a frame: its own, not another frame's, nor any in which none was wanted (R3)."""
+"""A peer's time for a frame: the time of another frame, or in which no frame was wanted, does not count (R3)."""
 
 import socket
 
@@ -11,7 +11,7 @@ from tests.net.framed import BUDGET, MUCH, Served, lines, pausing_after, stream
 
 @pytest.fixture
 def timed(descriptors_come_back):
-    """A served `Framed` with a frame deadline of ten seconds, and a clock that is pushed."""
+    """A served `Framed` with a frame deadline of ten seconds, and a clock that the test moves."""
     ours, theirs = socket.socketpair()
     theirs.settimeout(rig.DEADLINE_SECONDS)
     with Reactor(clock=rig.FakeClock()) as reactor, theirs:
@@ -135,7 +135,7 @@ def test_after_system_exit_from_a_slow_frame_the_next_one_has_all_its_time(timed
 
 @pytest.mark.parametrize("held", [False, True])
 def test_a_peer_that_has_ended_its_side_owes_no_rest_of_a_frame(timed, held):
-    timed.protocol.frames_ended = lambda: True  # still making its answer
+    timed.protocol.frames_ended = lambda: True  # it still makes its answer
     timed.hear(b"pause\nx" if held else b"x")
     timed.peer.shutdown(socket.SHUT_WR)
     timed.turn()

@@ -1,11 +1,12 @@
-"""Frames that came whole and were not handed over are work in hand: the connection is held, for them alone (E12)."""
+"""Whole frames that were not handed over are work to do: they, and nothing else, hold the connection (E12)."""
 
 import socket
 
 import pytest
 
 from reactor import CloseReason, Limits, Server, State
-from reactor.net.framing import FramedProtocol, PrefixedFrames
+from reactor.net.framing import FramedProtocol
+from reactor.net.splitters import PrefixedFrames
 from tests.net.framed import BUDGET, MUCH, Framed, Served, lines, pausing_after, stream
 from tests.net.test_framed_hand_over import Threes, heir
 from tests.support import connect, receive, receive_all, socket_address
@@ -13,7 +14,7 @@ from tests.support import connect, receive, receive_all, socket_address
 
 @pytest.fixture
 def serve(reactor, pair):
-    """`serve(protocol, **limits)`: it, on one connection."""
+    """`serve(protocol, **limits)` serves one connection with `protocol`."""
     return lambda protocol=None, **limits: Served(reactor, pair, protocol or Framed(), **limits)
 
 
@@ -198,7 +199,7 @@ def test_system_exit_in_frames_ended_closes_as_it_does_in_eof_received(serve, an
 
 
 class OneAtATime(FramedProtocol):
-    """Answers each line a moment after it came, and takes the next a moment after that."""
+    """Answers each line a moment after it came, and takes the next line a moment later."""
 
     def frame_received(self, frame):
         self.pause_frames()
@@ -209,7 +210,7 @@ class OneAtATime(FramedProtocol):
     def answer(self, frame):
         self.connection.write(frame + b"\n")
         self.connection.release()
-        self.connection.reactor.call_later(0.2, self.resume_frames)  # some looks of a drain later
+        self.connection.reactor.call_later(0.2, self.resume_frames)  # a drain looks several times before that
 
 
 def test_a_drain_waits_for_frames_that_came_whole_and_for_no_other():

@@ -1,4 +1,4 @@
-"""Names looked up on threads: not in the way of the loop, only so many, and never without an answer."""
+"""Look-ups on threads: they never block the loop, their number is bounded, and each has an answer."""
 
 import errno
 import socket
@@ -20,7 +20,7 @@ NOT_KNOWN = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 @pytest.fixture
 def resolver(monkeypatch):
-    """`resolver(answer)` has `answer()` called in the place of getaddrinfo."""
+    """`resolver(answer)` puts `answer()` in the place of getaddrinfo."""
     return lambda answer: monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: answer())
 
 
@@ -127,7 +127,7 @@ def test_a_thread_that_cannot_be_started_is_told_and_gives_its_place_back(reacto
         patched.setattr(threading.Thread, "start", refuse)
         for each in refused:
             connect(reactor, each.make, "some.name:80", each.errors.append)
-            assert not each.any, "nobody is told inside the call"
+            assert not each.any, "the caller is told inside its call"
     turn_until(reactor, lambda: all(each.any for each in refused), "their answers")
     assert {each.error.errno for each in refused} == {errno.EAGAIN}
     assert all("some.name:80" in each.error.strerror for each in refused), "of places there is no word"

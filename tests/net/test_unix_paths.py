@@ -1,4 +1,4 @@
-"""A UNIX socket's path: stale ones are replaced, live ones never, and only our own is removed (A7)."""
+"""A UNIX socket's path: a stale one is replaced, a live one never, and only our own is removed (A7)."""
 
 import errno
 import fcntl
@@ -24,7 +24,7 @@ def connected(path):
 
 
 def leave_behind(path):
-    """What a server that was killed leaves: a path, and nobody behind it."""
+    """What a killed server leaves: a path on which no server listens."""
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
 
@@ -48,7 +48,7 @@ def test_a_live_unix_path_is_in_use_and_its_server_is_not_disturbed(path, waitin
         live.bind(path)
         live.listen(0 if waiting else 5)
         clients = []
-        for _ in range(waiting):  # more than its queue holds: it lives all the same
+        for _ in range(waiting):  # more than its queue holds: the server lives all the same
             client = socket.socket(socket.AF_UNIX)
             client.setblocking(False)
             clients.append(client)
@@ -94,7 +94,7 @@ def test_a_link_to_a_socket_is_not_ours_to_remove(refused, path):
 
 @pytest.mark.parametrize("stale", [False, True])
 def test_a_path_may_be_as_long_as_the_kernel_takes(bound, path, stale):
-    path = "x" * 107  # with the zero byte at its end, all of sun_path (unix(7))
+    path = "x" * 107  # with its zero byte, this fills sun_path (unix(7))
     if stale:
         leave_behind(path)
     bound(f"unix:{path}")
@@ -109,7 +109,7 @@ def test_a_socket_listens_before_anyone_can_take_it_for_dead(bound, refused, pat
     assert refused(f"unix:{path}").errno == errno.EADDRINUSE
 
 
-def test_of_two_who_find_the_same_stale_path_the_second_waits_and_is_refused(bound, path, monkeypatch):
+def test_of_two_that_find_the_same_stale_path_the_second_waits_and_is_refused(bound, path, monkeypatch):
     leave_behind(path)
     waits, second, is_stale = threading.Event(), [], unix_paths._is_stale
 
@@ -136,7 +136,7 @@ def test_of_two_who_find_the_same_stale_path_the_second_waits_and_is_refused(bou
     assert connected(path)
 
 
-def test_of_many_who_start_at_the_same_moment_one_gets_the_path(path):
+def test_of_many_that_start_at_the_same_moment_one_gets_the_path(path):
     def start(number):
         barrier.wait(rig.DEADLINE_SECONDS)
         try:
@@ -159,7 +159,7 @@ def test_of_many_who_start_at_the_same_moment_one_gets_the_path(path):
         os.unlink(path)
 
 
-def test_who_dies_before_it_listens_holds_up_nobody(bound, path):
+def test_a_server_that_dies_before_it_listens_holds_up_no_other(bound, path):
     class Dying(socket.socket):
         def listen(self, *_):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -287,5 +287,5 @@ def test_an_absolute_path_is_removed_though_the_directory_is_gone(bound, path):
     assert not os.path.exists(absolute)
 
 
-def test_a_path_that_is_gone_already_is_nobodys(path):
+def test_a_path_that_is_gone_already_is_not_ours(path):
     assert own_path(path) is None

@@ -1,4 +1,4 @@
-"""A loop that never ends names its seed: by the bound on what the world sees, or by the alarm."""
+"""A loop that never ends names its seed: the bound on calls stops it, or the alarm."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The reactor is broken on purpose, in one place at a time, and the simulation has to notice."""
+"""We break the reactor on purpose, in one place at a time, and the simulation has to notice."""
 
 import sys
 
@@ -12,7 +12,7 @@ LEAST_MUTANTS = 25
 
 @pytest.fixture(scope="module")
 def found(pytestconfig):
-    """What was found, mutant by mutant; printed as a table when all are through."""
+    """The result for each mutant, printed as a table at the end."""
     results = []
     yield results
     reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")

@@ -11,7 +11,7 @@ def sends(scenario):
 
 
 def big_one():
-    """The first scenario with three peers and more that send, and with faults."""
+    """The first with faults, three or more peers, and more than four long sends."""
     return next(
         scenario for scenario in map(make, range(1000))
         if len(sends(scenario)) > 4 and scenario.faults != Faults() and len(scenario.peers) > 2
@@ -39,8 +39,8 @@ def test_a_small_scenario_can_be_lived_through():
 
 
 def test_what_is_left_of_a_broken_law_still_breaks_it(monkeypatch):
-    monkeypatch.setattr("reactor.connections.connection.Connection.check_high_mark", lambda connection: None)
-    # Not of `Chaos`, in which whatever is left out changes all that is drawn behind it.
+    monkeypatch.setattr("reactor.connections.connection.Connection._check_high_mark", lambda connection: None)
+    # Not `Chaos`: there, leaving something out changes all that is drawn after it.
     seeds = (seed for seed in range(500) if make(seed).program != "Chaos")
     seed = next(seed for seed in seeds if World(make(seed)).run().law == 4)
     small = shrink(make(seed), lambda smaller: World(smaller).run().law == 4)

@@ -1,4 +1,4 @@
-"""The laws hold in some thousand scenarios; and the simulation is what it says: seeded, broad, gone without a trace."""
+"""The laws hold in thousands of scenarios. The simulation follows from its seed, is broad, and leaves no trace."""
 
 import logging
 import os
@@ -18,9 +18,9 @@ from scripts.proof.world import simulate
 from tests.support import package_path
 
 CHUNK = 500
-CHUNKS = 5  # more of them are for `make sim`
-# Of the first 200 seeds, whatever the machine and the version of Python. A change of the core that is meant, or of
-# what is drawn, changes it: then it is to be written down anew.
+CHUNKS = 5  # `make sim` runs more of them
+# The digest of the first 200 seeds, on every machine and version of Python. An intended change of the core, or of
+# what is drawn, changes it: then write down the new one.
 FIRST_SEEDS, THEIR_DIGEST = range(200), "749481e4"
 totals = Summary()
 

@@ -1,4 +1,4 @@
-"""Programs that echo as they should, and harm their server in ways that no client notices."""
+"""Programs that echo correctly, and harm their server in ways that no client notices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DIES_AFTER = 100
 
 
 class Harmful(Echo):
-    """Keeps every chunk, forgets a descriptor now and then, spins, and raises where it is over anyway."""
+    """Keeps every chunk, leaks descriptors, spins, and raises in `connection_lost`."""
 
     __slots__ = ()
     kept: list[bytes] = []
@@ -38,7 +38,7 @@ class Harmful(Echo):
 
 
 class Mortal(Echo):
-    """Takes its server with it after so many connections."""
+    """Ends the whole server after so many connections."""
 
     __slots__ = ()
     connections = 0

@@ -1,7 +1,7 @@
-"""Echo servers that err, each in one way, and the name that the clients must give to it.
+"""Echo servers with one fault each, and the name that the clients must give to it.
 
-They are written with plain blocking sockets, a thread for each connection: what is to find the mistakes of the
-reactor should not be tested on the reactor alone.
+They are plain blocking sockets with a thread for each connection: a tool that tests the reactor should not be tested
+on the reactor alone.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class BadServer:
         with connection, contextlib.suppress(ConnectionError):
             connection.settimeout(DEADLINE_SECONDS)
             self._behave(connection, number, self._size)
-            while connection.recv(65536):  # it is the clients who end it
+            while connection.recv(65536):  # the clients end it
                 pass
 
     def __enter__(self):
@@ -72,7 +72,7 @@ def echo(connection, _number, size):
 
 
 def changing_the_last(change):
-    """An echo that is right but for the last message, of which it sends what `change` makes of it."""
+    """An echo that is correct except for the last message, which `change` changes."""
 
     def behave(connection, _number, size):
         for _ in range(MESSAGES - 1):

@@ -1,4 +1,4 @@
-"""The bench's arithmetic and its command line: what others print is read right, sums are right, doubts are shown."""
+"""The bench's arithmetic and its command line: outputs are parsed right, sums are right, doubts are shown."""
 
 import io
 import json
@@ -21,12 +21,12 @@ SCALE = 0.001
 
 @pytest.fixture(scope="module")
 def tools():
-    """What can be built here, once for all tests."""
+    """The programs that can be built here, once for all tests."""
     with Tools(find_compiler()) as tools:
         yield tools
 
 
-# What others print.
+# The outputs of other programs.
 
 STRACE = """\
 % time     seconds  usecs/call     calls    errors syscall
@@ -52,7 +52,7 @@ def test_callgrinds_total_is_read_from_its_last_words():
         instructions.collected("valgrind: cannot execute\n", "x")
 
 
-# Two echoes: `outer` calls `inner`, which calls recv. The number of a name stands for it from the second time on.
+# Two echoes: `outer` calls `inner`, which calls recv. From the second time on, a number stands for a name.
 RECORD = """\
 version: 1
 desc: Trigger: Client Request: outer>
@@ -97,11 +97,11 @@ def test_a_record_without_parts_is_no_profile():
         attribution.attribute(io.StringIO("desc: Trigger: Program termination\nsummary: 5\n"), 2)
 
 
-# The sums.
+# The arithmetic.
 
 
 def results(**values):
-    """Results of row `echo`: a list of values for each contender, a round each; None where it failed."""
+    """Results of row `echo`: a list of values for each server, one for each round; None where it failed."""
     by_round = {
         name.replace("_", " "): {
             str(number): {"value": value, "kernel_share": 0.5, "busy": 0.95, "waited": 0.0, "details": {}}
@@ -127,7 +127,7 @@ def test_a_figure_is_the_median_with_the_lowest_and_the_highest():
 
 
 def test_a_ratio_compares_what_was_measured_in_the_same_round():
-    # The machine was slower in each round: across rounds, ours would seem to lose.
+    # The machine was slower in each round: a comparison across rounds would make ours lose.
     drifting = results(reactor=[8.0, 16.0, 32.0], asyncio_Protocol=[10.0, 20.0, 40.0])
     assert rounds.ratio(drifting, "echo", "reactor") == Figure(0.8, 0.8, 0.8)
 
@@ -163,7 +163,7 @@ def test_better_than_every_other_means_the_best_of_them_and_no_yardstick():
 
 def test_what_turns_tell_of_the_same_moment_is_compared_turn_by_turn():
     measured = results(reactor=[9.0], asyncio_Protocol=[10.0])
-    # A disturbance came in the second turn and went in the fourth, and the medians are of different moments.
+    # A disturbance came in the second turn and went in the fourth, and the two medians are from different moments.
     measured["samples"]["echo"]["reactor"]["1"]["turns"] = [8.0, 8.0, 16.0, 16.0, 8.0]
     measured["samples"]["echo"]["asyncio Protocol"]["1"]["turns"] = [10.0, 20.0, 20.0, 20.0, 10.0]
     assert rounds.ratio(measured, "echo", "reactor") == Figure(0.8, 0.8, 0.8)
@@ -216,7 +216,7 @@ def test_whoever_interrupts_a_round_leaves_no_server_behind(tools):
             ended.append(setting.contender.name)
 
     def begin(setting):
-        begun.append(measure(setting))  # somebody still refers to it
+        begun.append(measure(setting))  # a reference remains
         return begun[-1]
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,8 +1,7 @@
-"""The bench measures what it says: each row works on real servers, and a load that catches every wrong byte.
+"""The bench measures what it says: each row works on real servers, and the load finds every wrong byte.
 
-No test here looks at how long anything took. The rows run with a handful of messages: that they give a figure is
-tested, not what it is; counts of system calls and instructions, which no other load on the machine can change, are
-held to what they must be.
+No test here looks at a time. The rows run with a handful of messages, to test that they give a figure, not which one.
+Counts of system calls and instructions do not depend on other load on the machine, so they are tested exactly.
 """
 
 import contextlib
@@ -32,12 +31,12 @@ STRACED = {"calls", "line calls"}
 
 @pytest.fixture(scope="module")
 def tools():
-    """What can be built here, once for all tests."""
+    """The programs that can be built here, once for all tests."""
     with Tools(COMPILER) as tools:
         yield tools
 
 
-# All contenders by name; the one in C need not be built to be named.
+# The names of all servers; the one in C need not be built for that.
 EVERYONE = [who.name for who in contenders.standard() + contenders.rivals()] + ["limit (C, epoll)"] * bool(COMPILER)
 
 
@@ -71,7 +70,7 @@ def test_each_row_gives_a_figure(key, name, tools):
     json.dumps(sample.details)
 
 
-@NEEDS_COMPILER  # in Python the load itself is too slow for it
+@NEEDS_COMPILER  # the load in Python is too slow for it
 def test_the_firehose_leaves_the_floor_alive(tools):
     assert measured("firehose", "floor (Python, bare epoll)", tools).value > 0
 
@@ -95,7 +94,7 @@ def test_growth_tells_the_cost_at_each_number_of_connections(tools):
 @pytest.mark.parametrize("name", ["reactor", "asyncio Protocol"])
 def test_an_echo_is_one_receive_and_one_send(name, tools):
     calls = measured("calls", name, tools).details["by_name"]
-    # The difference of two runs, in which the watchdog looks into the loop's pipe a few times more or less.
+    # The difference of two runs, in which the watchdog reads the loop's pipe a few times more or less.
     assert (round(calls["recv"]), round(calls["send"])) == (1, 1)
 
 
@@ -106,7 +105,7 @@ def test_our_line_echo_sends_once_for_a_segment(tools):
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not here")
 def test_instructions_are_counted_by_the_difference_of_two_runs(tools):
     floor = contender("floor (Python, bare epoll)", tools)
-    # An echo cannot do with less, and does with some five thousand; a start takes hundreds of millions.
+    # An echo needs some five thousand; a start takes hundreds of millions.
     assert 1_000 < instructions.per_echo(floor, tools, (100, 300)) < 100_000
 
 
@@ -135,7 +134,7 @@ def answering(answer):
 
 @pytest.fixture(params=[pytest.param("c", marks=NEEDS_COMPILER), "python"])
 def load_command(request, tools):
-    """Either load generator."""
+    """The command of each load generator."""
     return tools.load_command() if request.param == "c" else [sys.executable, str(HERE / "load.py")]
 
 

@@ -1,4 +1,4 @@
-"""The table of what is run: counts into shares, two measurements side by side, and what is left of each file."""
+"""The coverage table: counts become shares, two measurements stand side by side, and missing lines are listed."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_the_table_has_a_row_for_each_file_and_one_for_all():
 
 
 def test_nothing_is_wider_than_the_screen():
-    path = "reactor/connections/socket_options.py"  # the longest there is
+    path = "reactor/connections/socket_options.py"  # the longest path
     files = seen({path: file(1000, 500, 100, 50, range(100, 600))})
     told = table({"tests": files, "simulation": files}).split("\n") + missing(files)
     assert max(map(len, told)) <= 80

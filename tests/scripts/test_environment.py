@@ -1,8 +1,8 @@
 """The environment is made once, made again when something else is wanted, and never left half made.
 
-Each test works in a directory of its own with a setup.cfg of its own. Making an environment takes
-seconds, so only the tests at the top really do it, with wheels of a few bytes in place of a network;
-those below decide what has to be done, with stand-ins for `venv` and `pip`.
+Each test has its own directory with its own setup.cfg. To make an environment takes seconds, so only the first tests
+do it, with wheels of a few bytes instead of a network. The tests below them use stand-ins for `venv` and `pip`, and
+check what would be done.
 """
 
 import os
@@ -22,7 +22,7 @@ DEADLINE_SECONDS = 240
 
 @pytest.fixture
 def directory(tmp_path):
-    """An empty repository, and the wheels of the packages alpha, beta and gamma beside it."""
+    """An empty repository, and beside it the wheels of the packages alpha, beta and gamma."""
     for name in ("alpha", "beta", "gamma"):
         make_wheel(tmp_path / "wheels", name)
     repository = tmp_path / "repository"
@@ -32,7 +32,7 @@ def directory(tmp_path):
 
 
 def make_wheel(directory: pathlib.Path, name: str) -> None:
-    """Write the smallest wheel that pip takes: one module, and the three files of PEP 427."""
+    """Write the smallest wheel that pip accepts: one module, and the three files of PEP 427."""
     directory.mkdir(exist_ok=True)
     information = f"{name}-1.0.dist-info"
     files = {
@@ -89,7 +89,7 @@ def test_where_pip_finds_no_package_one_line_says_so_and_nothing_is_left(directo
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
 def test_where_python_came_without_venv_one_line_says_what_to_install(directory, module):
-    # None in sys.modules is how Python itself marks a module that must not be found.
+    # None in sys.modules is Python's own mark for a module that must not be found.
     site = directory / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(f"import sys; sys.modules[{module!r}] = None")
@@ -107,7 +107,7 @@ def test_an_extra_that_setup_cfg_does_not_have_is_refused(directory):
 
 
 class StandIn:
-    """Takes the place of `environment.run`: notes each command, and leaves behind what it would leave."""
+    """Replaces `environment.run`: notes each command, and makes the files that it would make."""
 
     def __init__(self):
         self.commands = []
@@ -130,7 +130,7 @@ class StandIn:
 
 @pytest.fixture
 def made(directory, monkeypatch):
-    """An environment with the extra `test`, made by stand-ins; return them."""
+    """An environment with the extra `test`, made by stand-ins; return these."""
     monkeypatch.chdir(directory)
     stand_in = StandIn()
     monkeypatch.setattr(environment, "run", stand_in)

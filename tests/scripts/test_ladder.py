@@ -1,4 +1,4 @@
-"""The ladder's table: made from whatever the clients report, with stand-in clients in their place."""
+"""The ladder's table: made from what the clients report, with stand-in clients."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ sys.exit({status})
 
 @pytest.fixture
 def climb(tmp_path, monkeypatch, capfd):
-    """Climb with clients that echo one message and then report what they are told; return what was printed."""
+    """Climb with clients that echo one message and then report what the test says; return what was printed."""
 
     def climb(*options, report=REPORT, status=0, steps=ladder.STEPS):
         arguments = tmp_path / "arguments"

@@ -1,4 +1,4 @@
-"""Each step of the ladder is a real echo server, and each fails just where its docstring says it does."""
+"""Each step of the ladder is a real echo server, and each fails where its docstring says so."""
 
 import contextlib
 import importlib.util
@@ -20,7 +20,7 @@ LADDER = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "ladder"
 BLOCKING, SELECTORS = LADDER / "1_blocking.py", LADDER / "3_selectors.py"
 STEPS = [pytest.param(path, id=path.stem) for path in sorted(LADDER.glob("[0-9]_*.py"))]
 CONCURRENT_STEPS = STEPS[1:]
-STEPS_BY_HAND = STEPS[:4]  # the last leaves signals and addresses to the package, whose own tests cover them
+STEPS_BY_HAND = STEPS[:4]  # the last step leaves signals and addresses to the package, which has its own tests
 DEADLINE_SECONDS = 60
 
 
@@ -56,7 +56,7 @@ def round_trip(client: socket.socket, message: bytes) -> bytes:
 
 
 def patterned(size: int) -> bytes:
-    """Bytes among which a piece that is missing, doubled or out of place shows."""
+    """Bytes in which a missing, doubled or misplaced piece shows."""
     return b"".join(struct.pack("!I", number) for number in range(size // 4))
 
 
@@ -112,7 +112,7 @@ def test_blocking_leaves_the_second_client_unanswered_until_the_first_is_gone():
         assert round_trip(first, b"first") == b"first"
         with connect(address) as second:
             second.sendall(b"second")
-            # Whoever could serve both would have answered the second long before the last of these.
+            # A server that could serve both would have answered the second long before the last of these.
             for _ in range(100):
                 assert round_trip(first, b"first again") == b"first again"
             assert select.select([second], [], [], 0)[0] == []
@@ -131,7 +131,7 @@ def test_the_steps_after_it_answer_all_while_all_are_connected(step):
 
 
 def test_selectors_keeps_all_that_a_slow_reader_leaves_unread():
-    # Far more than the kernel's buffers take: sent whole before a byte is read, it is all in the server.
+    # Far more than the kernel's buffers hold. All of it is sent before a byte is read, so the server has it.
     message = patterned(32 * 1024 * 1024)
     with serving(SELECTORS) as (_, address), connect(address) as client:
         client.sendall(message)
@@ -140,7 +140,7 @@ def test_selectors_keeps_all_that_a_slow_reader_leaves_unread():
 
 
 class WatchedSelector(selectors.DefaultSelector):
-    """Notes, each time the loop goes to sleep, whose interest in WRITE does not fit what it has to send."""
+    """Notes, each time the loop goes to sleep, each socket whose interest in WRITE does not fit its output."""
 
     misfits: list[selectors.SelectorKey] = []
     wrote: bool = False
@@ -159,11 +159,11 @@ def test_selectors_asks_for_write_just_while_there_are_bytes_to_send():
     step = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(step)
     step.DefaultSelector = WatchedSelector
-    # The listener outlives the test, as its thread does: `serve` knows no end.
+    # The listener and its thread outlive the test: `serve` has no end.
     listener = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=step.serve, args=[listener], daemon=True).start()
 
-    message = patterned(32 * 1024 * 1024)  # far more than the kernel's buffers can grow to: some of it has to wait
+    message = patterned(32 * 1024 * 1024)  # far more than the kernel's buffers can grow to, so some of it has to wait
     with connect(listener.getsockname()) as client:
         client.sendall(message)
         assert receive(client, len(message)) == message

@@ -1,4 +1,4 @@
-"""What scripts say reaches whoever listens; where nobody can, one line and a status say so."""
+"""What a script writes reaches its reader; where that is impossible, one line and a status say so."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ from scripts import output
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 120
-BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}  # what is printed is then written at the end
+BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}  # so that output is written at the end
 SCRIPT = """
 import sys
 sys.path.insert(0, {root!r})
@@ -31,7 +31,7 @@ def script(main):
 
 
 def shell(redirection, main, **environment):
-    """Run `main` with what a shell makes of `redirection`."""
+    """Run `main` with the redirection `redirection` of a shell."""
     command = ["bash", "-c", f'exec "$@" {redirection}', "bash", *script(main)]
     environment = {**BUFFERED, **environment}
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, env=environment)

@@ -132,7 +132,7 @@ def test_a_run_replaces_all_that_was_kept_of_its_rows_and_leaves_the_rest(monkey
 
 
 def test_the_outcomes_come_while_the_tests_run(capfd):
-    """A real run, of one row that the ladder cannot be asked and one that it can."""
+    """A real run, of one row that does not apply to the ladder and one that does."""
     outcomes = rivals.run("ladder3", ["A8"])
     assert [one["test"] for one in outcomes] == ["test_a8_port_0_with_both_families"]
     assert outcomes[0]["outcome"] == "skipped"

@@ -1,4 +1,4 @@
-"""The clients find nothing wrong with a good echo server, and put a name to whatever a bad one does."""
+"""The clients find no fault in a good echo server, and name the fault of each bad one."""
 
 import contextlib
 import json
@@ -48,12 +48,12 @@ def run(*options, python_options=(), **popen_options):
 
 @pytest.fixture
 def figures_of(capsys):
-    """Run the clients with --json; return their exit status and what they found."""
+    """Run the clients with --json; return their exit status and their figures."""
 
     def figures_of(port, *options):
         arguments = [f"--port={port}", "--json", *options]
         if any(option.startswith("--rate") for option in options):
-            # In a process of its own: a schedule uses the signal that pytest-timeout needs for itself.
+            # In another process: a schedule uses the signal that pytest-timeout uses here.
             result = run(*arguments)
             return result.returncode, json.loads(result.stdout)
         status = run_clients.main(arguments)
@@ -81,7 +81,7 @@ def echo_port():
         yield port
 
 
-# Servers that err.
+# Servers with a fault.
 
 
 @pytest.mark.parametrize("load", LOADS)
@@ -95,7 +95,7 @@ def test_whatever_a_server_does_wrong_is_counted_under_its_kind(name, load, figu
         )
     assert figures["errors"] == dict.fromkeys(ERRORS, 0) | {kind: 2}
     assert figures["served"] == 0
-    if kind != "reset":  # which throws away what a client has not read yet: it may have seen a part, or nothing
+    if kind != "reset":  # a reset discards what a client has not read yet: it may have seen a part, or nothing
         assert figures["never_answered"] == (2 if name in ("no answer", "an end at once") else 0)
     assert status == 1
 
@@ -121,7 +121,7 @@ def test_one_bad_reply_among_good_ones_is_one_error_and_the_exit_status_tells(fi
     assert figures["messages"] == 20 * MESSAGES - 1
 
 
-# Servers that are right.
+# Servers without a fault.
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_a_server_that_never_ends_its_side_is_left_and_that_is_no_error(figures_
 
 def test_a_fixed_rate_does_not_wait_for_answers(figures_of):
     def behave(connection, _number, size):
-        connection.sendall(receive(connection, MESSAGES * size))  # nothing, until all is here
+        connection.sendall(receive(connection, MESSAGES * size))  # nothing until everything is here
 
     with BadServer(behave) as server:
         status, figures = figures_of(server.port, "--connections=2", f"--messages={MESSAGES}", "--rate=100")
     assert (status, figures["served"]) == (0, 2)
-    # The first message had to wait for the last: 4 times a hundredth of a second, by the schedule.
+    # The first message waited for the last: 4 times a hundredth of a second, by the schedule.
     assert figures["latency_us"]["max"] >= 0.99 * 40_000
 
 
@@ -192,7 +192,7 @@ def test_all_connections_are_held_until_the_last_client_has_ended(figures_of):
             echo(connection, number, size)
             first_is_served.set()
             return
-        # Many turns of the clients' loop: time enough for the first client to leave, if it did.
+        # Many turns of the clients' loop: time enough for the first client to leave, if it would.
         assert first_is_served.wait(DEADLINE_SECONDS)
         for _ in range(MESSAGES):
             message = receive(connection, size)
@@ -205,7 +205,7 @@ def test_all_connections_are_held_until_the_last_client_has_ended(figures_of):
 
 
 def test_a_blocking_server_is_seen_to_serve_one_and_leave_the_others_in_its_accept_queue(figures_of):
-    # SIGTERM kills it: it handles no signals.
+    # SIGTERM kills it, because it handles no signals.
     arguments = [str(BLOCKING_SERVER), "127.0.0.1", "0"]
     with process_listening(*arguments, expected_status=-signal.SIGTERM) as port:
         table = run(f"--port={port}", "--connections=10", "--messages=3", "--timeout=0.5")
@@ -219,7 +219,7 @@ def test_a_blocking_server_is_seen_to_serve_one_and_leave_the_others_in_its_acce
     ) in " ".join(table.stdout.split())
 
 
-# What it prints.
+# The output.
 
 
 def test_the_table_shows_all_figures_in_eighty_columns(echo_port):
@@ -256,7 +256,7 @@ def test_a_terminal_gets_a_bar_that_is_gone_at_the_end(echo_port):
         finally:
             os.close(slave)
         shown = b""
-        with contextlib.suppress(OSError):  # EIO: nobody has the other end any more, and all is read
+        with contextlib.suppress(OSError):  # EIO: the other end is closed everywhere, and all is read
             while chunk := screen.read(65536):
                 shown += chunk
     assert json.loads(result.stdout)["served"] == 100
@@ -305,12 +305,12 @@ def test_ctrl_c_shows_what_there_is_so_far():
     assert errors == "run_clients: interrupted; these are the figures up to then\n"
 
 
-# What it refuses.
+# Refused options.
 
 
 @pytest.fixture
 def refusal(capsys):
-    """Run the clients with options that cannot be used; return the one line that they say."""
+    """Run the clients with options that cannot be used; return their one line of output."""
 
     def refusal(*options):
         try:
@@ -367,7 +367,7 @@ def test_hostile_clients_need_descriptors_too():
     options = ["--connections=10", "--slow-readers=20", "--firehose=30", "--slowloris=40", "--vanish=20"]
     result = run(*options, preexec_fn=descriptors_limited_to(400, 400))
     assert (result.returncode, result.stdout) == (2, "")
-    # 100 a second vanish, and if the server does not end its side, each by a FIN keeps its socket for 5 seconds.
+    # 100 a second vanish, and after a FIN a socket stays for up to 5 seconds, if the server does not end its side.
     assert "620 connections need 652" in result.stderr
 
 

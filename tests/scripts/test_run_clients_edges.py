@@ -1,4 +1,4 @@
-"""The load generator where something but the server is amiss: its own output, a stop in the middle, the clock."""
+"""The load generator when something other than the server is in trouble: its output, the process, the clock."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 0.5
 
 
 def shell(redirection, *options, **environment):
-    """Run the clients with what a shell makes of `redirection`."""
+    """Run the clients with the redirection `redirection` of a shell."""
     arguments = ["bash", "-c", f'exec "$@" {redirection}', "bash", *command(*options)]
     environment = {**os.environ, **environment}
     return subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE_SECONDS, env=environment)
@@ -125,16 +125,16 @@ def test_a_terminal_that_cannot_erase_a_line_gets_no_bar(echo_port):  # noqa: F8
     master, slave = os.openpty()
     os.set_blocking(master, False)
     result = run_on_terminal(slave, f"--port={echo_port}", "--connections=10", TERM="dumb")
-    with open(master, "rb", buffering=0) as screen, contextlib.suppress(OSError):  # EIO: there is nothing
+    with open(master, "rb", buffering=0) as screen, contextlib.suppress(OSError):  # EIO: there is no output
         assert screen.read(100) in (b"", None)
     assert result.returncode == 0
 
 
-# A stop in the middle.
+# The process is stopped.
 
 
 class Stopped:
-    """A run that is stopped for longer than its time-out when every client has sent its first message."""
+    """A run that is stopped for longer than its time-out, after every client has sent its first message."""
 
     def __init__(self, connections, answered):
         self.all_are_here = threading.Semaphore(0)
@@ -164,7 +164,7 @@ class Stopped:
                         assert self.all_are_here.acquire(timeout=DEADLINE_SECONDS)
                     clients.send_signal(signal.SIGSTOP)
                     self.go_on.set()
-                    time.sleep(3 * TIMEOUT_SECONDS)  # this is the time that is not to count
+                    time.sleep(3 * TIMEOUT_SECONDS)  # this time must not count
                     clients.send_signal(signal.SIGCONT)
                     said, _ = clients.communicate(timeout=DEADLINE_SECONDS)
                 finally:

@@ -1,4 +1,4 @@
-"""Several pytests side by side must say as much, and fail as surely, as one."""
+"""Several pytests side by side must report as much as one, and fail as surely."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`make sim`: the summary of many seeds, the story of one, and a status that tells."""
+"""`make sim`: the summary of many seeds, the trace of one, and the exit status."""
 
 import signal
 
@@ -38,7 +38,7 @@ def test_one_seed_is_shown(monkeypatch, capsys):
 
 
 def test_a_failure_names_the_seed_and_the_law_and_is_made_small(monkeypatch, capsys):
-    monkeypatch.setattr(Connection, "check_high_mark", lambda connection: None)
+    monkeypatch.setattr(Connection, "_check_high_mark", lambda connection: None)
     status, text = run(monkeypatch, capsys, "--seeds", "500")
     assert status == 1
     assert "law 4, the grammar" in text

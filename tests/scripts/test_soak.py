@@ -1,4 +1,4 @@
-"""The soak says yes to a good server, and no to each fault that it is there to find."""
+"""The soak says yes to a good server, and no to each fault that it must find."""
 
 import json
 import os
@@ -20,7 +20,7 @@ CLOSED = {"peer_closed": 0, "reset": 0, "idle_timeout": 0, "write_stalled": 0}
 
 
 def told(accepted, still_open=0):
-    """The statistics of a server that had so many connections, of which so many are open."""
+    """The statistics of a server that has had so many connections, of which so many are still open."""
     ended = accepted - still_open
     closed = CLOSED | {"peer_closed": ended // 2, "reset": ended - ended // 2 - 1, "idle_timeout": 1}
     lag = {"p50": 1e-4, "p99": 1e-3, "max": 1e-2}
@@ -31,7 +31,7 @@ def told(accepted, still_open=0):
 
 
 def good_findings(rounds=10):
-    """What is seen of a server that is as it should be."""
+    """What a soak sees of a good server."""
     pauses = [Pause(told(100 * number), 18 * MIB, 8, 0.001) for number in range(1, rounds + 1)]
     return Findings(
         max_connections=50,
@@ -141,7 +141,7 @@ def test_memory_may_grow_by_a_share_or_by_a_number_of_bytes_whichever_is_more():
 def test_what_was_never_looked_at_does_not_hold():
     nothing_seen = Findings(max_connections=50, exit_status=0)
     broken = broken_laws(nothing_seen)
-    assert len(broken) == 7  # all but the log, which is empty, and the exit
+    assert len(broken) == 7  # all but the log, which is empty, and the exit status
     assert "NOT flat" in soak_verdict.render(nothing_seen, soak_verdict.judge(nothing_seen), plain_table)
 
 
@@ -167,7 +167,7 @@ def test_in_ten_minutes_every_limit_has_the_time_to_act():
     assert all(plan.load_seconds > soak.LIMITS[limit] + soak.ACTING_EXTRA_SECONDS for limit in soak.ACTING.values())
 
 
-# The real thing, in short.
+# A real soak, as short as possible.
 
 
 def run(*options):
@@ -183,7 +183,7 @@ def run(*options):
 
 @pytest.fixture
 def soak_of(tmp_path):
-    """Run the shortest soak there is; the process that has ended, and what it wrote as JSON."""
+    """Run the shortest soak; return the ended process, and what it wrote as JSON."""
 
     def soak_of(app):
         result = run("--minutes=0.05", f"--app={app}", f"--json={tmp_path / 'soak.json'}")
@@ -199,7 +199,7 @@ def broken_laws_of(figures):
 
 def test_a_short_soak_of_the_echo_server_breaks_no_law(soak_of):
     result, figures = soak_of("echo")
-    # Rounds of half a second are all warm-up: whether memory is flat, only a longer soak can say.
+    # Rounds of half a second are all warm-up, so they cannot show whether memory is flat.
     assert {law for law in broken_laws_of(figures) if "memory" not in law} == set(), result.stdout
     assert result.returncode == (1 if broken_laws_of(figures) else 0)
     assert [line[:12] for line in result.stderr.splitlines()] == ["round 1 of 3", "round 2 of 3", "round 3 of 3"]

@@ -1,4 +1,4 @@
-"""A program whose connections end in every way there is, for the tests of `Server`."""
+"""For the tests of `Server`: a program whose connections end in every possible way."""
 
 import queue
 
@@ -6,11 +6,11 @@ import pytest
 
 from reactor import Limits, Protocol, Server
 
-BIG = bytes(16 * 1024 * 1024)  # far more than the kernel's buffers take
+BIG = bytes(16 * 1024 * 1024)  # far more than the kernel's buffers hold
 
 
 class Reporter(Protocol):
-    """Answers each byte with a deed of that name, and reports its own end."""
+    """Does one deed for each byte that it receives, and reports its own end."""
 
     def __init__(self, ends):
         self.ends = ends
@@ -43,13 +43,13 @@ def ends():
 
 @pytest.fixture
 def reporter(ends):
-    """The factory of them."""
+    """A factory of `Reporter`s."""
     return lambda: Reporter(ends)
 
 
 @pytest.fixture
 def reporting(reporter):
-    """A server of `Reporter`s on its own thread, which cuts after 0.2 s of draining."""
+    """A server of `Reporter`s on its own thread. Its drain cuts after 0.2 s."""
     limits = Limits(drain_seconds=0.2, linger_seconds=3600)
     with Server(reporter, limits=limits, bind="127.0.0.1:0") as server:
         yield server

@@ -1,4 +1,4 @@
-"""A server on a pseudo-terminal, and what a person would see there."""
+"""A server on a pseudo-terminal, and what a person sees there."""
 
 import contextlib
 import os
@@ -15,10 +15,10 @@ from tests.support import DEADLINE_SECONDS, ROOT
 
 SERVE = [sys.executable, "-m", "reactor", "serve", "echo", "--bind", "127.0.0.1:0", "--verbose"]
 
-LOCAL_FLAGS = 3  # where they are in what tcgetattr returns
+LOCAL_FLAGS = 3  # their index in the list that tcgetattr returns
 
-# What a shell with job control does: it leads a session whose terminal this is, and starts the server as a job of its
-# own, in the background. For each "f" that comes it does as its `fg`, for "b" as its `bg`.
+# A small shell with job control. It leads the session of this terminal, and starts the server as a background job. For
+# each "f" that it reads it does what `fg` does, and for each "b" what `bg` does.
 SHELL = """
 import fcntl, os, signal, subprocess, sys, termios
 fcntl.ioctl(2, termios.TIOCSCTTY, 0)
@@ -34,7 +34,7 @@ server.kill()
 
 
 class Terminal:
-    """The screen of a server that runs on a pseudo-terminal, `columns` wide; `term` is what TERM says."""
+    """The screen of a server on a pseudo-terminal that is `columns` wide; `term` is the value of TERM."""
 
     def __init__(self, columns=80, term="xterm", command=SERVE, tostop=False, **options):
         self.fd, child = pty.openpty()
@@ -50,7 +50,7 @@ class Terminal:
         self.output = ""
 
     def read(self):
-        """Take in what comes next; False at the end."""
+        """Read what comes next. False at the end."""
         assert select.select([self.fd], [], [], DEADLINE_SECONDS)[0], f"no more came than {self.output!r}"
         try:
             data = os.read(self.fd, 65536)
@@ -60,29 +60,29 @@ class Terminal:
         return bool(data)
 
     def wait_for(self, pattern, start=0):
-        """The match of `pattern` in what came after the first `start` characters."""
+        """Wait for `pattern` after the first `start` characters of the output. Returns the match."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not (match := re.search(pattern, self.output[start:])):
             assert time.monotonic() < deadline and self.read(), f"{pattern!r} did not come, but {self.output!r}"
         return match
 
     def wait_for_address(self):
-        """Where it listens."""
+        """The address where the server listens."""
         return "127.0.0.1", int(self.wait_for(r"listening on 127\.0\.0\.1:(\d+)\r\n")[1])
 
     def type(self, keys):
-        """As if somebody had pressed these keys."""
+        """Press these keys."""
         os.write(self.fd, keys)
 
     def finish(self):
-        """End the server as Ctrl-C would, and take in the rest."""
+        """End the server as Ctrl-C does, and read the rest. Returns its exit status."""
         self.process.send_signal(signal.SIGINT)
         while self.read():
             pass
         return self.process.wait(DEADLINE_SECONDS)
 
     def rows(self):
-        """What the eye sees at the end, without the row of the cursor where it is empty."""
+        """The rows on the screen at the end, without the cursor's row if that is empty."""
         rows, column = [""], 0
         for piece in re.findall(r"\x1b\[K|\r|\n|[^\x1b\r\n]+", self.output):
             if piece == "\x1b[K":
@@ -98,7 +98,7 @@ class Terminal:
         return rows if rows[-1] else rows[:-1]
 
     def close(self):
-        """The window is closed, and the server with it, if it is still there."""
+        """Close the window. Kill the server if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(DEADLINE_SECONDS)
@@ -107,7 +107,7 @@ class Terminal:
 
 
 class Job(Terminal):
-    """The same, and the server is a job in the background of a shell there, where `stty tostop` holds."""
+    """A terminal with a shell, where the server is a background job and `stty tostop` is set."""
 
     def __init__(self):
         words, self._words = os.pipe()
@@ -116,11 +116,11 @@ class Job(Terminal):
         os.close(words)
 
     def to_front(self):
-        """As `fg`."""
+        """Do what `fg` does."""
         os.write(self._words, b"f")
 
     def to_back(self):
-        """As `bg`."""
+        """Do what `bg` does."""
         os.write(self._words, b"b")
 
     def close(self):

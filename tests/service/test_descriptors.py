@@ -1,4 +1,4 @@
-"""The limit of descriptors: raised to what is promised, and told in one line where it cannot be (P8)."""
+"""The limit of descriptors is raised to what is promised. If that fails, one line says so (P8)."""
 
 import pytest
 
@@ -10,7 +10,7 @@ INFINITY = -1
 
 
 class FakeResource:
-    """A system with these limits. `most` is what it really gives: on macOS, where the hard one is called infinite."""
+    """A system with these limits. `most` is the real limit where the hard one is called infinite, as on macOS."""
 
     RLIMIT_NOFILE, RLIM_INFINITY = 7, INFINITY
 
@@ -34,7 +34,7 @@ NEEDED = 1000 + OTHER_DESCRIPTORS
 @pytest.mark.parametrize(
     "soft, hard, raised_to",
     [
-        (256, 1 << 20, NEEDED),  # no further than is needed
+        (256, 1 << 20, NEEDED),  # not more than is needed
         (256, NEEDED, NEEDED),
         (256, INFINITY, NEEDED),
         (NEEDED, NEEDED, NEEDED),

@@ -1,4 +1,4 @@
-"""`Drain`: who is closed, who is waited for and for how long, who is cut. The clock stands still until it is pushed."""
+"""`Drain`: which connections it closes, waits for (and how long) and cuts. Time passes only when a test says so."""
 
 import socket
 
@@ -19,7 +19,7 @@ NARROW_BYTES = 4096
 
 
 class Rig:
-    """A reactor whose time is pushed, with connections whose other ends are held here."""
+    """A reactor with a clock that the test moves, and the peers of its connections."""
 
     def __init__(self, limits=None):
         self.clock = FakeClock()
@@ -28,7 +28,7 @@ class Rig:
         self.sockets = []
 
     def connect(self, pair=tcp_pair, accepted=True, **reactions):
-        """A connection, as one that was accepted unless said otherwise, its recorder, and the peer."""
+        """A connection (accepted, unless `accepted` is false), its recorder, and its peer's socket."""
         ours, theirs = pair()
         self.sockets.append(theirs)
         recorder = Recorder(**reactions)
@@ -39,11 +39,11 @@ class Rig:
         return connection, recorder, theirs
 
     def turn(self):
-        """Let the loop do all that can be done at this time."""
+        """Let the loop do all that it can do at this time."""
         turn_until_idle(self.reactor)
 
     def pass_time(self, seconds):
-        """Let so much time pass, in steps that are shorter than those of a drain."""
+        """Let `seconds` pass, in steps that are shorter than the drain's."""
         for _ in range(round(seconds / 0.04)):
             self.clock.now += 0.04
             self.reactor.run_once(0)
@@ -55,7 +55,7 @@ class Rig:
         return self.reactor.state in LAST or self.reactor.state is STOPPED
 
     def close(self):
-        """Give everything back."""
+        """Close everything."""
         self.reactor.close()
         for sock in self.sockets:
             sock.close()
@@ -69,7 +69,7 @@ def rig():
 
 
 def narrow_pair():
-    """A connection whose peer has room for next to nothing, so that what it does not read stays in our kernel."""
+    """Two connected sockets. The peer has a small buffer, so what it does not read stays in our kernel."""
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)
         listening.bind(("127.0.0.1", 0))
@@ -81,7 +81,7 @@ def narrow_pair():
 
 
 def lingering(rig, pair=narrow_pair):
-    """A connection that was closed by its program, and all of whose reply the kernel has taken and cannot deliver."""
+    """A connection that its program has closed. The kernel has taken its whole reply, and cannot deliver it."""
     connection, recorder, theirs = rig.connect(pair, data_received=lambda recorder, _: recorder.connection.close())
     connection.write(bytes(100_000))
     rig.turn()
@@ -91,7 +91,7 @@ def lingering(rig, pair=narrow_pair):
     return connection, recorder, theirs
 
 
-# Who is closed at once.
+# What is closed at once.
 
 
 def test_an_idle_connection_is_closed_at_once(rig):
@@ -145,7 +145,7 @@ def test_a_reply_under_way_is_completed(rig):
         return connection.state is State.LINGERING
 
     turn_until(rig.reactor, read, "all of the reply")
-    turn_until(rig.reactor, ended, "our own end")  # ours first: the drain looks at it now and then
+    turn_until(rig.reactor, ended, "our own end")  # our side first: the drain looks at it from time to time
     theirs.close()
     turn_until(rig.reactor, lambda: recorder.lost, "its end")
     assert connection.close_reason is CloseReason.CLOSED
@@ -192,7 +192,7 @@ def test_while_the_kernel_has_something_to_deliver_the_time_has_not_begun(rig, p
     longer = rig.reactor.limits.linger_seconds + DRAIN_LINGER_SECONDS
     assert longer < DRAIN_SECONDS
     for _ in range(round(longer / 0.5)):
-        theirs.send(b"still here")  # it would be answered by a reset if the socket were closed
+        theirs.send(b"still here")  # if the socket were closed, the answer would be a reset
         rig.pass_time(0.5)
     assert connection.state is State.LINGERING
     assert len(receive_all(theirs)) == 100_000
@@ -241,7 +241,7 @@ def test_where_the_kernel_cannot_tell_it_lingers_as_long_as_in_service(monkeypat
     rig.close()
 
 
-# Work in hand.
+# Replies that come later.
 
 
 def test_a_held_connection_is_waited_for_until_it_is_released(rig):
@@ -288,11 +288,11 @@ def test_a_connection_that_we_opened_is_kept_for_as_long_as_an_answer_is_to_come
     assert front.state is upstream.state is State.LINGERING
 
 
-# Input that nobody has seen yet.
+# Input that the program has not seen yet.
 
 
 def unread(rig, **reactions):
-    """A connection whose request lies in the kernel."""
+    """A connection with a request in the kernel, still unread."""
     connection, recorder, theirs = rig.connect(**reactions)
     theirs.sendall(b"please")
     wait_until(lambda: unread_bytes(connection._socket), "it to come")
@@ -326,7 +326,7 @@ def test_what_a_program_does_not_want_to_read_is_not_waited_for(rig):
     assert connection.is_closing()
 
 
-# The deadline on all of it.
+# The deadline of the drain.
 
 
 def test_at_the_deadline_everything_ends_in_whatever_state_it_is(rig):

@@ -1,6 +1,6 @@
-"""Lines for the log on every kind of descriptor that can refuse them; and what a line looks like.
+"""Log lines on every kind of descriptor that can refuse them, and the form of a line.
 
-The writer is never made to wait: a test in which it was would hang, and pytest would show where.
+The writer must never wait. If it did, a test would hang, and pytest would show where.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from reactor.service.log import BACKLOG_BYTES, LINE_CHARACTERS, LineFormatter, L
 from tests.support import DEADLINE_SECONDS, wait_until
 
 LINE = "line {} " + "x" * 100
-MORE_THAN_THE_KERNEL_TAKES = 2000  # such lines: a pipe takes 64 KiB, a terminal less
+MORE_THAN_THE_KERNEL_TAKES = 2000  # lines like this: a pipe takes 64 KiB, a terminal less
 
 
 def record(text, *args, exc=None):
@@ -40,7 +40,7 @@ def raised(exc):
 
 
 class Mute:
-    """Nobody can say what it is."""
+    """An object that has no text: its `str` and `repr` raise."""
 
     def __str__(self):
         raise LookupError("on purpose")
@@ -104,12 +104,12 @@ def test_without_an_exception_there_is_no_traceback(formatter):
     assert formatter.format(asked) == "INFO here"
 
 
-# What it does on a pipe that is read.
+# On a pipe that is read.
 
 
 @pytest.fixture
 def pipe(descriptors_come_back):
-    """(read end, write end): the test may close either."""
+    """(read end, write end). The test may close either."""
     ends = os.pipe()
     yield ends
     for fd in ends:
@@ -119,7 +119,7 @@ def pipe(descriptors_come_back):
 
 @pytest.fixture
 def open_handler(descriptors_come_back):
-    """Makes handlers whose lines are as short as can be, and closes them."""
+    """Makes handlers whose lines are the message alone, and closes them."""
     made = []
 
     def make(fd, **options):
@@ -141,7 +141,7 @@ def lost():
 
 
 class Reader:
-    """Gathers what comes to `fd`, by a thread, until nobody writes there any more."""
+    """Reads from `fd` on a thread, until its last writer has closed it."""
 
     def __init__(self, fd):
         self.data = bytearray()
@@ -150,7 +150,7 @@ class Reader:
         self._thread.start()
 
     def _read(self):
-        with contextlib.suppress(OSError):  # EIO: a terminal's other end is closed
+        with contextlib.suppress(OSError):  # EIO: the terminal's other end is closed
             while data := os.read(self._fd, 65536):
                 self.data += data
 
@@ -184,7 +184,7 @@ def test_a_character_that_the_encoding_does_not_have_is_an_escape(pipe, open_han
 
 def test_an_object_that_cannot_be_told_costs_no_line(pipe, open_handler, lost):
     open_handler(pipe[1]).handle(record("from %s", Mute()))
-    assert os.read(pipe[0], 4096) == b"a line of the log cannot be told: LookupError in 'from %s'\n"
+    assert os.read(pipe[0], 4096) == b"a log line cannot be formatted: LookupError in 'from %s'\n"
     assert lost() == 0
 
 
@@ -195,7 +195,7 @@ def test_an_object_whose_text_asks_for_an_end_is_no_way_out(pipe, open_handler, 
             raise kind
 
     open_handler(pipe[1]).handle(record("from %s", Leaving()))
-    assert os.read(pipe[0], 4096).decode() == f"a line of the log cannot be told: {kind.__name__} in 'from %s'\n"
+    assert os.read(pipe[0], 4096).decode() == f"a log line cannot be formatted: {kind.__name__} in 'from %s'\n"
 
 
 def test_an_exception_that_cannot_say_whether_it_is_true_is_told_with_its_place():
@@ -204,7 +204,7 @@ def test_an_exception_that_cannot_say_whether_it_is_true_is_told_with_its_place(
             raise ValueError("on purpose")
 
     line = LineFormatter().format(record("it raised", exc=raised(Undecided())))
-    assert re.search(r'\n {6}File ".*test_log.py", line \d+, in raised\n.*\n    Undecided, of which', line), line
+    assert re.search(r'\n {6}File ".*test_log.py", line \d+, in raised\n.*\n    Undecided, whose text', line), line
 
 
 def test_not_even_its_format_can_be_told(pipe, open_handler, lost):
@@ -232,7 +232,7 @@ def test_it_gives_back_what_it_opened_and_logs_no_more(pipe, open_handler, lost)
     assert lost() == 1
 
 
-# Whoever reads is slow, or does not read at all.
+# The reader is slow, or does not read at all.
 
 
 def pipe_ends():
@@ -252,7 +252,7 @@ KINDS = {"pipe": pipe_ends, "terminal": terminal_ends, "socket": socket_ends}
 
 @pytest.fixture(params=KINDS)
 def ends(request, descriptors_come_back):
-    """(what is read, what is standard error), of each kind that can be full."""
+    """(read end, standard error), of each kind that can be full."""
     ends = KINDS[request.param]()
     yield ends
     for fd in ends:
@@ -262,7 +262,7 @@ def ends(request, descriptors_come_back):
 
 @pytest.fixture
 def not_reopened(monkeypatch):
-    """As without /proc, or on a terminal that belongs to another user."""
+    """No descriptor can be opened again: there is no /proc, or the terminal belongs to another user."""
 
     def refuse(fd):
         raise PermissionError(13, "on purpose")
@@ -271,7 +271,7 @@ def not_reopened(monkeypatch):
 
 
 def finish(handler, fd):
-    """Write what waits, then close the last writer, so that the reader sees an end."""
+    """Write what waits, then close the last writer, so that the reader sees the end."""
     handler.finish(DEADLINE_SECONDS)
     handler.close()
     os.close(fd)
@@ -308,7 +308,7 @@ def test_that_too_where_it_can_only_be_written_by_a_thread(ends, not_reopened, o
 
 
 def test_the_other_end_of_a_terminal_is_not_opened_again(open_handler):
-    window, ours = pty.openpty()  # to open the window again would make another terminal, which nobody sees
+    window, ours = pty.openpty()  # opening `window` again would make another terminal
     handler = open_handler(window)
     handler.handle(record("typed"))
     handler.finish(DEADLINE_SECONDS)
@@ -364,7 +364,7 @@ def test_a_line_that_does_not_fit_beside_another_is_not_followed_by_shorter_ones
     handler = open_handler(pipe[1])
     flood(handler, 2 * BACKLOG_BYTES // len(LINE))
     before = lost()
-    handler.handle(record("short"))  # would fit, but then a word on what was lost would come with every line
+    handler.handle(record("short"))  # it would fit, but then each line would need a notice of lost lines
     assert lost() == before + 1
 
 
@@ -412,8 +412,8 @@ def test_the_end_waits_for_nobody_for_ever(ends, open_handler):
 
 
 def test_room_that_is_none_is_not_asked_for_without_a_pause(pipe, open_handler, monkeypatch):
-    # A terminal with room for one more byte, where a newline takes two.
-    pauses, writers = [], set()  # by thread: one of another test may still be about to pause a last time
+    # As on a terminal with room for one more byte: a newline takes two.
+    pauses, writers = [], set()  # by thread: a thread of another test may still pause once
     monkeypatch.setattr(log.time, "sleep", lambda _seconds: pauses.append(threading.get_ident()))
     handler = open_handler(pipe[1])
     way, answers = handler.sink._way, [BlockingIOError() for _ in range(4)]
@@ -426,8 +426,8 @@ def test_room_that_is_none_is_not_asked_for_without_a_pause(pipe, open_handler, 
 
     handler.sink._way = way._replace(write=write)
     handler.handle(record("hello"))
-    assert os.read(pipe[0], 4096) == b"hello\n"  # waited for here: `finish` would try once more, and make no pause
-    assert sum(pause in writers for pause in pauses) == 3  # not after the first, which was the caller's
+    assert os.read(pipe[0], 4096) == b"hello\n"  # wait here: `finish` would write once more itself, without a pause
+    assert sum(pause in writers for pause in pauses) == 3  # none after the first attempt, which the caller made
     handler.finish(DEADLINE_SECONDS)
 
 
@@ -456,7 +456,7 @@ def test_a_child_leaves_to_its_parent_what_waits_there(pipe, open_handler):
     handler = open_handler(pipe[1])
     flood(handler, MORE_THAN_THE_KERNEL_TAKES)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: this one is about them
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads, which is what this test is about
         child = os.fork()
     if not child:
         try:
@@ -481,7 +481,7 @@ def test_a_status_line_waits_for_nothing(ends, open_handler, lost):
 
 
 def fill(handler):
-    """Write to where it writes, until the kernel takes no more."""
+    """Fill the descriptor of `handler` until the kernel takes no more."""
     with contextlib.suppress(BlockingIOError):
         while handler.sink._way.write(b"z"):
             pass
@@ -497,7 +497,7 @@ def test_a_status_line_behind_lines_that_wait_is_not_written(pipe, open_handler)
     assert numbers(reader.lines()) == list(range(MORE_THAN_THE_KERNEL_TAKES))
 
 
-# Whoever reads has gone, or there is no room.
+# The reader has gone, or there is no room.
 
 
 @pytest.mark.parametrize("how", ["", "by a thread"])
@@ -546,7 +546,7 @@ def test_a_file_is_written_where_it_ends(tmp_path, open_handler):
 
 
 class Scripted:
-    """Takes as many bytes as it is told to, one answer for each call; then everything."""
+    """Each call uses the next answer: a number of bytes to take, an error to raise, or a call. Then it takes all."""
 
     fd = -1
     never_waits = True
@@ -571,7 +571,7 @@ class Scripted:
 
 @pytest.fixture
 def scripted(open_handler):
-    """Makes a handler over such answers; (handler, where it writes)."""
+    """Makes (handler, its `Scripted` descriptor)."""
 
     def make(*answers):
         handler = open_handler(2)

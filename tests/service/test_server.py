@@ -1,4 +1,4 @@
-"""`Server`: what it takes, where it listens, and how it runs on this thread or on its own."""
+"""`Server`: its arguments, its addresses, and how it runs on this thread or on its own."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from reactor.service import server as server_module
 from tests.support import connect, exchange, receive, receive_all, socket_address, wait_until
 
 ANY_PORT = "127.0.0.1:0"
-BIG = bytes(16 * 1024 * 1024)  # far more than the kernel's buffers take
+BIG = bytes(16 * 1024 * 1024)  # far more than the kernel's buffers hold
 
 
 def address_of(server):
@@ -62,7 +62,7 @@ def test_a_factory_that_raises_ends_its_connection_and_no_other(caplog):
 
     with Server(factory, bind=ANY_PORT) as server, connect(address_of(server)) as first:
         assert exchange(first, b"first") == b"first"
-        with pytest.raises(ConnectionResetError), connect(address_of(server)) as second:  # the first may raise it too
+        with pytest.raises(ConnectionResetError), connect(address_of(server)) as second:  # `connect` may raise it too
             receive_all(second)
         with connect(address_of(server)) as third:
             assert exchange(third, b"third") == b"third"
@@ -107,7 +107,7 @@ def test_an_address_that_cannot_be_had_is_an_error_and_the_others_are_given_back
 
 
 class FailingListen(socket.socket):
-    """Bound to the last, but somebody else listens first."""
+    """It can be bound, but another socket listens there first."""
 
     def listen(self, _backlog):
         raise OSError(98, "Address already in use")
@@ -117,7 +117,7 @@ def test_of_two_families_none_is_kept_when_listening_fails():
     with Reactor(socket_factory=FailingListen) as reactor:
         server = Server(Echo, bind=":0", reactor=reactor)
         with pytest.raises(OSError, match="cannot listen on :0: Address already in use"):
-            server.listen()  # a socket that is left open would be a ResourceWarning, and that an error
+            server.listen()  # an open socket would be a ResourceWarning, which fails the test
         assert server._listeners == []
 
 
@@ -134,7 +134,7 @@ def test_the_port_can_be_had_again_at_once_after_the_end():
         with connect(address_of(server)) as client:
             assert exchange(client, b"hello") == b"hello"
             server.close()
-            assert client.recv(1) == b""  # the server's FIN came first, so its end will be in TIME_WAIT
+            assert client.recv(1) == b""  # the server's FIN comes first, so its side will be in TIME_WAIT
     with Server(Echo, bind=address) as server, connect(address_of(server)) as client:
         assert exchange(client, b"hello") == b"hello"
 
@@ -264,7 +264,7 @@ def test_on_a_system_without_sighup_and_sigusr1_the_others_are_handled(monkeypat
 def test_it_can_be_run_inside_a_stack_that_closes_it():
     with contextlib.ExitStack() as stack:
         server = Server(Echo, bind=ANY_PORT)
-        stack.push(server)  # it has no thread, for which the end of a block waits
+        stack.push(server)  # `__exit__` has no thread to wait for
         server.reactor.call_soon(server.close)
         assert server.run() == 0
 
@@ -292,7 +292,7 @@ def test_a_signal_that_the_program_has_added_to_its_reactor_stays_its_own(descri
 
 
 def test_a_reactor_that_another_server_is_about_to_run_on_a_thread_is_refused(monkeypatch, descriptors_come_back):
-    monkeypatch.setattr(server_module, "_start_thread", lambda thread: None)  # it has not come as far yet
+    monkeypatch.setattr(server_module, "_start_thread", lambda thread: None)  # the thread has not started yet
     with Reactor() as reactor:
         Server(Echo, bind=ANY_PORT, reactor=reactor).__enter__()
         with pytest.raises(RuntimeError, match="already running, for another server"):

@@ -1,4 +1,4 @@
-"""How a `Server` ends what is under way, and how it accounts for everyone afterwards."""
+"""How a `Server` completes what is under way, and how it counts every connection."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def test_a_drain_cuts_who_never_reads_at_the_deadline(reporting, ends):
 
 
 def test_a_drain_waits_for_no_client_that_never_ends_its_side(reporting, ends):
-    # An idle client that ignores our FIN: nothing is owed to it, so it is let go, and not counted as cut.
+    # An idle client ignores our FIN. The server owes it nothing, so its end does not count as cut.
     with connect(address_of(reporting)) as client:
         assert exchange(client, b"hello") == b"hello"
         reporting.close()
@@ -114,7 +114,7 @@ def test_statistics_account_for_every_connection_by_the_reason_of_its_end(report
     receive(never_reads, 1)
     reporting.close()
     at_deadline = {ends.get(timeout=DEADLINE_SECONDS)[0] for _ in range(2)}
-    assert at_deadline == {"drain_timeout", "linger_timeout"}  # in which order is left open
+    assert at_deadline == {"drain_timeout", "linger_timeout"}  # in any order
     idle.close(), never_reads.close()
     reporting._thread.join(DEADLINE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""`Server` at its start: what it takes from whom, what it refuses, and that nothing is left when it cannot start."""
+"""The start of a `Server`: where its settings come from, what it refuses, and that a failed start leaves nothing."""
 
 import dataclasses
 import logging
@@ -30,7 +30,7 @@ def descriptors():
 
 @pytest.fixture
 def no_threads(monkeypatch):
-    """As when a container's limit of processes is used up."""
+    """No thread can be started, as at a container's limit of processes."""
 
     def refuse(thread):
         raise RuntimeError("can't start new thread")
@@ -71,7 +71,7 @@ def test_limits_alone_are_those_of_the_reactor_too():
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Set what a supervisor sets."""
+    """Sets the variables that a supervisor sets."""
 
     def set_to(pid, count):
         monkeypatch.setenv("LISTEN_PID", str(pid))
@@ -88,7 +88,7 @@ def test_without_an_address_the_sockets_that_were_handed_in_are_served(environme
 
 
 def test_without_any_it_is_the_default_port(environment, monkeypatch):
-    environment(os.getppid(), "2")  # meant for whoever started us
+    environment(os.getppid(), "2")  # meant for the parent process
     assert handed_in() == []
     monkeypatch.delenv("LISTEN_PID")
     assert handed_in() == []
@@ -157,7 +157,7 @@ def test_on_a_closed_reactor_nothing_is_bound():
     assert descriptors() == before
 
 
-# Something cannot be had.
+# Something is not available.
 
 
 def test_without_a_thread_to_serve_on_the_port_is_given_back(no_threads):
@@ -177,7 +177,7 @@ def test_without_a_thread_for_the_watchdog_it_serves_and_says_so(no_threads, cap
     with socket.create_connection(socket_address(server.addresses[0])) as client:
         client.settimeout(20)
         client.sendall(b"hello")
-        server.reactor.call_later(0, server.close)  # behind what waits in the kernel
+        server.reactor.call_later(0, server.close)  # after the input that waits in the kernel
         assert server.run() == 0
         warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["callbacks that block will not be reported: can't start new thread"]
@@ -234,7 +234,7 @@ def test_run_raises_the_limit_for_its_connections_and_says_what_is_missing(monke
     server.close()
     server.run()
     assert asked == [MINE.max_connections]
-    listening, warning = caplog.records[:2]  # whoever reads where it listens need not skip a line first
+    listening, warning = caplog.records[:2]  # the address comes first: a program that reads it skips no line
     assert listening.getMessage().startswith("listening on")
     assert (warning.levelname, warning.getMessage()) == ("WARNING", "too few")
 

@@ -1,4 +1,4 @@
-"""The path of a UNIX socket is removed at the end, whatever the end is, and only if it is ours (A7, P7)."""
+"""The path of a UNIX socket is removed at every kind of end, but only if it is ours (A7, P7)."""
 
 import os
 import signal

@@ -20,7 +20,7 @@ from tests.support import connect, exchange, serving, wait_until
 
 
 class Screen:
-    """Stands in for a handler: writes down what is shown."""
+    """Replaces a handler, and keeps what is shown."""
 
     def __init__(self):
         self.shown = []
@@ -67,14 +67,14 @@ def test_it_is_shown_once_a_second(reactor, clock):
     StatusLine(reactor, screen)
     for now in (1000.0, 1000.9, 1001.0, 1001.5, 1002.0):
         clock.now = now
-        reactor.run_once(0)  # which reads the clock last of all
+        reactor.run_once(0)  # the loop reads the clock at the end of a turn
         reactor.run_once(0)
     assert screen.shown == 2 * ["0 connections   0 messages/s   0.0 MB/s   0 accepted"]
 
 
 @pytest.fixture
 def terminal_of():
-    """Makes a handler on a terminal of so many columns; (handler, what came since)."""
+    """Makes (handler, read) for a terminal of `columns`; `read()` returns the new output."""
     opened = []
 
     def make(columns):
@@ -145,7 +145,7 @@ def test_log_lines_and_the_status_line_do_not_mix(terminal):
 
 
 def test_it_is_cut_to_the_width_of_a_narrow_terminal():
-    # A longer one would go on in the next row, and only that row would be erased.
+    # A longer line would continue in the next row, and only that row would be erased.
     terminal = Terminal(columns=30)
     try:
         terminal.wait_for(r"\r\x1b\[K0 connections   0 messages/")
@@ -189,13 +189,13 @@ def job():
 
 
 def state_of_the_server(job):
-    """Its state by proc(5): T while it is stopped."""
+    """The state of its process (proc(5)): T while it is stopped."""
     children = pathlib.Path(f"/proc/{job.process.pid}/task/{job.process.pid}/children").read_text().split()
     return pathlib.Path(f"/proc/{children[0]}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_in_the_background_it_logs_and_is_not_stopped_and_shows_no_status_line(job):
-    with connect(job.wait_for_address()) as client:  # SIGTTOU would have stopped it before it had said where
+    with connect(job.wait_for_address()) as client:  # SIGTTOU would have stopped it before this line
         assert exchange(client, b"hello") == b"hello"
         for _ in range(2):  # two ticks of the status line
             seen = len(job.output)

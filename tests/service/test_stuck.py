@@ -57,7 +57,7 @@ _thread.start_new_thread = threading._start_new_thread = refuse
 
 @pytest.fixture
 def program(tmp_path):
-    """Write a program that is stuck in that way; where it is."""
+    """Write a program that is stuck in the way `how`. Returns its folder."""
 
     def write(how, before=""):
         (tmp_path / "stuck.py").write_text(before + STUCK.format(how=how))
@@ -67,7 +67,7 @@ def program(tmp_path):
 
 
 def stuck(server):
-    """Have its callback begin."""
+    """Start the callback that is stuck. Returns the client."""
     client = connect(server.address)
     client.send(b"x")
     server.stdout.wait_for("stuck")
@@ -95,9 +95,9 @@ def test_the_second_signal_ends_it_and_the_log_names_the_line(program, how, sign
 
 @contextlib.contextmanager
 def in_system(program, *options):
-    """A server whose callback is in system(3), which waits for its child again, so that no handler in Python runs.
+    """A server whose callback is in system(3), which waits for its child again, so that no Python handler runs.
 
-    The child ends with its standard input. It is closed whatever comes, since the child holds the server's output open.
+    The child ends with its standard input. That is always closed, because the child holds the server's output open.
     """
     with serving("stuck:Stuck", *options, cwd=program("os.system('read line')"), stdin=subprocess.PIPE) as server:
         with contextlib.closing(server.process.stdin), stuck(server):
@@ -160,7 +160,7 @@ def connect_unix(path):
 
 
 def pending(pid):
-    """Whether a signal waits to be handled, so that a second one of the same kind would be lost in it."""
+    """Whether a signal waits to be handled. A second one of the same kind would then be lost."""
     with open(f"/proc/{pid}/status") as status:
         masks = dict(line.split(":\t") for line in status.read().splitlines() if line.startswith(("SigPnd", "ShdPnd")))
     return any(int(mask, 16) for mask in masks.values())

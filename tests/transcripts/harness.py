@@ -1,16 +1,16 @@
-"""One script, two loops, one transcript each: does a protocol have the same life on asyncio and here?
+"""One script, two loops, one transcript each: is the life of a protocol the same on asyncio and here?
 
-PEP 3156 says what a protocol may expect, and asyncio is what everybody reads it by. So the strongest test of
-"to the letter" is to let one protocol class, unchanged, live through the same events on both, and to compare what it
-saw. The class is `Scripted`, its behaviour and the client's are data (`scripts.py`), and this file is the stage:
+PEP 3156 says what a protocol may expect, and asyncio is how people understand it. So the strongest test is to run one
+protocol class, unchanged, through the same events on both loops, and to compare what it saw. The class is `Scripted`;
+its behaviour and the client's are data (`scripts.py`). This file runs them:
 
-    script   what the protocol does in each callback, and what its blocking client does meanwhile
-    host     a loop on a thread of its own that serves one protocol: asyncio's, or ours
-    lines    what both sides saw, made comparable: adjacent chunks of data are one, since where TCP cuts the stream
-             means nothing
+  script   what the protocol does in each callback, and what its blocking client does meanwhile
+  host     a loop on its own thread that serves one protocol: asyncio's, or ours
+  lines    what both sides saw, made comparable: adjacent chunks of data are joined, because it means nothing where
+           TCP cuts the stream
 
-The two sides run at the same time, so their lines are kept apart, and a script must make its own order where order
-matters: the client waits for a callback (`await`), or has something done on the loop's thread (`server`).
+The two sides run at the same time, so their lines are kept apart. Where order matters, a script must make it: the
+client waits for a callback (`await`), or has something done on the loop's thread (`server`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SMALL_BYTES = 65536  # for the kernel's buffers, so that a megabyte is more than
 
 @dataclasses.dataclass(frozen=True)
 class Script:
-    """What the protocol does, by callback, and what the client does; steps as below, each with its arguments."""
+    """What the protocol does in each callback, and what the client does; the steps, with arguments, are below."""
 
     name: str
     server: dict[str, list[Step]]
@@ -43,10 +43,10 @@ class Script:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """What is meant to differ: the lines that only one of the two has, and why that is right.
+    """An intended difference: the lines that only one of the two has, and the reason.
 
-    `asyncio` is None where the script would never end there, so that it is played here alone. With `sometimes`, only
-    some versions of asyncio differ, and the others are as ours; with `since`, those from that Python on.
+    `asyncio` is None if the script would never end there, so that it is played here alone. With `sometimes`, only
+    some versions of asyncio differ; with `since`, those from that Python on.
     """
 
     reason: str
@@ -64,7 +64,7 @@ class Transcript:
         self._changed = threading.Condition()
 
     def add(self, name: str, detail: Any = None) -> None:
-        """Note that callback `name` was called, or what else is to be compared; data is merged with data before it."""
+        """Note that callback `name` was called, or another event to compare; join data with the data before it."""
         with self._changed:
             if name == "data_received" and self._entries and self._entries[-1][0] == name:
                 detail = self._entries.pop()[1] + detail
@@ -72,7 +72,7 @@ class Transcript:
             self._changed.notify_all()
 
     def wait_for(self, name: str, detail: Any = None) -> None:
-        """Wait until there is such an entry. Of data: until at least `detail` bytes have been received in all."""
+        """Wait until there is such an entry. For data, wait until at least `detail` bytes have been received in all."""
 
         def come() -> bool:
             if name == "data_received" and detail is not None:
@@ -83,29 +83,29 @@ class Transcript:
             assert self._changed.wait_for(come, DEADLINE_SECONDS), f"{name} {detail} did not come after {self.lines()}"
 
     def lines(self) -> list[str]:
-        """All of it as text."""
+        """All entries as text."""
         return [name if detail is None else f"{name} {shown(detail)}" for name, detail in self._entries]
 
     def names(self) -> list[str]:
-        """The names alone."""
+        """The names of all entries."""
         return [name for name, _ in self._entries]
 
 
 def shown(detail: Any) -> str:
-    """As it is, or if it is long, its length and a checksum."""
+    """`detail` itself, or if it is long, its length and a checksum."""
     if isinstance(detail, bytes) and len(detail) > 40:
         return f"{len(detail)} bytes with CRC {zlib.crc32(detail):08x}"
     return str(detail)
 
 
 class Scripted:
-    """A protocol that does what its script says, and notes what it sees. It knows of no loop but `call_soon`.
+    """A protocol that does what its script says, and notes what it sees. It uses nothing of its loop but `call_soon`.
 
     Its steps: write DATA, write_each CHUNKS (a write for each), writelines CHUNKS, write_and_spoil DATA (as a
-    bytearray that is overwritten after the call), echo, write_eof, close, abort, pause_reading, resume_reading,
-    marks HIGH LOW, small_buffer (in the kernel, for output), soon STEP... (in a callback of the loop), hand_over
-    (to a second protocol, "heir"), ask METHOD (is_closing, ...), ask_extra NAME, fail TEXT, and return VALUE. An
-    exception out of the transport is noted.
+    bytearray that is overwritten after the call), echo, write_eof, close, abort, pause_reading, resume_reading, marks
+    HIGH LOW, small_buffer (in the kernel, for output), soon STEP... (in a callback of the loop), hand_over (to a
+    second protocol, "heir"), ask METHOD (is_closing, ...), ask_extra NAME, fail TEXT, and return VALUE. If the
+    transport raises, the exception is noted.
     """
 
     def __init__(self, script: Script, transcript: Transcript, call_soon: Callable[..., Any], role: str = "") -> None:
@@ -132,7 +132,7 @@ class Scripted:
         return self._live("resume_writing")
 
     def connection_lost(self, exc: Exception | None) -> Any:
-        # Which errno a broken connection shows depends on which call meets it first, on either loop.
+        # On either loop, the errno of a broken connection depends on the call that meets it first.
         name = "OSError" if isinstance(exc, OSError) else type(exc).__name__
         return self._live("connection_lost", name)
 
@@ -141,7 +141,7 @@ class Scripted:
         return self.perform(self.script.server.get(self.role + callback, []))
 
     def perform(self, steps: list[Step]) -> Any:
-        """Do the steps one after the other, up to a `return`; what that one has to return."""
+        """Do the steps one after the other, up to a `return`; return the value of that."""
         for name, *arguments in steps:
             if name == "return":
                 return arguments[0]
@@ -202,7 +202,7 @@ class Client:
         self.socket = socket.socket()
         self.socket.settimeout(DEADLINE_SECONDS)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BYTES)
-        with contextlib.suppress(ConnectionResetError):  # a server may be that quick; `connection_lost` tells
+        with contextlib.suppress(ConnectionResetError):  # a server may be so quick; `connection_lost` tells it
             self.socket.connect(address)
         self.transcript = transcript
         self.on_server = on_server
@@ -214,7 +214,7 @@ class Client:
             getattr(self, f"do_{name}")(*arguments)
 
     def do_send(self, data: bytes) -> None:
-        with contextlib.suppress(ConnectionError):  # a peer that has ended it; `receive_end` will tell
+        with contextlib.suppress(ConnectionError):  # the peer has ended it; `receive_end` will tell
             self.socket.sendall(data)
 
     def do_receive(self, count: int) -> None:
@@ -255,12 +255,12 @@ class Client:
 
 
 class Stage:
-    """What a host gives a script: the protocol's transcript, the errors that were reported, a way onto the loop."""
+    """What a host gives a script: the protocol's transcript, the reported errors, access to the loop."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.transcript = Transcript()
-        self.reported: list[str] = []  # exceptions that the loop told somebody about
+        self.reported: list[str] = []  # exceptions that the loop reported
         self.address: tuple[str, int] = ("", 0)
         self.call_soon: Callable[..., Any]
         self.call_soon_threadsafe: Callable[..., Any]
@@ -337,7 +337,7 @@ def on_reactor(script: Script) -> Iterator[Stage]:
 
 
 def play(script: Script, host: Callable[[Script], Any]) -> tuple[list[str], Transcript]:
-    """Play `script` on `host` to the end; the lines to compare, and the protocol's transcript."""
+    """Play `script` on `host` to the end; return the lines to compare, and the protocol's transcript."""
     with host(script) as stage:
         client = Client(stage.address, stage.transcript, stage.on_server)
         try:
@@ -345,7 +345,7 @@ def play(script: Script, host: Callable[[Script], Any]) -> tuple[list[str], Tran
         finally:
             client.socket.close()
         stage.transcript.wait_for("connection_lost" if "hand_over" not in str(script) else "heir connection_lost")
-        stage.on_loop(lambda: None)  # what comes after the end, if anything does, has come now
+        stage.on_loop(lambda: None)  # anything that comes after the end has come now
     lines = [f"server: {line}" for line in stage.transcript.lines()]
     lines += [f"client: {line}" for line in client.lines()]
     lines += [f"reported: {name}" for name in stage.reported]

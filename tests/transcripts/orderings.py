@@ -1,9 +1,9 @@
-"""Every order in which a program can write, end its side, close and abort: scripts that nobody would write by hand.
+"""Every order in which a program can write, end its side, close and abort: too many scripts to write by hand.
 
-Where endings go wrong in a transport is where two of these calls meet: a write after `write_eof`, `write_eof` after
-`close`, `abort` between a write and its end. Two, three and all four in every order are 60 scripts. An end may also
-meet one who is not reading: two of the four with a pause among them, and an end with a pause and its resumption, are 54
-more. What is to differ from asyncio follows from the order, too.
+Endings go wrong where two of these calls meet: a write after `write_eof`, `write_eof` after `close`, `abort` between
+a write and its end. Two, three and all four in every order are 60 scripts. An end may also meet a connection that is
+not reading: two of the four and a pause, and one end with a pause and its resumption, are 54 more. The intended
+difference from asyncio follows from the order, too.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ CALLS = {
 }
 READING = {"pause_reading": ("pause_reading",), "resume_reading": ("resume_reading",)}
 A_RESET_TELLS = (
-    "The peer must not take what it has for the whole. asyncio closes the socket, and the stream ends as if all were"
-    " well."
+    "A reset tells the peer that the data is incomplete. asyncio closes the socket, and the stream ends as if it were"
+    " complete."
 )
 ENDS = ("close", "abort")
 PAUSE, RESUME = "pause_reading", "resume_reading"
@@ -40,18 +40,18 @@ def script_of(order: tuple[str, ...]) -> Script:
     steps = [(CALLS | READING)[call] for call in order]
     client = [("send", b"?"), ("receive_end",)]
     if PAUSE in order:
-        client.append(("server", READING[RESUME]))  # else asyncio would not hear of the client's end (R5)
+        client.append(("server", READING[RESUME]))  # otherwise asyncio would not see the client's end (R5)
     return Script(name_of(order), {"data_received": steps}, client)
 
 
 def sent_by_asyncio(order: tuple[str, ...]) -> bytes:
-    """What has left before the end: asyncio sends inside `write`, which it takes until the first call that ends."""
+    """What asyncio has sent before the end: it sends inside `write`, up to the first call that ends."""
     ends = [place for place, call in enumerate(order) if call not in ("write", *READING)]
     return b"hello" if "write" in order[: ends[0]] else b""
 
 
 def is_written_after_both_ends(order: tuple[str, ...]) -> bool:
-    """Whether `write` comes after `write_eof` and, between them, the first end of all."""
+    """Whether `write` comes after `write_eof` and, between them, `close` or `abort` for the first time."""
     if not {"write", "write_eof"} <= set(order):
         return False
     ended = min(order.index(end) for end in ENDS if end in order) if set(ENDS) & set(order) else len(order)
@@ -62,8 +62,8 @@ def difference_of(order: tuple[str, ...]) -> Difference | None:
     if is_written_after_both_ends(order):
         aborted = "abort" in order
         return Difference(
-            "What is written to a connection that has ended is dropped, whatever else was called before (W4). asyncio"
-            " raises if that was `write_eof`.",
+            "A write to a connection that has ended is dropped, whatever was called before (W4). asyncio raises if"
+            " `write_eof` was called before.",
             ("server: write raised RuntimeError", *(["client: saw the end"] if aborted else [])),
             ("client: saw a reset",) if aborted else (),
         )
@@ -73,7 +73,7 @@ def difference_of(order: tuple[str, ...]) -> Difference | None:
     if not sent:
         return Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",))
     return Difference(
-        A_RESET_TELLS + " (What was written before has left already, for it sends inside `write`.)",
+        A_RESET_TELLS + " (It has sent earlier writes already, because it sends inside `write`.)",
         (f"client: received {sent!r}", "client: saw the end"),
         ("client: received b''", "client: saw a reset"),
     )

@@ -1,7 +1,7 @@
-"""What is played on both loops, as data; and what is meant to differ, with the reason.
+"""What is played on both loops, as data; and the intended differences, with the reasons.
 
-A new script is a name, the protocol's steps by callback, and the client's steps; `harness` explains them. One that
-differs without a line in `DIFFERENCES` is a bug: of ours, or in our idea of PEP 3156.
+A new script is a name, the protocol's steps by callback, and the client's steps; `harness` explains them. A
+difference that is not in `DIFFERENCES` is a bug: ours, or in our reading of PEP 3156.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from tests.transcripts.harness import Difference, Script, shown
 from tests.transcripts.orderings import A_RESET_TELLS
 
 HELLO = b"hello"
-BIG = patterned(1 << 20)  # more than small buffers take: some of it has to wait
+BIG = patterned(1 << 20)  # more than small buffers hold, so some of it has to wait
 SMALL = ("small_buffer",)
 NO_MARKS = ("marks", 1 << 30)  # for scripts that are not about flow control
 A_PAUSE_IS_NOT_BLIND = (
-    "A peer that leaves while reading is paused is noticed at once, if nothing of it is unread (R5). asyncio watches a"
-    " socket only to read from it, and hears nothing until reading is resumed, which it never is here."
+    "If a peer leaves while reading is paused and none of its input is unread, that is noticed at once (R5). asyncio"
+    " watches a socket only to read from it, and notices nothing until reading is resumed, which never happens here."
 )
 
 SCRIPTS = [
@@ -133,7 +133,7 @@ SCRIPTS = [
         [("receive_end",), ("shutdown",)],
     ),
     Script(
-        "write_eof after the client's",  # both sides have ended; asyncio keeps the socket all the same, until `abort`
+        "write_eof after the client's",  # both sides have ended; asyncio still keeps the socket, until `abort`
         {"eof_received": [("write", HELLO), ("write_eof",), ("return", True)]},
         [("shutdown",), ("receive_end",), ("server", ("abort",))],
     ),
@@ -298,41 +298,41 @@ DIFFERENCES = {
     "an exception in eof_received": Difference(A_RESET_TELLS, ("client: saw the end",), ("client: saw a reset",)),
     "an exception in connection_made": Difference(
         "A program that failed to begin must not go on: every exception out of a callback ends its connection (law 9)."
-        " asyncio reports it and goes on calling.",
+        " asyncio reports it and keeps calling.",
         ("server: eof_received", "server: connection_lost NoneType"),
         ("server: connection_lost ValueError",),
     ),
     "an exception in pause_writing": Difference(
-        "The same law: a program that failed to take notice would go on writing. asyncio reports it and goes on.",
+        "The same law: a program whose `pause_writing` failed would go on writing. asyncio reports it and continues.",
         ("server: connection_lost OSError",),
         ("server: connection_lost ValueError",),
     ),
     "a reply in pieces, over the high mark together, that the kernel takes at once": Difference(
-        "Our `write` makes no system call: what one callback writes is sent as one, when it returns. So the second"
-        " piece waits for that, and counts. asyncio tries to send each inside `write`.",
+        "Our `write` makes no system call: all that one callback writes is sent together, when it returns. So both"
+        " pieces wait, and count. asyncio tries to send each piece inside `write`.",
         (),
         ("server: pause_writing", "server: resume_writing"),
     ),
     "a big last reply": Difference(
-        "For the same reason: when the kernel has left some of it, the program has closed, and will write no more. To"
-        " have it pause would say nothing.",
+        "For the same reason: when the kernel has not taken all of it, the program has already closed and will write"
+        " no more. A pause would be useless.",
         ("server: pause_writing", "server: resume_writing"),
         (),
     ),
     "a big reply pauses writing until it is read": Difference(
-        "asyncio schedules the end twice when `resume_writing` closes, and the second stumbles over the first.",
+        "asyncio schedules the end twice when `resume_writing` closes, and the second one fails.",
         ("reported: AttributeError",),
         (),
         sometimes=True,
     ),
     "close twice, and what comes after is dropped": Difference(
-        "Since 3.12 `writelines` of asyncio does not look whether the connection has ended (W4).",
+        "Since 3.12 `writelines` of asyncio does not check whether the connection has ended (W4).",
         ("server: writelines raised TypeError",),
         (),
         sometimes=True,
     ),
     "a buffer that is used again after the call": Difference(
-        "asyncio keeps a view of a bytearray since 3.12, and sends what its owner has put there since.",
+        "Since 3.12 asyncio keeps a view of a bytearray, and sends what its owner puts there later.",
         (f"client: received {shown(HELLO + BIG + b'!' * len(HELLO + BIG))}",),
         (f"client: received {shown(HELLO + BIG + HELLO + BIG)}",),
         sometimes=True,

@@ -1,4 +1,4 @@
-"""Frames come out of a stream as they went in, wherever it is cut, at a bounded cost, and within bounds."""
+"""Frames come out of a stream as they went in, wherever the stream is cut. Cost and size are bounded."""
 
 import itertools
 import random
@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from reactor.net import framing
-from reactor.net.framing import DelimitedFrames, FrameTooLarge, PrefixedFrames
+from reactor.net import splitters
+from reactor.net.splitters import DelimitedFrames, FrameTooLarge, PrefixedFrames
 
 MOST = 64 * 1024
-DELIMITERS = [b"\n", b"\r\n", b"\r\n\r\n", b"aa", b"aab"]  # some can begin within themselves
+DELIMITERS = [b"\n", b"\r\n", b"\r\n\r\n", b"aa", b"aab"]  # some begin again inside themselves
 
 with_every_delimiter = pytest.mark.parametrize("delimiter", DELIMITERS, ids=repr)
 
@@ -24,12 +24,12 @@ def prefixed(frames, prefix_bytes):
 
 
 def take(splitter):
-    """All frames that are there."""
+    """All frames that are ready."""
     return list(iter(splitter.next_frame, None))
 
 
 def split(splitter, segments):
-    """The frames of a stream that comes in these segments, and how many bytes are left."""
+    """The frames of a stream that comes in `segments`, and how many bytes are left."""
     frames = []
     for segment in segments:
         splitter.feed(segment)
@@ -38,7 +38,7 @@ def split(splitter, segments):
 
 
 def every_cut(stream):
-    """Every way to cut `stream` into segments: two to the power of its length, less one."""
+    """Every way to cut `stream` into segments: 2 ** (length - 1) ways."""
     for cuts in itertools.product([False, True], repeat=len(stream) - 1):
         places = [0, *(place for place, cut in enumerate(cuts, 1) if cut), len(stream)]
         yield [stream[start:end] for start, end in itertools.pairwise(places)]
@@ -149,7 +149,7 @@ def test_a_frame_without_an_end_is_refused_as_soon_as_it_cannot_end_in_time(deli
         for _ in range(1000):
             splitter.feed(b"x")
             assert splitter.next_frame() is None
-    assert splitter.waiting() == 100 + len(delimiter)  # so many that a delimiter behind the most bytes would be here
+    assert splitter.waiting() == 100 + len(delimiter)  # a delimiter after the longest frame would be here by now
 
 
 @pytest.mark.parametrize("prefix_bytes", [1, 2, 8])
@@ -168,7 +168,7 @@ def test_the_frames_before_one_that_is_too_long_still_come(make):
     splitter = make()
     splitter.feed((b"a\nb\n" if isinstance(splitter, DelimitedFrames) else b"\1a\1b") + b"\x7f" * 50)
     assert [splitter.next_frame(), splitter.next_frame()] == [b"a", b"b"]
-    for _ in range(3):  # whoever asks again hears the same
+    for _ in range(3):  # each new call raises the same
         with pytest.raises(FrameTooLarge):
             splitter.next_frame()
 
@@ -181,18 +181,18 @@ def test_a_splitter_that_cannot_be_is_refused():
             PrefixedFrames(prefix_bytes, 1)
 
 
-# Cost: counted in bytes that are searched or copied, by stand-ins for `bytes` and `bytearray`.
+# Cost: stand-ins for `bytes` and `bytearray` count the bytes that are searched or copied.
 
 
 class Work:
-    """The bytes that were looked at or moved."""
+    """The number of bytes that were searched or copied."""
 
     def __init__(self):
         self.bytes = 0
 
 
 def counting(base, work):
-    """`base` with a count of what is done to its bytes."""
+    """A `base` that counts the work on its bytes."""
 
     class Counting(base):
         def __new__(cls, *arguments):
@@ -237,10 +237,10 @@ def counting(base, work):
 
 @pytest.fixture
 def work(monkeypatch):
-    """The work of the splitters from now on; feed them `framing.bytes`."""
+    """The work of the splitters from now on; feed them `splitters.bytes`."""
     work = Work()
-    monkeypatch.setattr(framing, "bytes", counting(bytes, work), raising=False)
-    monkeypatch.setattr(framing, "bytearray", counting(bytearray, work), raising=False)
+    monkeypatch.setattr(splitters, "bytes", counting(bytes, work), raising=False)
+    monkeypatch.setattr(splitters, "bytearray", counting(bytearray, work), raising=False)
     return work
 
 
@@ -262,18 +262,18 @@ def test_each_byte_is_looked_at_a_few_times_whatever_the_segments(work, name, se
     make, stream, count = STREAMS[name]
     splitter, frames = make(), 0
     for place in range(0, len(stream), segment_bytes):
-        segment = framing.bytes(stream[place : place + segment_bytes])
-        work.bytes -= len(segment)  # making it was ours
+        segment = splitters.bytes(stream[place : place + segment_bytes])
+        work.bytes -= len(segment)  # the test's own work
         splitter.feed(segment)
         frames += len(take(splitter))
     assert frames == count
-    assert 0 < work.bytes <= 12 * len(stream)  # the most for a prefix of 4 bytes, read again with each byte
+    assert 0 < work.bytes <= 12 * len(stream)  # the worst case: a prefix of 4 bytes, read again with each byte
 
 
 @pytest.mark.parametrize("rest", [b"", b"\0", b"\0\5ab"], ids=["nothing", "a part", "more of it"])
 @pytest.mark.parametrize("kind", ["delimited", "prefixed"])
 def test_what_was_used_up_is_not_kept(kind, rest):
-    """An idle connection would hold its last segment otherwise, and nobody would count it."""
+    """Otherwise an idle connection would keep its last segment, and no account would count it."""
     splitter = DelimitedFrames(b"\n", MOST) if kind == "delimited" else PrefixedFrames(2, MOST)
     frames = [b"x" * 1000] * 200
     splitter.feed((delimited(frames, b"\n") if kind == "delimited" else prefixed(frames, 2)) + rest)
