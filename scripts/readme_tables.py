@@ -10,6 +10,8 @@ what the code gives today.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import pathlib
 import re
 import sys
@@ -17,8 +19,10 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reactor.connections.limits import Limits  # noqa: E402  # importable only from here on
+from reactor import Connection, Limits, Protocol, Reactor, Server, connect  # noqa: E402  # after `sys.path`
 from reactor.connections.states import NEXT, State  # noqa: E402
+from reactor.net.framing import FramedProtocol  # noqa: E402
+from reactor.net.splitters import DelimitedFrames, PrefixedFrames  # noqa: E402
 from tests.failures.table import failures  # noqa: E402
 from tests.transcripts.scripts import DIFFERENCES, SCRIPTS  # noqa: E402
 
@@ -55,8 +59,55 @@ def differences() -> str:
     return "\n".join(rows)
 
 
-PAGES = tuple(ROOT / folder / "README.md" for folder in (".", "tests/transcripts", "tests/failures"))
-TABLES = {"states": states, "limits": limits, "differences": differences, "failures": failures}
+# What the floors of the package ask of one another.
+INNER = ("abandon", "check_idle", "check_open", "give_up_input", "progress", "untaken_wake_ups")
+API: dict[str, type] = {
+    "server": Server,
+    "connection": Connection,
+    "protocol": Protocol,
+    "framed": FramedProtocol,
+    "reactor": Reactor,
+}
+
+
+def api(of: type) -> str:
+    """Every public name of the class `of`, with its arguments and the first sentence of its docstring."""
+    rows = ["| name | what it does |", "|---|---|"]
+    if of in (Server, Reactor):  # a program makes these by itself
+        rows.append(_row(of.__name__, of))
+    for name in dir(of):
+        member = inspect.getattr_static(of, name)
+        inherited = of is FramedProtocol and member is inspect.getattr_static(Protocol, name, None)
+        for_programs = not (name.startswith("_") or name in INNER or inherited)
+        if for_programs and inspect.isfunction(member) and member.__doc__:
+            rows.append(_row(name, member))
+    return "\n".join(rows)
+
+
+def others() -> str:
+    """The public names that are no class with methods for programs."""
+    rows = ["| name | what it does |", "|---|---|"]
+    return "\n".join([*rows, *(_row(each.__name__, each) for each in (connect, DelimitedFrames, PrefixedFrames))])
+
+
+def _row(name: str, member: object) -> str:
+    text = " ".join(inspect.getdoc(member).split("\n\n")[0].split())
+    return f"| `{name}{_arguments(member)}` | {re.split(r'(?<=[.]) ', text)[0]} |"
+
+
+def _arguments(member: object) -> str:
+    try:
+        signature = inspect.signature(member)
+    except ValueError:  # a class without arguments of its own
+        return "()"
+    parameters = [each.replace(annotation=each.empty) for each in signature.parameters.values() if each.name != "self"]
+    text = str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+    return re.sub(r"<built-in function monotonic>", "time.monotonic", re.sub(r"<class '([\w.]+)'>", r"\1", text))
+
+
+PAGES = tuple(ROOT / folder / "README.md" for folder in (".", "reactor", "tests/transcripts", "tests/failures"))
+TABLES = {"states": states, "limits": limits, "differences": differences, "failures": failures, "others": others}
+TABLES |= {name: functools.partial(api, of) for name, of in API.items()}
 
 
 def with_tables(readme: str) -> str:

@@ -8,6 +8,7 @@ test suite, or take minutes, make must at least know it. A table about the code 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import re
@@ -24,7 +25,17 @@ README = (support.ROOT / "README.md").read_text()
 FOLDERS = ("reactor", "scripts", "tests")
 PAGES = [support.ROOT / "README.md", *(path for name in FOLDERS for path in (support.ROOT / name).rglob("README.md"))]
 MOST_LINES = 400
-PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PYTHON_BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+]
+# What a client sends to the server of a block, and what it gets back, by the name of its program.
+EXCHANGES = {
+    "Echo": (b"hello", b"hello"),
+    "Calculator": (b"1+2\n", b"3\n"),
+    "Hasher": (b"hello\n", hashlib.sha256(b"hello").hexdigest().encode() + b"\n"),
+}
 COMMANDS = [
     line.removeprefix("$ ").split("   #")[0].strip()
     for page in PAGES
@@ -54,8 +65,9 @@ def test_a_server_in_the_readme_serves(block: str, tmp_path: pathlib.Path) -> No
     program.write_text(block.replace(FIXED_ADDRESS, f"127.0.0.1:{port}"))
     with support.running([sys.executable, program]) as server:
         with support.wait_until(lambda: connected(port), "it listens") as client:
-            client.sendall(b"hello")
-            assert support.receive(client, 5) == b"hello"
+            question, answer = EXCHANGES[re.findall(r"^class (\w+)", block, re.MULTILINE)[0]]
+            client.sendall(question)
+            assert support.receive(client, len(answer)) == answer
         assert server.terminate() == 0
 
 
@@ -171,5 +183,5 @@ def test_the_tour_leaves_no_file_out() -> None:
         for path in (support.ROOT / "reactor" / floor).glob("*.py")
         if path.name != "__init__.py"
     }
-    tour = README[README.index("## A tour") : README.index("## The life")]
+    tour = README[README.index("## A tour") : README.index("## States")]
     assert files <= set(re.findall(r"`((?:loop|connections|net|service|apps)/\w+\.py)`", tour))

@@ -12,7 +12,7 @@ One iteration has four phases, and `_iterate` is the list of them:
     4. dispatch   call the handler of each descriptor that is ready
 
 Timers come before the poll, so that the poll already includes what they want to watch. Each phase handles only what
-was there when it began. So a call that queues itself again for ever leaves time for the others.
+was there when it began. So a call that always queues itself again leaves time for the others.
 
 This loop knows nothing of connections. `connections.reactor` adds them, and two phases.
 
@@ -118,9 +118,8 @@ class Loop:
         self.waiting = True
         events = self.poller.poll(timeout)
         if timeout and not events:
-            # Either the time is up, or the process was stopped during the wait. In that case Python returns from
-            # `select` without asking the kernel again (PEP 475), and its answer is old. So ask before any timer is
-            # judged (P2).
+            # The time is up, or the process was stopped during the wait. Then Python returns from `select` without
+            # asking the kernel again (PEP 475), and its answer is old. So ask before any timer is judged (P2).
             self._asked_at = timers.clock()
             events = self.poller.poll(0.0)
         self.waiting = False
@@ -177,8 +176,8 @@ class Loop:
             self._asked_at = self.timers.clock()  # logging may have taken long: the wait for the next timer begins here
 
     def progress(self) -> tuple[int, ...]:
-        """Numbers that change as the loop gets on with its work, for the watchdog. From any thread."""
-        return (self.counters.iterations, len(self._ready), len(self.timers))
+        """Numbers that change with every callback, for the watchdog. From any thread."""
+        return (self.counters.iterations, self.timers.due, len(self._ready), self.poller.calls)
 
     # Running it.
 
@@ -363,7 +362,7 @@ class Loop:
     def untaken_wake_ups(self) -> bytes:
         """The bytes in the loop's pipe. Each is a wake-up: a signal's number, or 0. From any thread.
 
-        The loop empties the pipe after each wait. So if bytes stay there, the loop does not come to its wait.
+        The loop empties the pipe after each wait. If bytes stay there, the loop does not come to its wait.
         """
         return self._waker.peek()
 
@@ -376,7 +375,7 @@ class Loop:
     def close(self) -> None:
         """Give back all descriptors and signals.
 
-        Inside a callback, it stops the loop, which then closes at the end of the iteration. A second call does nothing.
+        Inside a callback, it stops the loop, which closes at the end of the iteration. A second call does nothing.
         """
         if self.state in RUNS:
             if self.state is not CLOSING:

@@ -9,10 +9,10 @@ and macOS, poll or select elsewhere. A `SelectorPoller` wraps it and adds what a
   learn of a reset (R5, E5).
 
 So if the selector is an epoll one, the wrapper uses the same epoll instance through a second descriptor.
-`select.epoll.fromfd` takes ownership of the descriptor that it gets, and closes it at the end. So it gets a
-duplicate: two owners would close one descriptor twice, and the second close could hit a new file of the same number.
-On other platforms the wrapper uses the selector's own methods. There such a connection is not watched until it
-wants to read or write again; README concedes that.
+`select.epoll.fromfd` takes ownership of its descriptor, and closes it at the end. So it gets a duplicate: two
+owners would close one descriptor twice, and the second close could hit a new file of the same number. Without epoll,
+the selector's own methods are used, and such a connection is not watched until it wants to read or write again;
+README concedes that.
 
 Readiness is level-triggered: an event that is not dealt with comes again. So nothing is lost when a budget cuts a
 batch short. But a loop that watches something without acting on it never waits.
@@ -43,13 +43,14 @@ Handler = Callable[[Any, int], None]
 class SelectorPoller:
     """Any selector of the standard library, by its own methods."""
 
-    __slots__ = ("selector", "handlers", "in_batch", "_discarded")
+    __slots__ = ("selector", "handlers", "in_batch", "calls", "_discarded")
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self.selector = selector
         # By descriptor: the handler, and the object that it is called with.
         self.handlers: dict[int, tuple[Handler, Any]] = {}
         self.in_batch = False  # fetched events are being dispatched
+        self.calls = 0  # of handlers, so that the watchdog can tell one from the next
         self._discarded: list[socket.socket] = []
 
     def register(self, fd: int, interest: int, handler: Handler, source: object) -> None:
@@ -78,6 +79,7 @@ class SelectorPoller:
     def tell(self, fd: int, events: int) -> None:
         """Call the handler of `fd`. If this batch has unregistered `fd`, the event is stale and is dropped (E7)."""
         if fd in self.handlers:
+            self.calls += 1
             handler, source = self.handlers[fd]
             handler(source, events)
 

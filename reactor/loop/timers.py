@@ -97,6 +97,11 @@ class Timers:
     def __len__(self) -> int:
         return max(0, len(self._heap) - self._cancelled)
 
+    @property
+    def due(self) -> int:
+        """How many calls of this iteration are still to be made. From any thread."""
+        return len(self._due)
+
     def call_at(self, when: float, callback: Callable[..., object], *args: object) -> Handle:
         """Promise `callback(*args)` for the time `when`, in seconds of the clock. It never comes earlier.
 

@@ -36,7 +36,7 @@ from .lookups import look_up
 
 NEXT_ATTEMPT_SECONDS = 0.25  # RFC 8305, section 5, Connection Attempt Delay
 # Each attempt holds a descriptor. When there are so many, the oldest is given up for the next address. So a good one is
-# reached after any number of silent ones. The oldest has mostly had two seconds, and a second SYN (RFC 6298: after one).
+# reached after any number of silent ones. The oldest mostly had two seconds, and a second SYN (RFC 6298: after one).
 MOST_ATTEMPTS = 8
 # A UNIX socket with a full backlog has no handshake to wait for. So it is asked again, after growing pauses (C2).
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.005, 0.1

@@ -1,4 +1,4 @@
-"""The matrix of failures by servers, made from what became of each test.
+"""The matrix of failures by servers, made from the outcome of each test.
 
 A row of `tests/failures/table.py` often has several tests. A server fails a row if it fails any of them. It holds the
 row if it passes all that apply to it. The observations are notes below the table, since a table of a dozen columns

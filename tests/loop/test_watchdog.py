@@ -6,6 +6,7 @@ report has been logged.
 
 import logging
 import math
+import socket
 import threading
 import time
 
@@ -162,7 +163,8 @@ def count_looks(watchdog):
     return lambda: len(looks)
 
 
-def test_many_short_callbacks_are_not_reported_as_one_long_one(reports):
+@pytest.mark.parametrize("called_by", ["call_soon", "timers", "writers"])
+def test_many_short_callbacks_are_not_reported_as_one_long_one(reports, called_by):
     clock = FakeClock()
     with Reactor(limits=Limits(blocked_seconds=1.0), clock=clock) as reactor:
         watchdog = Watchdog(reactor)
@@ -173,10 +175,20 @@ def test_many_short_callbacks_are_not_reported_as_one_long_one(reports):
             clock.now += 0.4
             watchdog._look()
 
-        for _ in range(10):
-            reactor.call_soon(short)
+        pairs = [socket.socketpair() for _ in range(5)]
+        for ours, _ in pairs:
+            if called_by == "call_soon":
+                reactor.call_soon(short)
+            elif called_by == "timers":
+                reactor.call_later(0, short)
+            else:
+                reactor.add_writer(ours, short)
         reactor.run_once(0)
-        assert reports.texts == []
+        for ours, theirs in pairs:
+            reactor.remove_writer(ours)
+            ours.close()
+            theirs.close()
+        assert clock.now >= 5 * 0.4 and reports.texts == []
 
 
 def test_the_time_is_that_of_the_callback(reports):
