@@ -7,11 +7,11 @@ from .hunting import Mutant
 MUTANTS = (
     # Events.
     Mutant("a stale event is not guarded against", "loop/poller.py",
-           "        if fd in self.handlers:\n            handler",
+           "        if fd in self.handlers:\n            self.calls",
            "        if fd not in self.handlers:\n"
            "            raise AssertionError(fd)\n"
            "        else:\n"
-           "            handler"),
+           "            self.calls"),
     Mutant("what has ended stays on the kernel's list", "connections/reaper.py",
            "            self.poller.modify(connection._fd, connection._interest, 0)\n",
            "            pass\n"),

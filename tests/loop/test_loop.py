@@ -51,6 +51,35 @@ def test_a_writer_and_a_reader_share_a_descriptor(loop, pair):
     loop.remove_reader(ours)
 
 
+def test_a_number_that_is_used_again_in_the_same_batch_gets_no_event_of_the_old_descriptor(loop):
+    pairs = [socket.socketpair() for _ in range(2)]
+    opened = []
+
+    def replace(other):
+        """Close the other one, whose event is in this batch too, and give its number to a new socket with room."""
+        if not opened:
+            number = other.fileno()
+            loop.remove_reader(other)
+            other.close()
+            opened.extend(socket.socketpair())
+            assert number in [each.fileno() for each in opened]
+            for each in opened:
+                loop.add_reader(each, called.append, each)
+
+    called = []
+    (first, first_peer), (second, second_peer) = pairs
+    loop.add_reader(first, replace, second)
+    loop.add_reader(second, replace, first)
+    first_peer.send(b"x")
+    second_peer.send(b"x")
+    loop.run_once(0)
+    assert opened and not called
+    for each in (first, first_peer, second, second_peer, *opened):
+        if each.fileno() >= 0:
+            loop.remove_reader(each)
+        each.close()
+
+
 def test_a_second_callback_replaces_the_first(loop, pair):
     ours, theirs = pair
     called = []
