@@ -1,18 +1,21 @@
 """Taking connections in: the system calls on listening sockets.
 
-`accept` looks harmless, and it is where servers stand still. One connection a turn and the queue overflows; all of
-them, and a storm of newcomers keeps everyone else waiting. Errors of the one connection that was at the head of the
-queue look like errors of the listening socket, and the other way round. And when descriptors run out, the
-socket stays readable, so that a level-triggered loop spins at full speed over the same failure.
+`accept` looks harmless, but it is where servers stand still:
 
-The kernel completes handshakes by itself and queues the connections that nobody has accepted yet. That queue is
-finite (`backlog` in `Limits`). What does not fit meets a handshake that is dropped, and tried again a second later.
+- A server that accepts one connection in each turn is too slow, and the queue overflows. A server that accepts all of
+  them lets a storm of newcomers keep the connected clients waiting.
+- An error of the first connection in the queue looks like an error of the listening socket, and the other way round.
+- When descriptors run out, the socket stays readable. A level-triggered loop then repeats the same failure at full
+  speed.
 
-So: a budget a turn; three kinds of errors, told apart by their numbers; and a listener that cannot accept *rests*: it
-is not watched until a descriptor comes free or a short time has passed (A1, A2).
+The kernel completes handshakes by itself, and queues the connections that are not accepted yet. This queue is finite
+(`backlog` in `Limits`). When it is full, the kernel drops a handshake, and the client tries again a second later.
 
-A `Listener` is the state of a listening socket, and the `Acceptor` makes its system calls, as the `Dispatcher` does for
-a `Connection`.
+So there is a budget for each turn. Errors are told apart by their numbers. And a listener that cannot accept *rests*:
+it is not watched until a descriptor is free or a short time has passed (A1, A2).
+
+A `Listener` is the state of a listening socket. The `Acceptor` makes its system calls, as the `Dispatcher` does for a
+`Connection`.
 """
 
 from __future__ import annotations
@@ -35,16 +38,16 @@ from .states import CloseReason
 
 logger = logging.getLogger("reactor.connections")
 
-# What `accept` reports of one waiting connection, not of itself (accept(2), "Error handling"). Anything else is
-# want of something that comes back: descriptors, of the process or of the system, or memory.
+# With these errors `accept` reports the failure of one waiting connection, not its own (accept(2), "Error handling").
+# Any other error means that descriptors (of the process or of the system) or memory have run out for a while.
 ACCEPT_SKIP_ERRNOS = frozenset(
     getattr(errno, name)
     for name in "ECONNABORTED EPROTO EPERM ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP"
     " ENETUNREACH ETIMEDOUT".split()
     if hasattr(errno, name)
 )
-REST_SECONDS = 0.05  # how long a listener rests: newcomers wait at most this for a descriptor that came free (A1)
-ACCEPT_LOG_SECONDS = 1.0  # at most one line in so long, however often `accept` fails (A1)
+REST_SECONDS = 0.05  # how long a listener rests: newcomers wait at most this long for a descriptor that is free (A1)
+ACCEPT_LOG_SECONDS = 1.0  # at most one log line in this time, however often `accept` fails (A1)
 
 
 class Listener:
@@ -62,11 +65,11 @@ class Listener:
         self.interest = 0  # what the kernel was last asked to watch
         self.resting = False  # no descriptor or memory is left: not watched for a while
         self.closed = False
-        self.inherited = inherited  # it listened before it came to us: who waited then has other options
+        self.inherited = inherited  # it listened before we got it: what waited then lacks our socket options
 
     @property
     def address(self) -> Any:
-        """The address that it listens on, as the `socket` module has it; port 0 has become the real port."""
+        """The address that it listens on, in the form of the `socket` module. If port 0 was asked for, the real port."""
         return self.socket.getsockname()
 
     def wanted_interest(self) -> int:
@@ -87,13 +90,13 @@ class Acceptor:
         self._counters = dispatcher.counters
         self.ready = 1  # how many descriptors are ready in this batch, the listener's among them
         self._resting: list[Listener] = []
-        self._waking: Handle | None = None  # when they try again
+        self._waking: Handle | None = None  # the timer after which they try again
         self._logged_at = -ACCEPT_LOG_SECONDS
 
     def listen(self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits) -> Listener:
         """Accept connections from the bound stream socket `sock`, from the next iteration on.
 
-        OSError when that cannot be; then `sock` is still the caller's.
+        OSError if the kernel refuses; the caller then still owns `sock`.
         """
         sock.setblocking(False)
         listener = Listener(sock, factory, limits, is_listening(sock))
@@ -104,25 +107,26 @@ class Acceptor:
         return listener
 
     def stop_listening(self, listener: Listener) -> None:
-        """Accept no more, and close the socket. The kernel resets whoever was waiting in its queue (A6)."""
+        """Accept no more, and close the socket. The kernel resets the connections in its queue (A6)."""
         if not listener.closed:
             listener.closed = True
             self._watch(listener)
             self._poller.discard(listener.socket, listener.fd, 0)
 
     def accept(self, listener: Listener, _events: int) -> None:
-        """Take what waits in the listener's queue, up to its budget.
+        """Accept the connections in the listener's queue, up to its budget.
 
-        Without a budget a storm of newcomers would starve everyone inside (A4); with a budget of one, many inside
-        would starve the newcomers, and the queue overflow. To let one in costs two or three times an echo. So
-        newcomers get as many turns as everyone else together has in this batch, up to a maximum.
+        Without a budget, a storm of newcomers would starve the connected clients (A4). With a budget of one, many
+        connected clients would starve the newcomers, and the queue would overflow. An accept costs two or three times
+        as much as an echo. So newcomers get as many turns as descriptors are ready in this batch, and at most
+        `accepts_per_iteration`.
         """
         limits, turns = listener.limits, self.ready
         for _ in range(limits.accepts_per_iteration):
             if listener.closed or not turns:
                 return
             if limits.when_full == "queue" and self._dispatcher.admission.is_full(limits):
-                self._rest(listener)  # until somebody leaves (A5)
+                self._rest(listener)  # until a connection ends (A5)
                 return
             try:
                 sock, peername = listener.socket.accept()
@@ -131,7 +135,7 @@ class Acceptor:
             except (OSError, MemoryError) as exc:
                 self._counters.accept_errors += 1
                 if isinstance(exc, OSError) and exc.errno in ACCEPT_SKIP_ERRNOS:
-                    continue  # A3: that one is gone; the next may be there
+                    continue  # that connection is gone; the next may be there (A3)
                 self._log_accept_error(listener, exc)
                 self._rest(listener)
                 return
@@ -148,14 +152,14 @@ class Acceptor:
             return
         self._counters.closed[CloseReason.REFUSED] += 1
         report(logger, logging.DEBUG, "refused a connection from %s", peername)
-        sock.close()  # not by a reset, which a peer that has just begun to send takes for a broken network
+        sock.close()  # no `reset_on_close`: a peer would take a reset for a broken network
 
     def _rest(self, listener: Listener) -> None:
-        """Stop watching a listener that cannot accept; it tries again soon, or when somebody has left.
+        """Stop watching a listener that cannot accept. It tries again soon, or when a connection has ended.
 
-        Some servers keep a spare descriptor: they give it up, accept with it, close at once, and take it
-        again. That empties the queue, but by turning away peers that a moment's patience would have served,
-        and it races with every other thread for the spare. Waiting is the honest answer (A1, A2).
+        Some servers keep a spare descriptor: they close it, accept with its number, close the new connection, and open
+        the spare again. This empties the queue. But it turns away peers that could be served a moment later, and
+        another thread may take the number first. So this server waits (A1, A2).
         """
         if self._waking is None:
             self._waking = self._timers.call_at(self._timers.now + REST_SECONDS, self._rested)
@@ -173,9 +177,9 @@ class Acceptor:
         self.wake_resting()
 
     def wake_resting(self) -> None:
-        """Have the listeners that rest try again: a place has come free, or a descriptor, or time has passed.
+        """Let the resting listeners try again: a place or a descriptor is free, or the time has passed.
 
-        A snapshot: a listener that the kernel refuses to watch rests again, and has its next turn later (A9).
+        This works off a snapshot: a listener that the kernel refuses to watch rests again, until a later call (A9).
         """
         resting, self._resting = self._resting, []
         for listener in resting:
@@ -188,12 +192,12 @@ class Acceptor:
         if wanted != listener.interest:
             try:
                 self._poller.modify(listener.fd, listener.interest, wanted)
-            except OSError as exc:  # the kernel has no room for it now
+            except OSError as exc:  # the kernel has no room to watch it now
                 self._log_accept_error(listener, exc)
                 self._rest(listener)
                 return
             listener.interest = wanted
 
     def listeners(self) -> list[Listener]:
-        """All that are open."""
+        """All listeners that are open."""
         return [source for _, source in self._poller.handlers.values() if isinstance(source, Listener)]

@@ -1,28 +1,28 @@
 """What all connections together may take: places, and memory.
 
-Places. A connection costs a descriptor and memory, so there is a number of them that a process can serve, and it is
-better chosen than found out. And no single peer should be able to take all the places there are (A5).
+Places. A connection costs a descriptor and memory. So a process can serve only so many. It is better to choose this
+number than to find it out. And no single peer should be able to take all places (A5).
 
-A peer is told by its address: with IPv4 by all of it, with IPv6 by its first 64 bits. The other 64 are the peer's own
-to choose (RFC 4291, section 2.5.1), so that whoever has one network has 2**64 addresses, and by address alone would
-never be seen twice (S9). An IPv4 peer that came to an IPv6 socket (::ffff:a.b.c.d, RFC 4291, section 2.5.5.2) is an
-IPv4 peer. The cost is two conversions of the address, some three microseconds, once a connection and for IPv6 alone.
+A peer is told by its address: with IPv4 by all of it, with IPv6 by its first 64 bits. The owner of an IPv6 network
+chooses the other 64 bits (RFC 4291, section 2.5.1). It has 2**64 addresses, and could come from a new one each time
+(S9). An IPv4 peer that comes to an IPv6 socket (::ffff:a.b.c.d, RFC 4291, section 2.5.5.2) counts as an IPv4 peer. The
+cost is two conversions of the address, about three microseconds, once a connection and only for IPv6.
 
-What to do with the one too many is a matter of taste, so it has a name, `when_full`. `queue`: it stays in the
-kernel's queue until somebody leaves, which suits clients that can wait; it costs nothing, but they are not told.
-`refuse`: it is accepted and closed at once, which suits clients that can go elsewhere. Whoever has too many
-connections from one address is always refused: to learn its address it must be accepted.
+When all places are taken, `when_full` says what to do. `queue`: a new connection stays in the kernel's queue until a
+place is free. This costs nothing and suits clients that can wait, but they are not told. `refuse`: it is accepted and
+closed at once. This suits clients that can go elsewhere. A peer with too many connections is refused in either case:
+to learn its address, the server must accept it.
 
-Memory. Each connection has its marks, and ten thousand connections that all keep just within them take ten thousand
-times as much: slow readers, each harmless, bring a server down together (W5). So there is a budget for the process.
-The connections keep the count as their buffers grow and shrink (`Counters.buffered_bytes`), and it is compared once an
-iteration.
+Memory. Each connection has its marks. But ten thousand connections that all keep just below them take ten thousand
+times as much. Each slow reader is harmless, and together they bring a server down (W5). So the process has a budget.
+The connections keep the count as their buffers grow and shrink (`Counters.buffered_bytes`). It is compared with the
+budget once in each iteration.
 
-When it is spent, everyone who has output waiting is asked to pause. If that was not enough by the next iteration, or
-all were asked before, those who keep the most are ended, the largest first, until the rest fits: they are the ones
-whose end helps, and most likely the ones who do not read.
+When the budget is spent, all programs that have output waiting are asked to pause. If it is still spent in the next
+iteration, or all were paused before, connections are ended, the largest first, until the rest fits. To end the largest
+helps most, and it is most likely one whose peer does not read.
 
-The cost: what is written within one iteration may go over the budget before it is found out.
+The cost: what is written within one iteration may exceed the budget before this is noticed.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from .counters import Counters
 from .limits import Limits
 from .states import CloseReason
 
-MAPPED = bytes(10) + b"\xff\xff"  # how an IPv4 address begins that is written as an IPv6 one
+MAPPED = bytes(10) + b"\xff\xff"  # an IPv4 address that is written as an IPv6 one begins with this
 
 
 class Admission:
-    """How many are inside, in all and by the address they come from."""
+    """How many connections have a place, in all and by peer."""
 
     __slots__ = ("inside", "by_host")
 
@@ -49,11 +49,11 @@ class Admission:
         self.by_host: dict[str, int] = {}
 
     def is_full(self, limits: Limits) -> bool:
-        """Whether there is no place left for anyone."""
+        """Whether no place is left."""
         return self.inside >= limits.max_connections
 
     def enter(self, host: str, limits: Limits) -> bool:
-        """Let one in from `host`, if there is a place; whether it may."""
+        """Give a place to a connection from `host`. Return whether there was one."""
         from_host = self.by_host.get(host, 0)
         if self.is_full(limits) or (host and from_host >= limits.max_connections_per_peer):
             return False
@@ -62,7 +62,7 @@ class Admission:
         return True
 
     def leave(self, host: str) -> None:
-        """One that entered from `host` is gone."""
+        """Take back the place of a connection from `host`."""
         self.inside -= 1
         self.by_host[host] -= 1
         if not self.by_host[host]:
@@ -70,10 +70,11 @@ class Admission:
 
 
 def host_of(peername: Any, ipv6_prefix_bits: int) -> str:
-    """What tells peers apart, of the address `peername`; empty for a UNIX socket, where all are this machine.
+    """The part of the address `peername` that tells a peer. Empty for a UNIX socket: all its peers are this machine.
 
-    It is the host of an IPv4 address, and the network of an IPv6 one, of so many bits. The same link-local network is
-    another one on another interface, which is the last of the four parts of an IPv6 address in Python.
+    For IPv4 it is the host, and for IPv6 the network: the first `ipv6_prefix_bits` bits. Two interfaces may have the
+    same link-local network, but they lead to different peers. So the interface, the last of the four parts of an IPv6
+    address in Python, is added.
     """
     if not isinstance(peername, tuple):
         return ""
@@ -90,26 +91,26 @@ def host_of(peername: Any, ipv6_prefix_bits: int) -> str:
 
 
 class MemoryBudget:
-    """Holds the buffers counted in `counters` to `most` bytes."""
+    """Keeps `counters.buffered_bytes` at or below `most` bytes."""
 
     __slots__ = ("_counters", "_most", "_asked")
 
     def __init__(self, counters: Counters, most: int) -> None:
         self._counters = counters
         self._most = most
-        self._asked = False  # everyone was asked to pause, and it is still too much
+        self._asked = False  # all were asked to pause since the budget was spent
 
     def enforce(self, everyone: Callable[[], list[Connection]], settle: Callable[[Connection], None]) -> None:
-        """If the budget is spent, have all of `everyone()` pause, or end the largest, and `settle` these."""
+        """If the budget is spent, pause all of `everyone()`. If they were paused, end the largest and `settle` them."""
         if self._counters.buffered_bytes <= self._most:
             self._asked = False
             return
         connections = everyone()
         if not self._asked:
             any_asked = _ask_to_pause(connections)
-            self._asked = True  # not before: SystemExit in a `pause_writing` leaves the others to be asked yet
+            self._asked = True  # not before: after SystemExit in a `pause_writing`, the others must still be asked
             if any_asked:
-                return  # they want attention now, so the next iteration comes at once, even if nothing happens
+                return  # they are in the queue to be settled now, so the next iteration does not wait
         for connection in sorted(connections, key=Connection._buffered_bytes, reverse=True):
             if self._counters.buffered_bytes <= self._most:
                 return
@@ -120,7 +121,7 @@ class MemoryBudget:
 
 
 def _ask_to_pause(connections: list[Connection]) -> bool:
-    """Pause the writing of all who can write and have output waiting; whether there were any who were not yet."""
+    """Pause the writing of all that can write and have output waiting. Return whether any was not paused yet."""
     unpaused = [each for each in connections if each.state.writes and each._has_output() and not each._writing_paused]
     for connection in unpaused:
         connection._pause()

@@ -1,50 +1,49 @@
 """Bytes that wait to be sent.
 
-A program writes when it has something to say; the kernel takes bytes when it has room. What is written
-and not yet taken has to be kept, in order, and given to the kernel piece by piece as room appears.
+A program writes when it has something to say. The kernel takes bytes when it has room. What the kernel has not taken
+yet must be kept, in order, and offered piece by piece.
 
-The naive buffer is one `bytearray`: append behind, `del buffer[:sent]` in front. Appending copies every
-byte once, and that is fine for small ones; but a program that writes 100 MB in one `bytes` object pays for
-a copy of it, and needs twice the memory. The other naive buffer, a list of the written objects, keeps the
-100 MB as they are but pays a whole Python object (33 bytes and a pointer) for every byte that a program
-writes byte by byte, so its true size escapes the limit that was set on it.
+The simplest buffer is one `bytearray`: append at the end, and `del buffer[:sent]` at the front. It copies every byte
+once. For small pieces this is fine. But a program that writes 100 MB in one `bytes` object pays for a copy of it, and
+needs twice the memory. Another simple buffer is a list of the written objects. It copies nothing. But each object has
+33 bytes beside its data, and a pointer. If a program writes a few bytes at a time, the list takes many times the memory
+that its limit counts.
 
-So: small pieces are gathered into a block that grows to `BLOCK_BYTES`, large ones are kept as they are.
-What is sent next is the first block, so a system call carries many small writes or a part of a large one.
+So small pieces are gathered into a block of up to `BLOCK_BYTES`, and large ones are kept as they are. Each send takes
+from the first block. So one system call carries many small writes, or a part of a large one.
 
 The program may write at any moment, even while a block is offered to the kernel: the garbage collector runs its
-`__del__` methods, and the interpreter its signal handlers, between any two steps of ours. So a block is taken out
-before it is offered (`take`), what the kernel left of it goes back in front (`put_back`), and whatever was written
-meanwhile is behind it. Each change of the queue is one call that is written in C; the size is changed after what it
-counts.
+`__del__` methods, and the interpreter its signal handlers, between any two steps of ours. So `take` removes a block
+before it is offered, and `put_back` puts the rest of it in front again. What was written in between comes behind it.
+Each change of the queue is one call of a function in C, and the size is changed after the queue.
 
-The cost: a small piece that has to wait is copied once. Pieces that need not wait never come here: a
-`Connection` holds the only chunk of an unhindered reply by itself.
+The cost: a small piece that has to wait is copied once. Most replies never come here: a `Connection` keeps its only
+unsent chunk itself.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-BLOCK_BYTES = 65536  # what one send may carry: about what a socket buffer takes at once when it has room
+BLOCK_BYTES = 65536  # the most that one send carries: about what a socket buffer with room takes at once
 
 
 class OutputBuffer:
-    """A queue of bytes: `append` behind, `take` and `put_back` in front. `len` is the bytes in it, taken ones too."""
+    """A queue of bytes: `append` at the end, `take` and `put_back` at the front. `len` includes the bytes taken out."""
 
     __slots__ = ("_blocks", "_taken", "_sent", "_size")
 
     def __init__(self) -> None:
         self._blocks: deque[bytes | bytearray] = deque()
         self._taken: bytes | bytearray = b""  # the block that is being offered to the kernel
-        self._sent = 0  # how much of that, or else of the first block, is gone already
+        self._sent = 0  # how much of that block is sent already; if none is offered, of the first block
         self._size = 0
 
     def __len__(self) -> int:
         return self._size
 
     def append(self, data: bytes) -> None:
-        """Put `data` behind all that is here. A large object is kept, a small one copied."""
+        """Put `data` at the end. A large object is kept, a small one is copied."""
         size = len(data)
         if not size:
             return
@@ -58,18 +57,18 @@ class OutputBuffer:
         self._size += size
 
     def prepend(self, data: bytes, sent: int) -> None:
-        """Put `data`, of which the kernel has the first `sent` bytes already, in front of all that is here.
+        """Put `data` at the front. The kernel has its first `sent` bytes already.
 
-        Nothing may have been taken from this buffer before.
+        This buffer must be new: nothing was taken from it yet.
         """
         size = len(data) - sent
-        block = data if len(data) >= BLOCK_BYTES // 2 else bytearray(data)  # small ones gather what comes behind
+        block = data if len(data) >= BLOCK_BYTES // 2 else bytearray(data)  # later small pieces can be added to it
         self._sent = sent
         self._blocks.appendleft(block)
         self._size += size
 
     def take(self) -> memoryview:
-        """The bytes to offer to the kernel next, at most one block of them, until `put_back`. Not when it is empty."""
+        """Take out the bytes to offer to the kernel next: at most `BLOCK_BYTES`. The buffer must not be empty."""
         self._taken = self._blocks.popleft()
         return memoryview(self._taken)[self._sent : self._sent + BLOCK_BYTES]
 

@@ -1,8 +1,8 @@
-"""What happened, counted, so that a server which is left running can be asked how it fares.
+"""What happened, counted: so a server that is left running can be asked how it is doing.
 
-Plain integers that the one thread of the loop adds to. Reading them from another thread is safe (each is
-one attribute read) and costs the loop nothing; that is why there is no lock. Two numbers that belong
-together may then be one event apart, which is conceded: these are for people and for graphs.
+The counts are plain integers, and only the loop's thread changes them. Another thread may read them without a lock:
+each is one attribute. It costs the loop nothing. Two numbers that belong together may then be one batch apart. This is
+good enough for people and for graphs.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class Counters(LoopCounters):
 
     def __init__(self) -> None:
         super().__init__()
-        self.accepted = 0  # connections that came in by a listener
+        self.accepted = 0  # connections that a listener accepted
         self.connected = 0  # connections that we opened
         self.bytes_received = 0
         self.bytes_sent = 0
-        self.receives = 0  # `recv` calls that brought data
+        self.receives = 0  # `recv` calls that brought data to deliver
         self.sends = 0  # `send` calls that took data
-        self.dropped_writes = 0  # calls of `write` on a connection that had ended
-        self.accept_errors = 0  # `accept` calls that failed, other than for want of a connection
-        self.buffered_bytes = 0  # in the buffers of all connections, now: what `memory_bytes` bounds
+        self.dropped_writes = 0  # calls of `write` after `close` or after the end
+        self.accept_errors = 0  # `accept` calls that failed, except because no connection waited
+        self.buffered_bytes = 0  # in the buffers of all connections now; `memory_bytes` bounds it
         self.closed = dict.fromkeys(CloseReason, 0)
 
     @property
@@ -48,7 +48,7 @@ class Counters(LoopCounters):
         return self.accepted + self.connected - sum(self.closed.values())
 
     def snapshot(self) -> dict[str, Any]:
-        """A copy under the names above: `closed` by reason, `lag_seconds` by percentile, and `open` beside them."""
+        """A copy under these names, with `closed` by reason, and with `open` and `lag_seconds` (three percentiles)."""
         names = [name for name in self.__slots__ if name != "closed"] + ["callback_errors", "iterations"]
         counts = {name: getattr(self, name) for name in names}
         return {

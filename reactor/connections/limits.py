@@ -1,10 +1,10 @@
 """Every bound and every deadline of a server, in one place, with its unit and the precedent for its default.
 
-A queue without a limit is a promise to run out of memory, and a wait without a deadline is a promise to wait for
-ever. Both promises are kept by whoever means the server ill. So each bound has a default that is safe to leave
-as it is, and a name that carries its unit. The precedents are what long-lived servers ship with.
+A queue without a limit can use up all memory. A wait without a deadline can last for ever. An attacker needs only one
+of them. So each bound has a default that is safe to keep, and a name that carries its unit. The precedents are the
+defaults of long-lived servers.
 
-A deadline may be infinite (`inf`), for a program that knows why. A queue may not.
+A program may set a deadline to infinity (`inf`). A queue is always bounded.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
 def _count(default: int, low: int, high: int, meaning: str, precedent: str) -> Any:
-    """A whole number within a range, what it bounds and whose number its default is."""
+    """A whole number from `low` to `high`, with what it bounds, and the precedent for its default."""
     return dataclasses.field(
         default=default, metadata={"low": low, "high": high, "meaning": meaning, "precedent": precedent}
     )
 
 
 def _seconds(default: float, meaning: str, precedent: str) -> Any:
-    """A deadline: any number of seconds from 0 that a float can hold, or infinity for none."""
+    """A deadline in seconds: any number from 0 that a float can hold, or infinity for no deadline."""
     return dataclasses.field(
         default=default, metadata={"low": 0.0, "high": math.inf, "meaning": meaning, "precedent": precedent}
     )
 
 
 def _choice(default: str, choices: tuple[str, ...], meaning: str, precedent: str) -> Any:
-    """One of some names."""
+    """One of the names in `choices`."""
     return dataclasses.field(
         default=default, metadata={"choices": choices, "meaning": meaning, "precedent": precedent}
     )
@@ -42,7 +42,7 @@ def _choice(default: str, choices: tuple[str, ...], meaning: str, precedent: str
 class Limits:
     """The bounds of one server. ValueError names the field and its range when a value makes no sense."""
 
-    # Who comes in.
+    # Which connections come in.
     max_connections: int = _count(
         10_000, 1, 1 << 31, "connections at once", "Redis maxclients 10000"
     )
@@ -58,11 +58,11 @@ class Limits:
     backlog: int = _count(
         4096, 1, 65535, "connections the kernel queues", "Linux net.core.somaxconn, to which the kernel lowers it"
     )
-    # What one may take before the others have their turn.
+    # What one connection may take before the others have their turn.
     accepts_per_iteration: int = _count(
         16, 1, 65535, "accepts in a turn, at most", "Netty takes 16 (maxMessagesPerRead)"
     )
-    # Below the 128 KiB from which glibc's malloc maps each block and faults in its pages (mallopt(3)).
+    # Below 128 KiB: from there on, glibc's malloc maps each block and faults in its pages (mallopt(3)).
     receive_bytes: int = _count(
         120 * KIB, 1, GIB, "read before others get a turn", "asyncio 256 KiB; libuv 64 KiB"
     )
@@ -72,7 +72,7 @@ class Limits:
     frames_per_iteration: int = _count(
         256, 1, 1 << 20, "frames before others get a turn", "Netty 16 messages; Redis and nginx bound by bytes"
     )
-    # What may be kept for one, and for all.
+    # What may be kept for one connection, and for all.
     output_low_bytes: int = _count(
         16 * KIB, 0, 1 << 40, "waiting output that resumes writing", "asyncio, a quarter of the high mark"
     )
@@ -118,8 +118,8 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
     low, high = field.metadata["low"], field.metadata["high"]
     whole = field.type == "int"
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not fits or not low <= value <= high or sys.float_info.max < value < math.inf:  # of NaN, no comparison is true
+    if not fits or not low <= value <= high or sys.float_info.max < value < math.inf:  # all comparisons with NaN are false
         kind = f"a whole number from {low} to {high}" if whole else "a number of seconds from 0 to inf"
-        huge = fits and sys.float_info.max < abs(value) < math.inf  # Python may refuse to write it, too
+        huge = fits and sys.float_info.max < abs(value) < math.inf  # Python may refuse to print it
         shown = "a number that no float can hold" if huge else repr(value)
         raise ValueError(f"{field.name} must be {kind}, not {shown}")

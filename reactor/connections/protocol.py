@@ -1,22 +1,22 @@
-"""What a program must say to be served: six callbacks, and the order in which they come.
+"""What a program consists of: six callbacks, and the order in which they come.
 
-A blocking server asks: it calls `recv` and waits. Here nobody waits, so the roles are turned round. The
-loop does the waiting for everyone, and calls the program when there is something to tell. A program is
-a class with some of the six methods below, one instance a connection.
+A blocking server calls `recv` and waits. Here a program must not wait, because all connections share one thread. The
+loop waits for all of them, and calls the program when something has happened. A program is a class with some of the six
+methods below. Each connection has its own instance.
 
-The names and their meaning are those of PEP 3156 to the letter, so that one class runs unchanged on
-asyncio and here. What it is handed in `connection_made` is a `Connection`, the transport of that PEP.
+The names and meanings are those of PEP 3156, so the same class runs here and on asyncio. `connection_made` gets a
+`Connection`, which is the transport of that PEP.
 
-The order is a grammar, and the core holds to it whatever the network does:
+The order is a grammar, whatever the network does:
 
     life     =  connection_made  data_received*  eof_received?  connection_lost
     writing  =  ( pause_writing  resume_writing )*  pause_writing?
 
-`writing` runs between `connection_made` and `connection_lost`, interleaved with the rest. Nothing is
-ever called after `connection_lost`.
+The callbacks of `writing` come between `connection_made` and `connection_lost`, at any place among the others. No
+callback comes after `connection_lost`.
 
-An exception that leaves any of these callbacks ends that one connection (reason `handler_error`), after
-one log line with its traceback. Everyone else is served as before (E9).
+If a callback raises an exception, it is logged once with its traceback, and this connection alone ends (reason
+`handler_error`). All others are served as before (E9).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Protocol:
     """The base of a program: every callback is there and does nothing.
 
-    Inheriting from it is a convenience, not a duty: any object with these methods will do. It has no
-    `__dict__` of its own, so that a subclass with `__slots__` stays as small as it can be.
+    A program need not inherit from it: any object with these methods will do. It has no `__dict__` of its own, so a
+    subclass with `__slots__` stays small.
     """
 
     __slots__ = ()
@@ -42,29 +42,29 @@ class Protocol:
     def data_received(self, data: bytes) -> None:
         """Called with the next bytes of the stream, never empty.
 
-        TCP is a stream of bytes: where one chunk ends and the next begins means nothing (RFC 9293). What
-        the peer sent in one piece may come in several, and the other way round.
+        TCP is a stream of bytes, and the borders between chunks mean nothing (RFC 9293). What the peer sent in one
+        piece may come in several, and the other way round.
         """
 
     def eof_received(self) -> bool | None:
         """Called at most once: the peer will send no more (its FIN has arrived), but it may still read.
 
-        Return a true value to keep the connection open for writing, until `close` or `write_eof`. With a
-        false one, which None is, the connection closes itself when what was written has been sent.
+        Return a true value to keep the connection open for writing, until `close` or `write_eof`. After a false value
+        (also None) the connection closes itself when all output is sent.
         """
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called once, last.
 
-        `exc` is None when the end was a clean one (both sides closed) or the program's own wish (`close`,
-        `abort`). Otherwise it is what went wrong, and `connection.close_reason` has the name for it.
+        `exc` is None if both sides closed, if the program called `close` or `abort`, or if the server shut down.
+        Otherwise it is what went wrong. `connection.close_reason` is the name of the reason.
         """
 
     def pause_writing(self) -> None:
         """Called when the output that waits to be sent goes strictly over the high mark: please stop.
 
-        It comes from inside a call of `write` that finds output waiting; or when the callback has returned, for what
-        the kernel has left of a write that found none.
+        If output waits already, it comes inside the call of `write`. If not, the kernel is offered the data first, when
+        the callback has returned, and `pause_writing` comes if too much is left.
         """
 
     def resume_writing(self) -> None:

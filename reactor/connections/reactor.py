@@ -1,20 +1,19 @@
-"""The reactor: a loop with connections, and so a server.
+"""The reactor: a loop that also serves connections.
 
-`loop.loop` waits for descriptors and makes calls. Here each ready descriptor is a connection to be read, or a listener
-to accept from, and an iteration has two more phases. `_iterate` is the list of them:
+`loop.loop` waits for descriptors and makes calls. Here most descriptors are connections to read from, or listeners to
+accept from. An iteration has two more phases, and `_iterate` is the list of all six:
 
-    1. timers     what is due
-    2. ready      what `call_soon` queued before this iteration, and what threads and signals asked for
-    3. poll       wait for the kernel: not at all if anything is queued, else until the next deadline
-    4. dispatch   each ready descriptor: accept, or receive, tell the protocol, and send what it wrote
-    5. flush      send what callbacks wrote to connections other than their own
-    6. reap       close what has ended
+    1. timers     make the calls that are due
+    2. ready      make the calls that `call_soon`, other threads and signals have queued
+    3. poll       ask the kernel; wait until the next timer, or not at all if there is something to do
+    4. dispatch   for each ready descriptor: accept; or receive, call the protocol, and send what it wrote
+    5. flush      send what callbacks wrote to other connections than their own, and what timers wrote
+    6. reap       close the connections that have ended
 
-The order is a choice. Timers come before the poll, so that what they write leaves in the same iteration; closing
-comes last, when nobody can be in the middle of anything.
+The order is a choice. Timers come before the flush, so what they write leaves in the same iteration. Closing comes
+last, when no callback runs.
 
-Three things are injected so that the loop can run without a network and without waiting: the selector, the
-clock and the socket factory.
+Tests can replace the selector, the clock and the socket factory. Then the loop needs no network and never waits.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ from .states import CloseReason
 
 
 class Reactor(Loop):
-    """An event loop that serves connections. It belongs to the thread that runs it; many may exist, one to a thread.
+    """An event loop that serves connections. It belongs to the thread that runs it. A process may have one per thread.
 
-    `selector`, `clock` (seconds, never going back) and `socket_factory` (called like `socket.socket`) can be
-    replaced for tests. Without `fast_path` each event goes the way that `dispatcher.py` shows, at nearly twice the
-    cost. As a context manager it closes itself at the end.
+    Tests can replace `selector`, `clock` (seconds; it never goes back) and `socket_factory` (called like
+    `socket.socket`). Without `fast_path`, each event goes the way that `dispatcher.py` shows, at nearly twice the cost.
+    As a context manager, the reactor closes itself at the end of the block.
     """
 
     counters: Counters
@@ -74,13 +73,13 @@ class Reactor(Loop):
         self._dispatch(events)
         self.dispatcher.flush()
         if self.dispatcher.reaper.reap():
-            self.acceptor.wake_resting()  # a descriptor has come free, and a place (A1, A5)
+            self.acceptor.wake_resting()  # a descriptor and a place are free now (A1, A5)
 
     def _has_more_work(self) -> bool:
         dispatcher = self.dispatcher
         if dispatcher.attention or dispatcher.reaper.doomed:
             return True
-        # SystemExit can leave an iteration before the budget of memory was seen to.
+        # SystemExit can leave an iteration before the memory budget was enforced.
         return self.counters.buffered_bytes > self.limits.memory_bytes
 
     def _tell(self, events: list[tuple[int, int]]) -> None:
@@ -91,7 +90,7 @@ class Reactor(Loop):
         return self.counters.open + super()._count_watched()
 
     def progress(self) -> tuple[int, ...]:
-        """Numbers that change with every callback, for the watchdog: how far the loop has come. From any thread."""
+        """Numbers that change with every callback, for the watchdog. From any thread."""
         dispatcher = self.dispatcher
         return (
             *super().progress(),
@@ -108,9 +107,9 @@ class Reactor(Loop):
     ) -> Listener:
         """Serve the connections that come to the bound stream socket `sock`, one protocol from `factory` each.
 
-        The reactor owns the socket from here on. `limits` are those of the reactor unless given. RuntimeError when
-        the reactor is closed, TypeError for a factory that cannot be called, OSError when the socket cannot be listened
-        on or watched: the socket is then still the caller's.
+        The reactor owns the socket from now on. `limits` are those of the reactor unless given. RuntimeError when the
+        reactor is closed. TypeError if `factory` cannot be called. OSError if the kernel cannot listen on the socket or
+        watch it. After an error the caller still owns the socket.
         """
         self.check_open()
         if not callable(factory):
@@ -122,7 +121,7 @@ class Reactor(Loop):
     def close(self) -> None:
         """End every connection (reason `shutdown`), tell their protocols, and give back all descriptors.
 
-        Inside a callback it stops the loop, and closes when the iteration is done. Again does nothing.
+        Called inside a callback, it stops the loop and closes at the end of the iteration. Again does nothing.
         """
         super().close()
 
@@ -139,13 +138,13 @@ class Reactor(Loop):
                 connection._end(CloseReason.SHUTDOWN, None)
                 self.dispatcher.settle(connection)
             try:
-                self.dispatcher.reaper.reap()  # here `connection_lost` may open new ones
-            except BaseException as exc:  # SystemExit goes on when all have been told
+                self.dispatcher.reaper.reap()  # a `connection_lost` may open new connections
+            except BaseException as exc:  # SystemExit: raised again when all have been told
                 leaving = exc
         if leaving is not None:
             raise leaving
 
     def abandon(self) -> None:
-        """In a child made by fork: give up the copies of the parent's descriptors, and refuse all use (L5)."""
+        """In a child made by fork: close the copies of the parent's descriptors, and refuse all use (L5)."""
         self.dispatcher.abandon()
         super().abandon()

@@ -164,8 +164,8 @@ MUTANTS = (
            "tests/connections/test_reactor_closing.py::"
            "test_system_exit_while_closing_goes_on_when_all_are_told_and_everything_is_given_back"),
     Mutant("SystemExit while closing leaves others without a word", "reactor/connections/reactor.py",
-           "            except BaseException as exc:  # SystemExit goes on when all have been told\n",
-           "            except Exception as exc:  # SystemExit goes on when all have been told\n",
+           "            except BaseException as exc:  # SystemExit: raised again when all have been told\n",
+           "            except Exception as exc:  # SystemExit: raised again when all have been told\n",
            "tests/connections/test_reactor_closing.py::"
            "test_system_exit_while_closing_goes_on_when_all_are_told_and_everything_is_given_back"),
     # Waking it.
