@@ -12,8 +12,8 @@ that is only a little slow is not read from until it has read what waits for it 
 A line from one client is shown on the terminals of the others, and a terminal obeys control characters. An ESC can
 clear the screen. A carriage return can overwrite the speaker's name. Unicode can reverse the direction of writing, or
 hide words. So each character that is not text becomes U+FFFD, the replacement character. Text of every script passes.
-The cost: a few harmless characters that Unicode calls controls are lost, such as the soft hyphen. A flag that is spelled
-with invisible letters, such as Scotland's, stays a black flag.
+The cost: a few harmless characters that Unicode calls controls are lost, such as the soft hyphen. A flag that
+is spelled with invisible letters, such as Scotland's, stays a black flag.
 
 Try it: `python -m reactor serve chat`, and `nc 127.0.0.1 65432` twice.
 """

@@ -69,7 +69,7 @@ class Listener:
 
     @property
     def address(self) -> Any:
-        """The address that it listens on, in the form of the `socket` module. If port 0 was asked for, the real port."""
+        """The address that it listens on, in the form of the `socket` module. Never port 0, but the real one."""
         return self.socket.getsockname()
 
     def wanted_interest(self) -> int:

@@ -118,7 +118,7 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
     low, high = field.metadata["low"], field.metadata["high"]
     whole = field.type == "int"
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not fits or not low <= value <= high or sys.float_info.max < value < math.inf:  # all comparisons with NaN are false
+    if not fits or not low <= value <= high or sys.float_info.max < value < math.inf:  # NaN: no comparison is true
         kind = f"a whole number from {low} to {high}" if whole else "a number of seconds from 0 to inf"
         huge = fits and sys.float_info.max < abs(value) < math.inf  # Python may refuse to print it
         shown = "a number that no float can hold" if huge else repr(value)

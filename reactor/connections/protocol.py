@@ -56,8 +56,8 @@ class Protocol:
     def connection_lost(self, exc: Exception | None) -> None:
         """Called once, last.
 
-        `exc` is None if both sides closed, if the program called `close` or `abort`, or if the server shut down.
-        Otherwise it is what went wrong. `connection.close_reason` is the name of the reason.
+        `exc` is None if both sides closed, if the program called `close` or `abort`, or if the server shut down
+        (except for the reason `drain_timeout`). Otherwise it is what went wrong. `connection.close_reason` names it.
         """
 
     def pause_writing(self) -> None:

@@ -1,14 +1,14 @@
 """What we tell the kernel about a socket, and what we ask it.
 
-Two of TCP's defaults do not suit a server. The kernel holds small segments back until there are more bytes to send; this
-is for terminals over slow lines. And the close of a socket ends the stream with a FIN, even if output is missing.
+Two of TCP's defaults do not suit a server. The kernel holds small segments back until there is more to send, which is
+good for terminals over slow lines. And the close of a socket ends the stream with a FIN, even if output is missing.
 
 Our own buffers do not say whether a connection may end. `send` says that the kernel has taken some bytes, not that the
 peer has them: some megabytes may wait in the kernel, and our FIN after them. And a request may lie in the kernel until
 the loop calls `recv`. The kernel can be asked for both numbers, and no byte moves: ioctl(2) with TIOCOUTQ and FIONREAD
 (tcp(7), unix(7)).
 
-The cost: a system call for each question, about 2 µs. So we ask when a connection or a server ends, never for a message.
+The cost: a system call for each question, about 2 µs. So we ask when a connection or server ends, never for a message.
 """
 
 from __future__ import annotations
