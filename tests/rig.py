@@ -195,7 +195,7 @@ class StubPoller(SelectorPoller):
         self.changes = 0
 
     def _watch(self, fd: int, before: int, after: int) -> None:
-        assert self.watched.get(fd, 0) == before, "somebody is wrong about what was asked before"
+        assert self.watched.get(fd, 0) == before, "the caller is wrong about what was asked before"
         self.watched[fd] = after
         self.changes += 1
 
@@ -313,7 +313,7 @@ def pass_time(reactor: Reactor, seconds: float) -> None:
 
 
 def turns(reactor: Reactor, count: int) -> None:
-    """Turn the loop so many times, without waiting."""
+    """Turn the loop `count` times, without waiting."""
     for _ in range(count):
         reactor.run_once(0)
 
@@ -327,10 +327,9 @@ def turn_until(reactor: Reactor, condition: Callable[[], Any], what: str) -> Non
 
 
 def turn_until_idle(reactor: Reactor) -> None:
-    """Turn the loop until a turn does nothing: then everything that was sent over a socket pair has been handled.
+    """Turn the loop until nothing is left to do. All that was sent over a socket pair has been handled then.
 
-    Over TCP something may still be on its way, even on one machine: a busy kernel delivers it a few milliseconds
-    later.
+    Over TCP, bytes may still be under way, even on one machine: a busy kernel delivers them milliseconds later.
     """
     quiet = 0
     for _ in range(10_000):

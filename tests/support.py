@@ -37,7 +37,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """Poll `condition` until it is true, where no event tells: another process changes it. Return its value."""
+    """Poll `condition` until it is true, and return its value. For what another process changes without an event."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS:g} s: {what}"
@@ -265,7 +265,7 @@ def package_path() -> str:
 
 
 def buffering_environment() -> dict[str, str]:
-    """The same, but Python buffers what is printed, as it does by default."""
+    """`package_environment`, but Python buffers what is printed, as it does by default."""
     return {name: value for name, value in package_environment().items() if name != "PYTHONUNBUFFERED"}
 
 
@@ -276,7 +276,7 @@ def socket_address(text: str) -> tuple[str, int]:
 
 
 def free_port() -> int:
-    """A free port, unless another program takes it in this moment."""
+    """A port that is free now. Another program may take it before it is used."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
         return port

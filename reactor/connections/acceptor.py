@@ -2,14 +2,13 @@
 
 `accept` looks harmless, but it is where servers stand still:
 
-- A server that accepts one connection in each turn is too slow, and the queue overflows. A server that accepts all of
-  them lets a storm of newcomers keep the connected clients waiting.
+- With one accept in each turn, the queue overflows. Without a bound, a storm of newcomers keeps the connected clients
+  waiting.
 - An error of the first connection in the queue looks like an error of the listening socket, and the other way round.
-- When descriptors run out, the socket stays readable. A level-triggered loop then repeats the same failure at full
-  speed.
+- When descriptors run out, the socket stays readable, and a level-triggered loop repeats the failure at full speed.
 
-The kernel completes handshakes by itself, and queues the connections that are not accepted yet. This queue is finite
-(`backlog` in `Limits`). When it is full, the kernel drops a handshake, and the client tries again a second later.
+The kernel completes handshakes by itself, and queues the connections that are not accepted yet. When this queue is full
+(`backlog` in `Limits`), the kernel drops a handshake, and the client tries again a second later.
 
 So there is a budget for each turn. Errors are told apart by their numbers. And a listener that cannot accept *rests*:
 it is not watched until a descriptor is free or a short time has passed (A1, A2).

@@ -6,7 +6,7 @@ number than to find it out. And no single peer should be able to take all places
 A peer is told by its address: with IPv4 by all of it, with IPv6 by its first 64 bits. The owner of an IPv6 network
 chooses the other 64 bits (RFC 4291, section 2.5.1). It has 2**64 addresses, and could come from a new one each time
 (S9). An IPv4 peer that comes to an IPv6 socket (::ffff:a.b.c.d, RFC 4291, section 2.5.5.2) counts as an IPv4 peer. The
-cost is two conversions of the address, about three microseconds, once a connection and only for IPv6.
+cost: two conversions of each IPv6 address, about three microseconds.
 
 When all places are taken, `when_full` says what to do. `queue`: a new connection stays in the kernel's queue until a
 place is free. This costs nothing and suits clients that can wait, but they are not told. `refuse`: it is accepted and

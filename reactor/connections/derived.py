@@ -8,11 +8,11 @@ deadline are worked out from the state again, in this file (law 1).
 A peer that does nothing still costs a descriptor, an object and a place that another peer could have. So each state has
 a deadline:
 
-    no byte has come yet                first_byte_seconds    since it was opened
+    no byte has come yet                first_byte_seconds    since it was opened, or came into its state
     nothing to do                       idle_seconds          since the last byte of either direction
     a frame is incomplete               frame_seconds         since its first byte: a trickle does not help (R3)
     output waits                        write_stall_seconds   since the kernel last took some (W6)
-    closing, or flushing                close_seconds         since `close` (E4)
+    closing, or flushing                close_seconds         since it came into that state (E4)
     lingering                           linger_seconds        since our FIN, and since the peer took output before it
 
 A deadline that passes while the loop is held up, or the process is stopped, is put off once (`extended`).

@@ -271,9 +271,6 @@ class Dispatcher:
                 self._tell_eof(connection)
         except Exception as exc:
             connection._fail("data_received", exc)
-        except BaseException:  # SystemExit: the loop may be run again, and goes on from here
-            connection._ask_for_attention()
-            raise
 
     def _look_at_end(self, connection: Connection, events: int) -> None:
         """The peer has left while its data is not wanted. A reset ends the connection, a FIN may not (R5, E5)."""
@@ -311,7 +308,11 @@ class Dispatcher:
             if not emptied:
                 connection._check_high_mark()
         if not connection._steady:
-            self._follow_up(connection, emptied)
+            try:
+                self._follow_up(connection, emptied)
+            except BaseException:  # SystemExit: the loop may be run again, and goes on from here
+                connection._ask_for_attention()
+                raise
         elif connection._unsent:  # foreign code has written after the send
             connection._ask_for_attention()
         else:
@@ -382,9 +383,6 @@ class Dispatcher:
                 connection._protocol.resume_writing()
             except Exception as exc:
                 connection._fail("resume_writing", exc)
-            except BaseException:  # SystemExit: the loop may be run again, and goes on from here
-                connection._ask_for_attention()
-                raise
 
     def flush(self) -> None:
         """Settle the connections that were changed by another callback, a timer or `call_soon`.
@@ -413,7 +411,7 @@ class Dispatcher:
             elif connection.state is FLUSHING:
                 connection._end(connection.close_reason or CloseReason.CLOSED, connection._error)
         if connection.state is ENDED and connection._fd >= 0:
-            self.reaper.retire(connection)
+            self.reaper.unwatch(connection)
 
     def _send_fin(self, connection: Connection) -> None:
         if not connection._fin_sent:

@@ -37,7 +37,7 @@ from .states import CloseReason
 
 
 class Reactor(Loop):
-    """An event loop that serves connections. It belongs to the thread that runs it. A process may have many, one to a thread.
+    """An event loop that serves connections. It belongs to the thread that runs it; a process may have many.
 
     Tests can replace `selector`, `clock` (seconds; it never goes back) and `socket_factory` (called like
     `socket.socket`). Without `fast_path`, each event goes the way that `dispatcher.py` shows, at nearly twice the cost.

@@ -5,7 +5,7 @@ go wrong. The callback that still runs would use a closed socket. A connection a
 same descriptor number, and with it an event that was meant for the old connection (E7). And `connection_lost` would be
 called inside `write` or `abort`, in the middle of the program's own work (E6).
 
-So an end has two steps. `retire` takes the connection out of the dispatcher's table and off the kernel's list: from now
+So an end has two steps. `unwatch` takes the connection out of the dispatcher's table and off the kernel's list: from now
 on no event reaches it. Its socket stays open, so its number cannot be used again. `reap`, the last phase of an
 iteration, closes the socket and calls `connection_lost`.
 """
@@ -44,9 +44,9 @@ class Reaper:
         self.deadlines = deadlines
         self.admission = admission
         self.counters = counters
-        self.doomed: deque[Connection] = deque()  # retired: to be closed in `reap`
+        self.doomed: deque[Connection] = deque()  # unwatched: to be closed in `reap`
 
-    def retire(self, connection: Connection) -> None:
+    def unwatch(self, connection: Connection) -> None:
         """Let no more events reach `connection`, which is ENDED. Its socket stays open until `reap`."""
         self.table[connection._fd] = None
         if connection._interest and connection._fd not in self.poller.handlers:  # else its number was taken over
@@ -60,9 +60,9 @@ class Reaper:
         self.doomed.append(connection)
 
     def reap(self) -> bool:
-        """Close the sockets of retired connections and call `connection_lost`. Return whether there were any.
+        """Close the sockets of unwatched connections and call `connection_lost`. Return whether there were any.
 
-        No other code closes the socket of a connection that was served. At this moment no callback runs, and no event
+        No other code closes the socket of a connection that was served, except `Dispatcher.abandon` in a fork's child. At this moment no callback runs, and no event
         of this batch is left (E6, E7).
         """
         count = len(self.doomed)

@@ -48,7 +48,7 @@ NEXT: dict[FrameState, dict[FrameState, str]] = {
     HELD: {
         RECEIVING: "all kept frames are handed over",
         HELD_AT_END: "the peer's end was read",
-        LAST: "the peer's end was read after `close`",
+        LAST: "the peer's end was read after `write_eof`",
         GONE: "`set_protocol`",
     },
     HELD_AT_END: {
@@ -82,27 +82,28 @@ class FramedProtocol(Protocol):
     `other` gets the bytes after the last frame, and the peer's end (see `give_up_input`).
     """
 
-    __slots__ = ("connection", "_frames", "_state", "_paused", "_more", "_spent", "_busy")
+    # Two underscores: a program derives from this class, and its own `_state` or `_end` must not collide with ours.
+    __slots__ = ("connection", "__frames", "__state", "__paused", "__more", "__spent", "__busy")
 
     def connection_made(self, connection: Connection) -> None:
         """Keeps the connection. Call it when you override it."""
         self.connection = connection
-        self._frames: Splitter = self.make_splitter(connection.limits.frame_bytes)
-        self._more: Handle | None = None  # the call that will go on with kept frames
-        self._busy = False  # the connection is held because of kept frames
-        self._begin()
+        self.__frames: Splitter = self.make_splitter(connection.limits.frame_bytes)
+        self.__more: Handle | None = None  # the call that will go on with kept frames
+        self.__busy = False  # the connection is held because of kept frames
+        self.__begin()
 
-    def _begin(self) -> None:
-        self._state = RECEIVING
-        self._paused = False  # the program wants no frames now
-        self._spent = 0.0  # how many seconds the unfinished frame had taken when it was held back
+    def __begin(self) -> None:
+        self.__state = RECEIVING
+        self.__paused = False  # the program wants no frames now
+        self.__spent = 0.0  # how many seconds the unfinished frame had taken when it was held back
 
-    def _move(self, before: FrameState, after: FrameState) -> bool:
+    def __move(self, before: FrameState, after: FrameState) -> bool:
         """Move from `before` to `after`; whether the state was `before`. Foreign code may have changed it meanwhile."""
         assert after in NEXT[before], f"no step from {before.name} to {after.name}"
-        if self._state is not before:
+        if self.__state is not before:
             return False
-        self._state = after
+        self.__state = after
         return True
 
     def make_splitter(self, most: int) -> Splitter:
@@ -122,68 +123,68 @@ class FramedProtocol(Protocol):
         """
 
     def data_received(self, data: bytes) -> None:
-        if self._state is GONE:  # the connection was given back
-            self._begin()
-        self._frames.feed(data)
-        self._deliver()
+        if self.__state is GONE:  # the connection was given back
+            self.__begin()
+        self.__frames.feed(data)
+        self.__deliver()
 
     def eof_received(self) -> bool | None:
-        if self._state is GONE:
-            self._begin()
-        if self._move(RECEIVING, DONE):
-            self._wait_for_more(any_taken=False)
+        if self.__state is GONE:
+            self.__begin()
+        if self.__move(RECEIVING, DONE):
+            self.__wait_for_more(any_taken=False)
             keep_open = self.frames_ended()
-            return True if self._state is GONE else keep_open
+            return True if self.__state is GONE else keep_open
         # Kept frames come first: the end is told after them.
         if self.connection.is_closing():
-            if self._move(HELD, LAST):
-                self._deliver_last()
-        elif self._move(HELD, HELD_AT_END):
-            self._note_work()
+            if self.__move(HELD, LAST):
+                self.__deliver_last()
+        elif self.__move(HELD, HELD_AT_END):
+            self.__note_work()
         return True
 
-    def _wanted(self) -> bool:
+    def __wanted(self) -> bool:
         """Whether the program wants a frame now."""
         connection = self.connection
-        return not (self._paused or connection._writing_paused or connection.is_closing())
+        return not (self.__paused or connection._writing_paused or connection.is_closing())
 
-    def _deliver(self) -> None:
+    def __deliver(self) -> None:
         """Hand over kept frames, as many as the budget allows: a flood must not starve the others (R2)."""
-        connection, next_frame = self.connection, self._frames.next_frame
+        connection, next_frame = self.connection, self.__frames.next_frame
         taken = 0
         try:
             for taken in range(connection.limits.frames_per_iteration):
                 frame = next_frame()
                 if frame is None:
-                    self._wait_for_more(taken > 0)
+                    self.__wait_for_more(taken > 0)
                     return
                 self.frame_received(frame)
-                if not self._wanted():
+                if not self.__wanted():
                     break
         except FrameTooLarge as error:
-            self._refuse(error)
+            self.__refuse(error)
             return
         except BaseException:  # SystemExit: the loop may be run again, and goes on with the next frame
-            self._hold()
-            self._spent = 0.0
+            self.__hold()
+            self.__spent = 0.0
             raise
-        if self._state is not GONE:
-            connection._keep_input(self._frames.waiting(), NEVER)
-            self._hold()
-            self._spent = 0.0  # the next frame begins now
+        if self.__state is not GONE:
+            connection._keep_input(self.__frames.waiting(), NEVER)
+            self.__hold()
+            self.__spent = 0.0  # the next frame begins now
 
-    def _refuse(self, error: FrameTooLarge) -> None:
-        self.connection._keep_input(self._frames.waiting(), NEVER)  # counted until the end
+    def __refuse(self, error: FrameTooLarge) -> None:
+        self.connection._keep_input(self.__frames.waiting(), NEVER)  # counted until the end
         try:
             self.frame_too_large(error)
         finally:
             self.connection._finish(CloseReason.FRAME_TOO_LARGE, error)
 
-    def _deliver_last(self) -> None:
+    def __deliver_last(self) -> None:
         """Hand over what is kept, if the program wants it: both sides have ended, and no other turn comes."""
         try:
-            while not self._paused and self.connection.state is FLUSHING:
-                frame = self._frames.next_frame()
+            while not self.__paused and self.connection.state is FLUSHING:
+                frame = self.__frames.next_frame()
                 if frame is None:
                     self.frames_ended()
                     return
@@ -191,72 +192,72 @@ class FramedProtocol(Protocol):
         except FrameTooLarge as error:
             self.frame_too_large(error)
 
-    def _wait_for_more(self, any_taken: bool) -> None:
+    def __wait_for_more(self, any_taken: bool) -> None:
         """All whole frames are handled. What is left is the beginning of one, and has a deadline from now (R3)."""
-        connection, waiting = self.connection, self._frames.waiting()
-        if not waiting or self._state.ended:
+        connection, waiting = self.connection, self.__frames.waiting()
+        if not waiting or self.__state.ended:
             since = NEVER
         elif any_taken:
             since = connection.reactor.timers.now
         elif connection._frame_since == NEVER:  # it has just begun, or was held back meanwhile
-            since = connection.reactor.timers.now - self._spent
+            since = connection.reactor.timers.now - self.__spent
         else:
             since = connection._frame_since
-        self._spent = 0.0
+        self.__spent = 0.0
         if waiting or connection._kept_bytes:
             connection._keep_input(waiting, since)
-        if self._move(HELD, RECEIVING):
-            self._read_on()
-        elif self._move(HELD_AT_END, DONE):
-            self._read_on()
-            self._end()
+        if self.__move(HELD, RECEIVING):
+            self.__read_on()
+        elif self.__move(HELD_AT_END, DONE):
+            self.__read_on()
+            self.__end()
 
-    def _read_on(self) -> None:
-        self._set_busy(False)
+    def __read_on(self) -> None:
+        self.__set_busy(False)
         self.connection.resume_reading()
 
-    def _end(self) -> None:
+    def __end(self) -> None:
         """Tell the end, and close unless the program keeps the connection open: `eof_received` has returned already."""
         keep_open: bool | None = None
         try:
             keep_open = self.frames_ended()
         finally:  # after SystemExit too
-            if not (self._state is GONE or keep_open):
+            if not (self.__state is GONE or keep_open):
                 self.connection.close()
 
-    def _hold(self) -> None:
+    def __hold(self) -> None:
         """Read no more while frames are kept. If the program wants them, go on in the next iteration."""
         connection = self.connection
-        if self._state is GONE or self._state is DONE:
+        if self.__state is GONE or self.__state is DONE:
             return
-        if self._move(RECEIVING, HELD):
+        if self.__move(RECEIVING, HELD):
             connection.pause_reading()
             if connection._frame_since != NEVER:
                 timers = connection.reactor.timers
                 # After an absence of the loop the frame has its time again (P2).
-                self._spent = timers.now - max(connection._frame_since, timers.back_at)
+                self.__spent = timers.now - max(connection._frame_since, timers.back_at)
             if not connection.is_closing():  # else its buffers are forgotten, and would be counted once more
-                connection._keep_input(self._frames.waiting(), NEVER)  # the peer is not late now
-        self._note_work()
-        if self._more is None and self._wanted():
-            self._more = connection.reactor.call_soon(self._go_on)
+                connection._keep_input(self.__frames.waiting(), NEVER)  # the peer is not late now
+        self.__note_work()
+        if self.__more is None and self.__wanted():
+            self.__more = connection.reactor.call_soon(self.__go_on)
 
-    def _go_on(self) -> None:
-        self._more = None
-        if self._wanted():
+    def __go_on(self) -> None:
+        self.__more = None
+        if self.__wanted():
             try:
-                self._deliver()
+                self.__deliver()
             except Exception as exc:  # called by the loop, which does not know the connection (E9)
                 self.connection._fail("frame_received", exc)
 
-    def _note_work(self) -> None:
+    def __note_work(self) -> None:
         """Hold the connection if a kept frame is whole, or if the end follows the kept frames (E12)."""
-        has_frame = getattr(self._frames, "has_frame", self._frames.waiting)
-        self._set_busy(not self.connection.is_closing() and (self._state.ended or bool(has_frame())))
+        has_frame = getattr(self.__frames, "has_frame", self.__frames.waiting)
+        self.__set_busy(not self.connection.is_closing() and (self.__state.ended or bool(has_frame())))
 
-    def _set_busy(self, busy: bool) -> None:
-        if busy is not self._busy:
-            self._busy = busy
+    def __set_busy(self, busy: bool) -> None:
+        if busy is not self.__busy:
+            self.__busy = busy
             (self.connection.hold if busy else self.connection.release)()
 
     def give_up_input(self) -> tuple[bytes, bool]:
@@ -267,14 +268,14 @@ class FramedProtocol(Protocol):
         the frame's deadline and the hold end here. If this protocol gets the connection back, it begins anew.
         AttributeError when the splitter keeps something and has no `take_rest`: then nothing is handed over.
         """
-        state: FrameState = getattr(self, "_state", GONE)  # no state before `connection_made`: it has nothing
+        state: FrameState = getattr(self, "_FramedProtocol__state", GONE)  # no state before `connection_made`: it has nothing
         if state is GONE:
             return b"", False
-        rest = self._frames.take_rest() if self._frames.waiting() else b""
+        rest = self.__frames.take_rest() if self.__frames.waiting() else b""
         told = (rest, state.ended) if state is LAST or not self.connection.is_closing() else (b"", False)
-        self._move(self._state, GONE)
-        self._paused = True  # a call of `_go_on` that is queued already does nothing
-        self._set_busy(False)
+        self.__state = GONE  # not by `__move`: a splitter of the program may have handed over once more meanwhile
+        self.__paused = True  # a call of `__go_on` that is queued already does nothing
+        self.__set_busy(False)
         self.connection._keep_input(0, NEVER)
         if state.held:
             self.connection.resume_reading()
@@ -282,20 +283,20 @@ class FramedProtocol(Protocol):
 
     def pause_frames(self) -> None:
         """Hand over no more frames until `resume_frames`. Again does nothing."""
-        if self._state is not GONE:
-            self._paused = True
-            self._hold()
+        if self.__state is not GONE:
+            self.__paused = True
+            self.__hold()
 
     def resume_frames(self) -> None:
         """Hand over frames again, from the next iteration on. Does nothing when they are not paused."""
-        if self._paused and self._state is not GONE:
-            self._paused = False
-            self._hold()
+        if self.__paused and self.__state is not GONE:
+            self.__paused = False
+            self.__hold()
 
     def pause_writing(self) -> None:
-        if self._state is GONE:
-            self._begin()
-        self._hold()
+        if self.__state is GONE:
+            self.__begin()
+        self.__hold()
 
     def resume_writing(self) -> None:
-        self._hold()
+        self.__hold()

@@ -1,10 +1,9 @@
 """Enough file descriptors for the connections that a server promises.
 
-Each connection is a file descriptor, and the system limits how many a process may have. There are two limits. The
-*soft* limit is in force; it is often 1,024. A process may raise it up to the *hard* limit, which only root may raise.
-The soft limit is low because of programs that use select(2), which cannot handle a descriptor above 1,023. So a
-server that promises 10,000 connections raises the limit when it starts, and says so if it cannot. Under load it would
-be too late. (getrlimit(2))
+Each connection is a file descriptor, and the system limits how many a process may have (getrlimit(2)). The *soft*
+limit is in force, and is often 1,024. A process may raise it up to the *hard* limit, which only root may raise. The
+soft limit is low because select(2) cannot handle a descriptor above 1,023. So a server that promises 10,000
+connections raises the limit when it starts, and says so if it cannot. Under load it would be too late.
 
 The cost: programs that this one starts inherit the limit.
 """

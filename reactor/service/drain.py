@@ -43,7 +43,7 @@ class Drain:
         self._reactor = reactor
         self._seconds = seconds
         self._began = math.inf  # in seconds of the reactor's clock; infinity before `begin`
-        self.cut = 0  # how many connections were ended while they owed their peer something
+        self.cut = 0  # connections that were ended while they owed their peer something
 
     @property
     def begun(self) -> bool:
@@ -54,7 +54,7 @@ class Drain:
         """Close what is idle, and wait for the rest. A second call does nothing. Call it on the reactor's thread."""
         if not self.begun:
             self._began = self._reactor.time()
-            # The deadline has its own timer, so nothing that happens during the drain can move it.
+            # The deadline has its own timer, so nothing during the drain can move it.
             self._reactor.call_later(self._seconds, self._end)
             self._look()
 

@@ -45,7 +45,7 @@ from typing import Any, NamedTuple
 
 from ..loop import reports
 
-BACKLOG_BYTES = 1 << 20  # 16 times a pipe's buffer (pipe(7)): enough for a burst, and a bound if the reader never returns
+BACKLOG_BYTES = 1 << 20  # 16 times a pipe's buffer (pipe(7)): room for a burst, a bound if the reader never returns
 LINE_CHARACTERS = 1 << 15  # a longer line is cut: an exception's text can contain all that a peer has sent
 FINISH_SECONDS = 1.0  # how long the end waits for lines that are still kept
 RETRY_SECONDS = 0.05  # the pause after the kernel has said that there is room and then taken nothing

@@ -189,7 +189,7 @@ class Server:
             watchdog = self._watch()
             self.reactor.run()
         finally:
-            if os.getpid() == process:  # a forked child may leave by SystemExit, and must not end the parent's server (L5)
+            if os.getpid() == process:  # a forked child may leave by SystemExit, and ends nothing here (L5)
                 self._finish(watchdog)
         served = self.reactor.counters.accepted
         report(logger, logging.INFO, "stopped: %d connections served, %d cut", served, self._drain.cut)

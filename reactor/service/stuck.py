@@ -1,17 +1,16 @@
 """The way out when a callback never returns.
 
 The first SIGTERM asks for a drain, the second for an immediate end. The loop handles both in its next iteration. If a
-callback never returns, there is no next iteration. Only SIGKILL would end the process, and the log would not say which
-callback was stuck (P9).
+callback never returns, there is no next iteration. Only SIGKILL would end the process, and the log would not name the
+callback (P9).
 
-A signal handler runs on the main thread between two bytecodes. It runs inside an endless loop too, and inside a
-system call that waits (PEP 475). So the handler counts the signals that arrive, and the loop counts those that it has
-heard. From the second signal on, a thread checks half a second later whether the loop has heard it. If not, the thread
-logs the line where the callback is. Then it ends the process with the status that a shell gives to that signal: 128
-plus its number.
+A signal handler runs on the main thread between two bytecodes, also in an endless loop or in a system call that waits
+(PEP 475). So the handler counts the signals that arrive, and the loop counts those that it has heard. From the second
+signal on, a thread checks half a second later whether the loop has heard it. If not, the thread logs the line where
+the callback is, and ends the process with the status that a shell gives to that signal: 128 plus its number.
 
 Code in C may continue to wait when a signal comes (`os.system`), and then no Python handler runs. But Python's handler
-in C has written the signal's number into the loop's pipe (signal.set_wakeup_fd), so the watchdog's thread looks there.
+in C has put the signal's number into the loop's pipe (signal.set_wakeup_fd), so the watchdog's thread looks there.
 
 The cost: such an end calls no protocol and flushes no file. It cannot interrupt C code that lets no other thread run (a
 regular expression). Without a watchdog (`blocked_seconds` is infinite) it cannot interrupt `os.system` either.
@@ -37,7 +36,7 @@ logger = logging.getLogger("reactor.service")
 
 HANG_UP = getattr(signal, "SIGHUP", None)
 PATIENCE_SECONDS = 0.5  # a healthy loop hears of a signal within one of its iterations
-REPORT_SECONDS = 1.0  # a log handler may itself be stuck, and must not keep the process alive
+REPORT_SECONDS = 1.0  # a log handler that is stuck must not keep the process alive
 
 
 class WayOut:
@@ -48,9 +47,9 @@ class WayOut:
 
     def __init__(self, give_back: Callable[[], object]) -> None:
         self._give_back = give_back
-        self._arrived = 0  # how many signals that ask for the end have arrived
-        self._heard = 0  # how many of them the loop has heard
-        self.numbers: set[int] = set()  # the signals that ask for the end; others belong to the program
+        self._arrived = 0  # signals that ask for the end
+        self._heard = 0  # those of them that the loop has heard
+        self.numbers: set[int] = set()  # the signals that ask for the end
         self._since = math.inf  # when the second was first seen in the pipe, in seconds of time.monotonic
 
     def heard(self) -> None:

@@ -1,14 +1,14 @@
 """A selector and an epoll that answer from the simulated network, and wait by moving its clock.
 
-The reactor asks the kernel in two ways (`loop.poller`). One is the methods that every selector has. The other is epoll
-itself, where it exists. Epoll says more (a peer's FIN, a hang-up), and it reports errors and hang-ups even if they were
-not asked for. Both ways must be tested, so there is a class for each.
+The reactor asks the kernel in two ways (`loop.poller`): by the methods that every selector has, or by epoll where it
+exists. Epoll says more (a peer's FIN, a hang-up), and reports errors and hang-ups without being asked. Both ways must
+be tested, so there is a class for each.
 
-Virtual time passes only while a loop waits. Events on the network happen one after another, until a watched descriptor
-is ready or the time is up. If nothing will ever happen, the wait sets `quiet` and returns.
+Virtual time passes while a loop waits. Events on the network happen one after another, until a watched descriptor is
+ready or the time is up. If nothing will ever happen, the wait sets `quiet` and returns.
 
-Readiness is level-triggered. The order of events is random, because no kernel promises an order. There may also be an
-event for a descriptor that is not ready ("spurious"; select(2) warns of it).
+Readiness is level-triggered. The order of events is random, because no kernel promises an order. An event may also be
+false ("spurious"; select(2) warns of it).
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Waiter:
         self.watched: dict[int, int] = {}  # by descriptor, the bits that were asked for
         self.quiet = False  # nothing will ever happen
         self.asked_at = self.network.now  # when the last wait began; it reported all that had come by then
-        self.judged_at = self.network.now  # what `asked_at` was when the loop last judged deadlines
+        self.judged_at = self.network.now  # `asked_at` when the loop last judged deadlines
         self.absences: list[tuple[float, float]] = []  # the times (from, to) when the loop was held up
         self._turn = 0
-        self._told: dict[int, int] = {}  # by descriptor, the last turn that reported it, of the turns that could not report all
-        self.batch: dict[int, Any] = {}  # the last answer: by descriptor, its socket, its bits, and two counters for the tests
-        self.before_waiting: Callable[[float], None] | None = None  # called before time passes, with the end of the wait
-        self.still_waiting: Callable[[], None] | None = None  # called when something has happened but nothing is ready
+        self._told: dict[int, int] = {}  # by descriptor, the last full turn that reported it
+        self.batch: dict[int, Any] = {}  # the last answer: by descriptor, socket, bits, two counters
+        self.before_waiting: Callable[[float], None] | None = None  # called when time is about to pass
+        self.still_waiting: Callable[[], None] | None = None  # called if something happened and nothing is ready
 
     def watch(self, fd: int, bits: int) -> None:
         """Watch `fd` for `bits`. KeyError if it is watched already, as in `selectors`.
@@ -78,9 +78,9 @@ class Waiter:
         self.table.interrupt(self.table.open.get(fd))
 
     def wait(self, timeout: float | None, most: int = 1 << 30) -> list[tuple[int, int]]:
-        """What is ready within `timeout` seconds: at most `most` pairs of (descriptor, bits).
+        """What is ready within `timeout` seconds: at most `most` of (descriptor, bits).
 
-        If more are ready, those that were not reported for the longest time come first (epoll_wait(2), "round robin").
+        If more are ready, those not reported for the longest time come first (epoll_wait(2), "round robin").
         """
         network = self.network
         self.asked_at = network.now
@@ -102,9 +102,9 @@ class Waiter:
         return found
 
     def held_up(self, left_at: float, back_at: float) -> None:
-        """The loop should have waited or continued at `left_at`, but did so at `back_at`. Note it if that is long.
+        """The loop was away from `left_at` to `back_at`. Note it if that is long.
 
-        If another absence ended at `left_at`, they count as one, unless deadlines were judged in between.
+        It is one with an absence that ended at `left_at`, unless deadlines were judged in between.
         """
         if back_at - left_at > AWAY_SECONDS:
             if self.absences and self.absences[-1][1] == left_at > self.judged_at:
@@ -184,7 +184,7 @@ class FakeSelector(selectors.BaseSelector):
         return self._keys.pop(fileobj)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait until something that is watched is ready, at most `timeout` seconds."""
+        """Wait at most `timeout` seconds for what is watched."""
         return [
             (self._keys[fd], (bits & IN and selectors.EVENT_READ) | (bits & OUT and selectors.EVENT_WRITE))
             for fd, bits in self.waiter.wait(timeout)

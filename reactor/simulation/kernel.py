@@ -1,9 +1,9 @@
 """Does the model behave like the real kernel?
 
-A simulation alone proves nothing about real sockets. So small scripts run twice, on the model's sockets and on real ones
-over loopback, and the answers of each step are compared: bytes, end, EAGAIN, error number, bits of epoll. The
-scripts try what breaks servers: data before an end, a reset after an end, data before a reset, a close with input
-unread, a write to a closed peer, a listening socket that closes with a full queue.
+A simulation alone proves nothing about real sockets. So small scripts run twice, on the model's sockets and on real
+ones over loopback, and each step's answers are compared: bytes, end, EAGAIN, error number, bits of epoll. The scripts
+try what breaks servers: data before an end, a reset after an end, data before a reset, a close with input unread, a
+write to a closed peer, a listening socket that closes while a connection waits.
 
 The model delivers at once here. The real network takes a moment, so a step that only looks is repeated until its
 answer equals the model's, or until a deadline. Then the last answer counts.
@@ -287,7 +287,7 @@ ACTIONS: dict[str, Callable[[Any, Any, int], Any]] = {
     "fill": _fill,
     "drain": _drain,
 }
-LOOKING = {"events", "writable", "recv", "peek", "accept"}  # these steps may be repeated until the answer is as expected
+LOOKING = {"events", "writable", "recv", "peek", "accept"}  # may be repeated until the answer is as expected
 
 
 def compare(script: Script, family: str = "inet") -> list[tuple[tuple[Any, ...], Any, Any]]:

@@ -4,7 +4,7 @@ Some events are rare and dangerous for a server: a reset between two system call
 FIN that comes together with data. On a real network a test cannot make them happen. Here a schedule decides when each
 event happens, a seed decides the schedule, and to wait is to change a number.
 
-The model is what a program can see of Linux's TCP (tcp(7), and the sources of `tcp_poll`, `tcp_recvmsg`, `tcp_reset` and
+The model is what a program can see of Linux's TCP (tcp(7); the sources of `tcp_poll`, `tcp_recvmsg`, `tcp_reset` and
 `tcp_close`):
 
 - Both sides have bounded buffers, with a window between them.
@@ -203,7 +203,7 @@ class Endpoint:
         return error
 
     def close(self) -> None:
-        """The program closes it. Sends a reset if input is unread or SO_LINGER asks for one, else a FIN after the output."""
+        """The program closes it: a reset if input is unread or SO_LINGER asks for it, else a FIN after the output."""
         self.closed = True
         self.changed = None
         if self.dead or (self.fin_received and self.fin_delivered and not self.linger_zero and not self.incoming):

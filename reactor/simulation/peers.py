@@ -15,8 +15,8 @@ A UNIX socket has no network: there `cut`, `dead` and `drop` are a `close`.
 
 A script that leaves the connection open continues with `fin`, `end`, `close`: the polite end.
 
-Each peer sends a slice of one long pattern, from its own starting place. So a byte that is lost, doubled or delivered to
-the wrong connection is noticed. What a peer receives is compared at once with what the server's program wrote.
+Each peer sends a slice of one long pattern, from a place of its own. So a byte that is lost, doubled or delivered to
+the wrong connection shows. What a peer receives is compared at once with what the server's program wrote.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RUDE = frozenset({"close", "reset", "cut", "vanish", "dead", "drop"})
 
 
 class PeerPlan(NamedTuple):
-    """All that one peer will do."""
+    """What one peer does."""
 
     start: float  # when it connects, in seconds from the beginning
     host: int  # the number of its host address

@@ -3,12 +3,12 @@
 A server that was tested only over TCP may rely on things that only TCP does. On a UNIX socket both ends are in one
 kernel, so:
 
-- Nothing is on its way. What one side sends is in the other side's buffer at once. The sender's unsent output and the
-  receiver's unread input are one buffer, and the sender's buffer size bounds it.
+- Nothing is on its way. What one side sends is in the other's buffer at once. The sender's output and the receiver's
+  unread input are one buffer, and the sender's size bounds it.
 - There are no resets. A side that closes with input unread leaves one ECONNRESET to the other side. SO_LINGER has no
   effect: the peer reads all that was sent before an abort, and then a plain end.
-- A write to a side that has closed fails at once with EPIPE. There is no reset later. A waiting error is never
-  reported by `send`. `recv` reports it after the data and before the end.
+- A write to a closed side fails at once with EPIPE. `send` never reports a waiting error. `recv` reports it, after the
+  data and before the end.
 - A socket is writable when three quarters of that buffer are free.
 - A socket always knows its peer's address, and a second `shutdown` is no error.
 
@@ -31,7 +31,7 @@ class UnixEndpoint(Endpoint):
     ends_plainly = True
 
     def joined(self) -> None:
-        """This end keeps no copy of what it has sent: its peer's input is its output."""
+        """Its output buffer is its peer's input buffer."""
         self.outgoing = self.peer.incoming
         self.no_delay = True  # a UNIX socket never delays output
 

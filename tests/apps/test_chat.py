@@ -122,7 +122,7 @@ def test_no_control_of_any_kind_is_said():
 
 
 NO_UTF_8 = [bytes([byte]) for byte in range(0x80, 0x100)]
-NO_UTF_8 += [b"\xc0\x9b", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80"]  # overlong, half a surrogate pair, too high, cut short
+NO_UTF_8 += [b"\xc0\x9b", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80"]  # overlong, surrogate, too high, cut short
 
 
 @pytest.mark.parametrize("line", NO_UTF_8)
@@ -147,7 +147,7 @@ def test_what_is_not_a_line_yet_when_its_speaker_goes_is_not_said():
 
 def test_all_lines_in_front_of_a_farewell_are_said():
     with room(talkers=2) as (_, (speaker, listener)):
-        speaker.socket.sendall(b"".join(b"%d\n" % number for number in range(2000)))  # more than one turn of the loop handles
+        speaker.socket.sendall(b"".join(b"%d\n" % number for number in range(2000)))  # more than one turn handles
         speaker.socket.shutdown(socket.SHUT_WR)
         expected = [speaker.name + b": %d" % number for number in range(2000)] + [speaker.name + b" goes"]
         assert listener.hear_all(2001) == expected

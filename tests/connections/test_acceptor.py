@@ -1,4 +1,4 @@
-"""Taking connections in: a budget a turn, errors told apart, and rest where nothing else helps (A1-A6)."""
+"""Taking connections in: a budget for each turn, errors told apart, and a rest when `accept` cannot work (A1-A6)."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from tests.rig import Recorder, StubSocket, adopt, leave, os_error
 
 
 def listening(stub, *accepts, factory=Recorder, limits=None):
-    """A listener over a stub socket with those answers to `accept`; its protocols gather in `made`."""
+    """A listener over a stub socket that answers `accept` with `accepts`; and the list of protocols that it makes."""
     made = []
 
     def make():
@@ -146,7 +146,7 @@ def test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_ag
     other, _ = listening(stub, os_error(errno.EMFILE))
     for listener in (refused, other):
         stub.acceptor.accept(listener, READABLE)
-    watch, left = stub.poller._watch, [3]  # how often the kernel refuses
+    watch, left = stub.poller._watch, [3]  # how often the kernel will still refuse
 
     def refuse(fd, before, after):
         if fd == refused.fd and after and left[0]:
@@ -161,7 +161,7 @@ def test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_ag
         assert stub.poller.watched[refused.fd] == 0 and stub.poller.watched[other.fd] == READABLE
     stub.pass_time(REST_SECONDS)
     assert stub.poller.watched[refused.fd] == READABLE
-    assert len(stub.timers) == 0, "nobody rests, and no timer is left"
+    assert len(stub.timers) == 0, "no listener rests, and no timer is left"
 
 
 def test_a_listener_that_cannot_be_watched_at_the_start_is_refused_and_stays_the_callers(stub, monkeypatch):
@@ -242,7 +242,7 @@ def test_system_exit_from_the_factory_leaves_no_connection_behind(stub):
     assert stub.dispatcher.admission.inside == 0
 
 
-# Too many (A5).
+# Too many connections (A5).
 
 
 def newcomers(*hosts):
@@ -333,7 +333,7 @@ def test_a_listener_stopped_outside_a_batch_is_closed_at_once(reactor):
 @pytest.mark.parametrize("before", [True, False], ids=["it came before", "it came after"])
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_what_is_accepted_over_tcp_sends_at_once(reactor, family, host, before):
-    """Also who waited in the queue of a socket that listened before it was handed over, as systemd does."""
+    """Also a connection from the queue of a socket that listened before we got it, as from systemd."""
     if family == socket.AF_INET6 and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     made = []

@@ -1,4 +1,4 @@
-"""A listener's state: what it wants watched follows from it alone."""
+"""A listener: its interest follows from its state alone."""
 
 import socket
 

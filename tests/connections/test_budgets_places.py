@@ -1,4 +1,4 @@
-"""Who may come in: places in all, and places for one address (A5)."""
+"""Which connections get a place: places in all, and places for one peer (A5)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The output buffer gives back what was put in, in order, whatever the pieces; and does not grow on small ones."""
+"""The output buffer gives back all bytes in order, in pieces of any size. Small pieces do not cost it extra memory."""
 
 import random
 
@@ -8,7 +8,7 @@ from reactor.connections.buffers import BLOCK_BYTES, OutputBuffer
 
 
 def drain(buffer, step=None):
-    """Take everything out, `step` bytes at a time, or whole blocks."""
+    """Take all bytes out, `step` at a time, or in whole blocks."""
     taken = bytearray()
     while buffer:
         with buffer.take() as head:

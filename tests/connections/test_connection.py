@@ -1,4 +1,4 @@
-"""A connection with no network: what it takes to be sent, what it keeps, and when it asks to pause."""
+"""A connection without a network: which output it takes, what it keeps, and when it asks to pause."""
 
 
 import pytest
@@ -11,13 +11,13 @@ NEW, OPEN = State.NEW, State.OPEN
 HALF_CLOSED_REMOTE, HALF_CLOSED_LOCAL = State.HALF_CLOSED_REMOTE, State.HALF_CLOSED_LOCAL
 CLOSING, LINGERING, FLUSHING = State.CLOSING, State.LINGERING, State.FLUSHING
 ENDED, CLOSED = State.ENDED, State.CLOSED
-MET = [state for state in State if state is not NEW]  # those in which a protocol knows its connection
+MET = [state for state in State if state is not NEW]  # the states in which the protocol has its connection
 WRITING = [OPEN, HALF_CLOSED_REMOTE]
 ENDING = [CLOSING, LINGERING, FLUSHING, ENDED, CLOSED]
 
 in_every_state = pytest.mark.parametrize("state", MET, ids=lambda state: state.name)
 in_every_ending = pytest.mark.parametrize("state", ENDING, ids=lambda state: state.name)
-# In OPEN a connection is ordinary, and takes the short way through `write`, or is not.
+# An ordinary connection in OPEN (`_steady` is set) takes the short way through `write`.
 in_every_writing_state = pytest.mark.parametrize(
     ("state", "ordinary"), [(OPEN, False), (OPEN, True), (HALF_CLOSED_REMOTE, False)],
     ids=["OPEN", "ordinary", "HALF_CLOSED_REMOTE"],
@@ -41,7 +41,7 @@ def output(connection):
 
 
 def take(connection, count):
-    """The kernel takes `count` bytes of what it is offered; whether that was all that waits."""
+    """The kernel takes `count` bytes of what it is offered. Return whether nothing waits now."""
     return connection._put_back(connection._take_output(), count)
 
 
@@ -381,7 +381,7 @@ def test_an_empty_write_ends_nobody_however_much_waits(empty):
 
 
 def counted(connection):
-    """What is counted against the memory of all, which must be what this one keeps."""
+    """What this connection keeps, after a check that as much is counted for `memory_bytes`."""
     assert connection.reactor.counters.buffered_bytes == connection._buffered_bytes()
     return connection._buffered_bytes()
 

@@ -1,4 +1,4 @@
-"""A connection with no network: how its calls move it along, and what it wants watched in every state."""
+"""A connection without a network: how its calls change its state, and its interest in every state."""
 
 import itertools
 
@@ -13,13 +13,13 @@ NEW, OPEN = State.NEW, State.OPEN
 HALF_CLOSED_REMOTE, HALF_CLOSED_LOCAL = State.HALF_CLOSED_REMOTE, State.HALF_CLOSED_LOCAL
 CLOSING, LINGERING, FLUSHING = State.CLOSING, State.LINGERING, State.FLUSHING
 ENDED, CLOSED = State.ENDED, State.CLOSED
-MET = [state for state in State if state is not NEW]  # those in which a protocol knows its connection
+MET = [state for state in State if state is not NEW]  # the states in which the protocol has its connection
 WRITING = [OPEN, HALF_CLOSED_REMOTE]
 ENDING = [CLOSING, LINGERING, FLUSHING, ENDED, CLOSED]
 
 in_every_state = pytest.mark.parametrize("state", MET, ids=lambda state: state.name)
 in_every_ending = pytest.mark.parametrize("state", ENDING, ids=lambda state: state.name)
-# In OPEN a connection is ordinary, and takes the short way through `write`, or is not.
+# An ordinary connection in OPEN (`_steady` is set) takes the short way through `write`.
 in_every_writing_state = pytest.mark.parametrize(
     ("state", "ordinary"), [(OPEN, False), (OPEN, True), (HALF_CLOSED_REMOTE, False)],
     ids=["OPEN", "ordinary", "HALF_CLOSED_REMOTE"],
@@ -118,7 +118,7 @@ def test_pausing_and_resuming_reading_any_number_of_times_is_no_mistake_in_any_s
 # What the kernel is asked to watch.
 
 
-INTEREST = {  # (state, reading paused): without output; output adds WRITABLE | BROKEN
+INTEREST = {  # by (state, reading paused), without output; output adds WRITABLE | BROKEN
     (NEW, False): BROKEN,
     (OPEN, False): READABLE | BROKEN,
     (OPEN, True): PEER_FIN | BROKEN,
@@ -227,7 +227,7 @@ def test_extra_info_after_the_end_raises_nothing():
 
 def test_who_has_heard_of_the_end_is_let_go_and_nobody_can_take_over():
     connection = make_connection(State.CLOSED)
-    connection._protocol = None  # as the dispatcher leaves it
+    connection._protocol = None  # as the reaper leaves it
     connection.set_protocol(make_connection()._protocol)
     assert connection.get_protocol() is None
 

@@ -1,4 +1,4 @@
-"""What happened, counted: the counters add up, and a snapshot stays as it was taken."""
+"""The counters add up, and a snapshot does not change later."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""No state without a deadline: which one holds follows from the state and from when what last happened."""
+"""Every state has a deadline, which follows from the state and from the times of what happened last."""
 
 import math
 
@@ -103,7 +103,7 @@ def stubbed(stub, limits=LIMITS, **answers):
 
 
 def pass_until_the_end(stub, connection, step=0.5, feed=lambda: None):
-    """Let time pass in steps until the connection has ended; how long that took, within a step."""
+    """Let time pass in steps until the connection has ended. Return how long, to within a step."""
     begin = stub.timers.now
     while connection.state is not State.CLOSED:
         assert stub.timers.now - begin < 1000, "it has no end"
@@ -237,7 +237,7 @@ def test_the_next_frame_has_its_own_time_and_one_that_its_program_holds_back_has
 
 
 def test_who_is_looked_at_is_asked_for_little_again(stub):
-    """A connection that once had a large message would pay for the room of one with every small one."""
+    """If not, each small message would cost as much memory as the one large message before."""
     connection = stubbed(stub, receives=[b"x" * 10_000])
     little = connection._receive_bytes
     for _ in range(3):
@@ -259,11 +259,11 @@ def test_a_message_arms_no_timer(stub):
     assert len(stub.timers._heap) == entries == 1
 
 
-# Looked at together.
+# Connections that are looked at together.
 
 
 class Looks:
-    """Deadlines over a clock that is pushed, and who was looked at when."""
+    """Deadlines over a clock that the test moves. It notes which connections were looked at."""
 
     def __init__(self):
         self.timers = Timers(FakeClock())
@@ -275,7 +275,7 @@ class Looks:
         self.deadlines.arm(connection, self.begin + seconds)
 
     def at(self, seconds):
-        """Who is looked at when so much has passed since the beginning."""
+        """Which connections are looked at when `seconds` have passed since the beginning."""
         self.seen.clear()
         self.timers.now = self.timers.asked_at = self.timers.clock.now = self.begin + seconds
         self.timers.run_due()
@@ -335,7 +335,7 @@ def test_who_is_looked_at_can_be_armed_again_for_any_time(looks):
     def look(connection):
         looks.seen.append(connection)
         looks.deadlines.disarm(second)
-        looks.arm(connection, 5)  # which has passed
+        looks.arm(connection, 5)  # that time has passed
 
     looks.deadlines = Deadlines(looks.timers, look)
     for connection in (first, second):
@@ -379,7 +379,7 @@ def test_who_was_written_to_or_closed_by_a_timer_of_the_same_moment_is_not_judge
     limits = Limits(first_byte_seconds=60, write_stall_seconds=1, close_seconds=1)
     connection = stubbed(stub, limits=limits)
     stub.timers.call_at(stub.timers.now + 59.9, ask, connection)
-    stub.pass_time(60)  # at once, as after a long callback: both are due
+    stub.pass_time(60)  # in one step, as after a long callback: both are due
     assert connection.state is not State.ENDED
     stub.finish()
     assert connection.state in (State.OPEN, State.LINGERING)

@@ -1,4 +1,4 @@
-"""Coming in and reading: every answer that a system call can give, and what becomes of the connection."""
+"""Coming in and reading: every answer that a system call can give, and what happens to the connection."""
 
 import errno
 import socket
@@ -89,7 +89,7 @@ def test_what_was_echoed_is_let_go_before_more_is_received(stub):
 
     connections = [adopt(stub, Watched(), Echo()) for _ in range(3)]
     fast_path.dispatch(stub.dispatcher, [(connection._fd, READABLE) for connection in connections])
-    assert len(held) == 1 + 2 and set(held) == set(references())  # as many as when all is over
+    assert len(held) == 1 + 2 and set(held) == set(references())  # as many as after the batch
 
 
 def test_one_byte_results_are_put_together_in_order(stub):
@@ -184,7 +184,7 @@ def test_when_both_sides_have_ended_it_is_over_whatever_eof_received_returns(stu
 def test_a_paused_reader_is_left_alone_and_a_resumed_one_is_not(stub):
     connection = stubbed(stub, receives=[b"data"])
     connection.pause_reading()
-    stub.happens(connection, READABLE)  # of this batch still
+    stub.happens(connection, READABLE)  # an event of the same batch, from before the pause
     stub.finish()
     assert told(connection).received == b""
     assert stub.poller.watched[connection._fd] == PEER_FIN | BROKEN
@@ -198,14 +198,14 @@ def test_a_paused_reader_is_left_alone_and_a_resumed_one_is_not(stub):
 @pytest.mark.parametrize("answer", [b"data", b"", os_error(errno.ECONNRESET)], ids=["data", "end", "error"])
 def test_what_another_has_aborted_in_the_same_batch_is_not_read_any_more(stub, answer):
     connection = stubbed(stub, receives=[answer])
-    connection.abort()  # by another's callback
+    connection.abort()  # by the callback of another connection
     readable(stub, connection)
     assert len(connection._socket.receives) == 1
     assert ended(connection) is CloseReason.ABORTED
     assert told(connection).names == ["connection_made", "connection_lost"]
 
 
-# Peers that leave while nobody reads (R5, E5).
+# Peers that leave while reading is paused (R5, E5).
 
 
 def test_a_reset_while_reading_is_paused_ends_it(stub):
@@ -277,7 +277,7 @@ def test_a_hang_up_that_was_fetched_before_another_ended_the_connection_changes_
     connection = paused(stub, b"")
     connection.write_eof()
     stub.finish()
-    getattr(connection, end)()  # by another's callback, in the same batch
+    getattr(connection, end)()  # by the callback of another connection, in the same batch
     stub.happens(connection, BROKEN | PEER_FIN)
     stub.finish()
     if connection.state is not State.CLOSED:

@@ -1,4 +1,4 @@
-"""How connections end: by the program, by the peer, by an exception; each once, each with its reason (E3-E9)."""
+"""A connection ends by the program, the peer or an exception: once, and with its reason (E3-E9)."""
 
 import errno
 import socket
@@ -166,6 +166,20 @@ def test_a_fin_that_cannot_be_sent_means_that_the_peer_is_gone(stub):
     assert told(connection).calls[-1][1].errno == errno.ENOTCONN
 
 
+def test_system_exit_out_of_a_signal_handler_during_the_fin_loses_no_step(stub):
+    connection = stubbed(stub)
+
+    def shutdown(_how):
+        raise SystemExit(1)
+
+    connection._socket.shutdown = shutdown
+    connection.close()
+    with pytest.raises(SystemExit):
+        stub.finish()
+    stub.finish()
+    assert connection.state is State.LINGERING and connection._state_since == stub.timers.now
+
+
 @pytest.mark.parametrize(
     ("end", "resets"),
     [
@@ -262,7 +276,7 @@ def test_a_connection_can_be_ended_from_every_callback_and_ends_once(stub, how, 
     assert told(connection).names[-1] == "connection_lost"
 
 
-# Exceptions out of callbacks (E9).
+# Exceptions in callbacks (E9).
 
 
 @pytest.mark.parametrize("callback", ["connection_made", "data_received", "eof_received", "resume_writing"])

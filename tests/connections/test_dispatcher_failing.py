@@ -1,4 +1,4 @@
-"""Whatever goes wrong with one connection, in memory, in a log line or in its program, ends that one and no other."""
+"""A failure of one connection (no memory, a log line, its program) ends this connection and no other."""
 
 import errno
 import logging
@@ -13,7 +13,7 @@ from tests.rig import StubSocket, adopt, ended, os_error, readable, stubbed, tol
 
 @pytest.fixture
 def debug_log():
-    """Have what is logged said in full, as with `--verbose`."""
+    """Log everything, as with `--verbose`."""
     logger = logging.getLogger("reactor")
     before = logger.level
     logger.setLevel(logging.DEBUG)
@@ -91,7 +91,7 @@ def test_what_a_signal_handler_raises_in_a_system_call_leaves_with_the_connectio
         stub.happens(connection, READABLE)
     stub.finish()
     assert ended(connection) is CloseReason.HANDLER_ERROR
-    assert isinstance(told(connection).calls[-1][1], ConnectionAbortedError)  # no clean end, and it is told so
+    assert isinstance(told(connection).calls[-1][1], ConnectionAbortedError)  # no clean end
     assert connection._socket.resets
 
 
@@ -138,7 +138,7 @@ def test_a_connection_that_the_kernel_refuses_to_watch_ends_and_no_other(stub, m
     for connection in (refused, other):
         connection.pause_reading()
     stub.finish()
-    stub.finish()  # it is refused in one turn, and buried in the next
+    stub.finish()  # the first turn ends it, and the second closes it
     assert ended(refused) is CloseReason.RESET and told(refused).calls[-1][1].errno == errno.ENOSPC
     assert other.state is State.OPEN and other._fd in stub.poller.watched
 

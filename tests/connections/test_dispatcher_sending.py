@@ -1,4 +1,4 @@
-"""Sending: all of it in order, however little the kernel takes, and only so much kept (W1-W7)."""
+"""Sending: all output in order, however little the kernel takes, and a bound on what is kept (W1-W7)."""
 
 import errno
 
@@ -203,7 +203,7 @@ def test_a_protocol_that_always_has_more_to_say_gets_no_more_turns_the_longer_it
 
 
 def full(stub, size, **reactions):
-    """A connection that keeps `size` bytes the kernel has no room for."""
+    """A connection that keeps `size` bytes, because the kernel has no room."""
     connection = stubbed(stub, sends=[0] * 1000, **reactions)
     connection.write(b"x" * size)
     return connection

@@ -1,4 +1,4 @@
-"""The dispatcher with a kernel: real sockets, and a loop that is turned by hand."""
+"""The dispatcher with a kernel: real sockets, and a loop that the test turns."""
 
 import gc
 import os
@@ -194,9 +194,9 @@ def test_a_client_that_has_ended_its_side_and_waits_keeps_nobody_busy(reactor, t
 
 
 def first_of_two_ready(reactor, reaction):
-    """Two connections with input in one batch; the first to be told runs `reaction(the other one)`.
+    """Make two connections with input in one batch. The first that gets its input calls `reaction(the other one)`.
 
-    Returns both connections, first the one that was told, and their peers' sockets to close.
+    Returns both connections, that first one first.
     """
     told, peers, connections = [], [], []
 
@@ -266,7 +266,7 @@ def test_what_has_ended_is_freed_at_once_and_not_by_the_cycle_collector(reactor,
     gc.disable()
     try:
         turn_until(reactor, lambda: held[0].lost, "the end")
-        held.clear()  # and with it what `connection_lost` was given
+        held.clear()  # also frees the exception that `connection_lost` got
         assert [reference() for reference in gone] == [None, None]
     finally:
         gc.enable()

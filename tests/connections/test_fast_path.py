@@ -1,4 +1,4 @@
-"""The plain path and the fast one: the same bytes, the same ends. The simulation compares them in every scenario."""
+"""The plain path and the fast path give the same bytes and the same ends. The simulation compares them, too."""
 
 import socket
 

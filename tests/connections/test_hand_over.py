@@ -1,4 +1,4 @@
-"""A connection changes hands: what the former protocol gives up goes to the new one first, once."""
+"""A connection is handed over: the new protocol gets what the former one gives up, first and once."""
 
 import socket
 
@@ -11,7 +11,7 @@ from tests import rig
 
 
 class Keeper(rig.Recorder):
-    """A protocol that says what it gives up."""
+    """A protocol that has input to give up."""
 
     def __init__(self, rest=b"", ended=False, **reactions):
         super().__init__(**reactions)
@@ -43,7 +43,7 @@ def kept(stub, rest, ended=False, *, receives=(), limits=None, state=None):
 def test_what_is_given_up_is_told_before_anything_newer(stub):
     connection = kept(stub, b"old", receives=[b"new"])
     heir = Heir(connection)
-    stub.happens(connection, READABLE)  # before the flush, as when a timer hands over
+    stub.happens(connection, READABLE)  # before the flush, as if a timer had handed over
     assert heir.calls == [("data_received", b"old"), ("data_received", b"new")]
     stub.finish()
     assert len(heir.calls) == 2 and stub.counters.buffered_bytes == 0
@@ -53,7 +53,7 @@ def test_what_waits_to_be_told_stays_counted_whatever_the_new_protocol_keeps(stu
     connection = kept(stub, b"rest")
     heir = Heir(connection)
     connection.pause_reading()
-    connection._keep_input(0, NEVER)  # as a protocol of frames says that begins by pausing them
+    connection._keep_input(0, NEVER)  # as by a framed protocol that begins with a pause
     stub.finish()
     assert heir.calls == [] and stub.counters.buffered_bytes == 4
     connection._keep_input(3, NEVER)
@@ -127,7 +127,7 @@ def test_the_end_of_both_sides_does_not_swallow_it(stub):
 def test_after_the_end_nothing_is_told(stub, end, closed):
     connection = kept(stub, b"rest", closed == "after")
     if closed == "before":
-        connection.get_protocol().given_up = b"", False  # as a framed program does
+        connection.get_protocol().given_up = b"", False  # as a `FramedProtocol` does after the end
         getattr(connection, end)()
     heir = Heir(connection)
     if closed == "after":
@@ -196,7 +196,7 @@ def test_handing_over_to_the_same_one_does_nothing(stub):
     assert keeper.calls == [("connection_made",)]
 
 
-# Whose pause it is.
+# Each protocol has its own pause.
 
 
 @pytest.mark.parametrize("left, names", [(2000, ["pause_writing", "resume_writing"]), (500, [])])

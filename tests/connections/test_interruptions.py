@@ -1,9 +1,9 @@
 """The program's own code may run between any two steps of the core: a `__del__`, or a signal handler.
 
-The interpreter runs signal handlers, and from Python 3.12 on the garbage collector, when a function begins and when a
-call of C returns. So each case here is run again and again: once with the program's code at the first such moment
-inside the core, once at the second, and so on, until there is no later one. Whatever that code does, nothing is lost,
-sent twice or told twice, and nothing leaves the loop.
+The interpreter runs signal handlers (and from Python 3.12 on, the garbage collector) when a function begins and when a
+call of C returns. So each case here runs many times: once with the program's code at the first such moment inside the
+core, once at the second, and so on to the last. Whatever that code does, nothing is lost, sent twice or told twice, and
+no exception leaves the loop.
 """
 
 import math
@@ -26,7 +26,7 @@ MOST_MOMENTS = 5000
 
 
 class Interruption:
-    """Calls `foreign` at the moment with that number in the work that is done inside the block."""
+    """Calls `foreign` once inside the block: at the moment `number`, counted from 0."""
 
     def __init__(self, number, foreign):
         self.left = number
@@ -53,7 +53,7 @@ class Interruption:
 
 
 def at_every_moment(case):
-    """Run `case(number)`, which says whether there was such a moment, for all of them."""
+    """Run `case(number)` for the numbers from 0, until it returns false: there was no such moment."""
     for number in range(MOST_MOMENTS):
         if not case(number):
             assert number > 1, "there was no moment at all"
@@ -62,7 +62,7 @@ def at_every_moment(case):
 
 
 def settle_all(stub, connection):
-    """Let the kernel have room, until nothing is left to be done."""
+    """Give the kernel room until nothing is left to do."""
     for _ in range(50):
         if connection._fd >= 0 and stub.poller.watched.get(connection._fd, 0) & WRITABLE:
             stub.happens(connection, WRITABLE)
@@ -207,7 +207,7 @@ def test_no_moment_makes_a_newcomer_that_is_ended_at_once_be_told_twice():
             rig.adopt(stub, StubSocket(), protocol)
             stub.finish()
         stub.finish()
-        if not aborted:  # it came before there was anything to abort
+        if not aborted:  # that moment was before there was anything to abort
             made[0].abort()
             stub.finish()
         assert protocol.names == ["connection_made", "connection_lost"]

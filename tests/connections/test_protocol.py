@@ -1,4 +1,4 @@
-"""The callback grammar: `Protocol` itself, and what a connection tells one over its life."""
+"""The callback grammar: `Protocol` itself, and the callbacks that it gets in the life of a connection."""
 
 import inspect
 import socket

@@ -1,4 +1,4 @@
-"""The loop: six phases, and what they promise to callbacks, timers and other threads."""
+"""The reactor: six phases, and what they promise to callbacks, timers and other threads."""
 
 import math
 import selectors
@@ -22,7 +22,7 @@ SELECTORS = [
 
 
 def observe_polls(reactor, order):
-    """Have each poll of the kernel note itself in `order`."""
+    """Note each poll of the kernel in `order`."""
     poller = reactor.poller
 
     class Observed:
@@ -131,7 +131,7 @@ def test_a_factory_that_cannot_be_called_is_refused_and_the_socket_stays_the_cal
 
 
 def test_a_place_that_comes_free_is_given_away_at_once(descriptors_come_back, clock):
-    with Reactor(clock=clock, limits=Limits(max_connections=1)) as reactor:  # no timer will wake the listener
+    with Reactor(clock=clock, limits=Limits(max_connections=1)) as reactor:  # no timer wakes the listener
         listener = reactor.listen(socket.create_server(("127.0.0.1", 0)), Recorder)
         with socket.create_connection(listener.address), socket.create_connection(listener.address):
             turn_until(reactor, lambda: listener.resting, "the only place to be taken")
@@ -190,7 +190,7 @@ def test_the_poll_does_not_wait_when_something_is_left_to_be_done(reactor, pair)
         reactor.stop,
     ):
         prepare()
-        reactor.run_once(3600)  # an hour: the test would not live to see the end of it
+        reactor.run_once(3600)  # an hour: if it waits, the test fails
 
 
 def test_an_exception_in_a_callback_is_logged_counted_and_stops_nobody(reactor, caplog):
@@ -287,7 +287,7 @@ def test_threads_that_call_faster_than_they_are_served_do_not_hold_up_the_iterat
     called = []
 
     class Busy(deque):
-        """The queue of their calls, in which there is another one for each that is taken."""
+        """The queue of their calls. When one is taken, another one comes."""
 
         taken = 0
 
@@ -305,7 +305,7 @@ def test_threads_that_call_faster_than_they_are_served_do_not_hold_up_the_iterat
 
 
 def test_no_call_is_lost_that_comes_while_others_are_taken_over(reactor):
-    """Threads are switched as often as can be."""
+    """Python switches between the threads as often as possible."""
     called, threads, calls = [], 4, 10_000
 
     def call():

@@ -1,4 +1,4 @@
-"""Closing it gives everything back, wherever it is asked for (E6); and what a reactor knows of itself."""
+"""`close` gives everything back, wherever it is called (E6); and what a reactor says of itself."""
 
 import gc
 import logging
@@ -167,7 +167,7 @@ def test_a_closed_reactor_and_all_it_held_are_garbage(descriptors_come_back):
     assert gone() is None
 
 
-# What it knows of itself.
+# What it says of itself.
 
 
 def test_the_time_away_from_the_poll_is_counted_and_a_long_one_is_logged(timed, clock, caplog):

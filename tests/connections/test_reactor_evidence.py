@@ -1,4 +1,4 @@
-"""A timer is judged by what has come: when the loop was away, the kernel is asked before anyone is ended (R7, P2)."""
+"""After the loop was away, it asks the kernel what came meanwhile, before it ends a connection (R7, P2)."""
 
 import contextlib
 import math
@@ -16,11 +16,11 @@ from tests.rig import FakeClock, Recorder, adopt, tcp_pair, turn_until, turn_unt
 
 
 class Answers:
-    """A poller that answers what it was told to, and lets the clock run on while it waits."""
+    """A poller that gives the prepared `answers`, and moves the clock while it waits."""
 
     def __init__(self, poller, clock):
         self._poller, self._clock = poller, clock
-        self.answers = []  # (seconds that the wait takes, events); when they run out: none, at once
+        self.answers = []  # (seconds that the wait takes, events); after the last: no events, at once
         self.asked = []  # the time-outs that were asked for
 
     def __getattr__(self, name):
@@ -85,7 +85,7 @@ def test_a_connection_that_spoke_while_the_process_was_stopped_is_not_ended(desc
         real = reactor.poller.poll
 
         def stopped(timeout):
-            """The kernel found nothing; then the process was stopped, and meanwhile the peer spoke."""
+            """The kernel found nothing. Then the process was stopped, and the peer sent something meanwhile."""
             events = real(0)
             reactor.poller.poll = real
             theirs.send(b"here I am")
@@ -115,7 +115,7 @@ HELD_UP_SECONDS = 12.0
 
 @pytest.fixture
 def held_up(descriptors_come_back):
-    """A reactor whose time is pushed, and both ends of a connection."""
+    """A reactor whose clock the test moves, and both ends of a connection."""
     ours, theirs = tcp_pair()
     with Reactor(clock=FakeClock(), limits=LIMITS) as reactor, theirs:
         theirs.settimeout(rig.DEADLINE_SECONDS)
@@ -186,7 +186,7 @@ def test_what_was_put_off_gives_way_to_the_shorter_time_that_the_first_byte_brin
 
 
 def rig_poller(poller, first_poll):
-    """`poller`, of which the next answer is that of `first_poll`."""
+    """`poller`, but it calls `first_poll` for the next poll."""
 
     class Once:
         def __init__(self):
@@ -206,7 +206,7 @@ def rig_poller(poller, first_poll):
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    """The kernel tells of four descriptors at a time."""
+    """A batch has at most four events."""
     monkeypatch.setattr(loop_module, "EVENTS_PER_POLL", 4)
 
 
@@ -216,7 +216,7 @@ def full(*fds):
 
 def test_while_batches_are_full_no_timer_is_judged_until_all_descriptors_were_told(answering, small_batches):
     reactor, poller, clock = answering
-    for fd in range(9990, 9999):  # nine, and the waker: three batches hold them all
+    for fd in range(9990, 9999):  # nine descriptors and the waker fit into three batches
         reactor.poller.register(fd, 0, lambda source, events: None, fd)
     fired = []
     reactor.call_later(1, fired.append, "timer")
@@ -261,7 +261,7 @@ def test_a_batch_that_an_exception_ends_proves_nothing(answering):
 
 def test_a_timer_thirty_days_away_is_no_trouble_to_the_wait(reactor):
     reactor.call_later(30 * 86400, rig.break_down)
-    reactor._waker.wake()  # a byte, and nothing else that would keep the loop from asking for so long a wait
+    reactor._waker.wake()  # this byte ends the wait, but does not shorten the time-out that the loop asks for
     reactor.run_once()
     assert len(reactor.timers) == 1
 
@@ -303,7 +303,7 @@ def test_two_absences_without_a_look_in_between_are_one(timed_timers):
     timers.note_absence(1001.0, 1003.0)
     timers.note_absence(1003.0, 1004.0)
     assert (timers.left_at, timers.back_at) == (1001.0, 1004.0)
-    timers.asked_at = 1004.0  # what has come by then is known, and was judged
+    timers.asked_at = 1004.0  # all events from before that time were dispatched
     timers.note_absence(1004.0, 1005.0)
     assert (timers.left_at, timers.back_at) == (1004.0, 1005.0), "a loop that is always late puts nothing off for ever"
 

@@ -1,4 +1,4 @@
-"""Running it: stop, SystemExit, signals and Ctrl-C leave everything so that it can run again (L1, L2)."""
+"""Running a reactor: after `stop`, SystemExit, a signal or Ctrl-C it can run again (L1, L2)."""
 
 import math
 import os

@@ -1,6 +1,6 @@
-"""What counts from when, where an iteration takes its time: from what has happened, never from the beginning of it.
+"""In a slow iteration, times count from the moment when something happened, not from the iteration's beginning.
 
-Also what a loop owes when an exception has left it between two phases.
+Also: after an exception has left the loop between two phases, the next iteration does what is left.
 """
 
 import logging
@@ -16,7 +16,7 @@ from tests.rig import Recorder, adopt, leave
 
 
 class SlowSelector(selectors.DefaultSelector):
-    """One in whose every wait some seconds go by; it writes down for how long it was to wait."""
+    """Each wait takes `seconds` of the clock. The time-outs that were asked for are noted in `timeouts`."""
 
     seconds = 0.0
 
@@ -109,7 +109,7 @@ def test_a_log_that_takes_its_time_does_not_hold_up_a_timer(slow, clock):
         slow.run_once()
     finally:
         logging.getLogger("reactor.loop").removeHandler(handler)
-    # It is 1004 now: a second for the callback, three for the line that says so.
+    # The clock says 1004 now: the callback took one second, and its log line three.
     assert slow.poller.selector.timeouts[0] == 1.0
 
 

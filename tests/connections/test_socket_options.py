@@ -1,4 +1,4 @@
-"""What the kernel still holds of a connection: asked of real sockets, and not told where there is nothing to ask."""
+"""What the kernel still holds of a connection: real sockets give an answer, all others None."""
 
 import socket
 
@@ -12,14 +12,14 @@ from tests.support import imported_without, receive, receive_all, wait_until
 
 @pytest.fixture(params=[tcp_pair, socket.socketpair])
 def pair(request):
-    """Two ends of a connection."""
+    """Both ends of a connection."""
     ours, theirs = request.param()
     with ours, theirs:
         yield ours, theirs
 
 
 def fill(sock):
-    """Send until the kernel takes no more; how much it took."""
+    """Send until the kernel takes no more. Return how much it took."""
     sock.setblocking(False)
     count = 0
     while True:

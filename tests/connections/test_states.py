@@ -1,4 +1,4 @@
-"""The table of a connection's life, held against a table written down here a second time."""
+"""The table of a connection's life, compared with a second copy of it."""
 
 import itertools
 

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from reactor import CloseReason, Protocol, Reactor, State
+from reactor.net.splitters import DelimitedFrames
 from tests import rig
 from tests.net.framed import BUDGET, MUCH, Framed, Served, lines, pausing_after, stream
 
@@ -328,3 +329,24 @@ def test_a_splitter_that_cannot_give_up_what_it_keeps_is_told_so_and_nothing_is_
     recorder = heir(served.connection)
     served.hear(b"g")
     assert recorder.received == b"g"
+
+
+def test_a_splitter_that_hands_over_once_more_breaks_nothing(serve):
+    """`take_rest` is the program's own code, and may do anything."""
+    others = [rig.Recorder(), rig.Recorder()]
+
+    class Restless(DelimitedFrames):
+        def take_rest(self):
+            rest = super().take_rest()
+            served.connection.set_protocol(others[0])
+            return rest
+
+    program = Framed()
+    program.make_splitter = lambda most: Restless(b"\n", most)
+    served = serve(program)
+    served.hear(b"half a line")
+    served.connection.set_protocol(others[1])
+    served.hear(b" and more")
+    assert served.connection.state is State.OPEN
+    told = [("data_received", b"half a line"), ("data_received", b" and more")]
+    assert (others[0].calls, others[1].calls) == ([], told)

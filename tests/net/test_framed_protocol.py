@@ -360,3 +360,22 @@ def test_the_end_is_told_once_however_often_its_output_is_paused(serve, held):
     assert told == ["ended"] and served.frames == [b"a"]
     served.connection.close()
     served.expect_end(CloseReason.PEER_CLOSED)
+
+
+def test_a_program_may_use_the_names_that_come_to_mind(serve):
+    """Programs derive from it, so its own inner names must not be theirs."""
+    inner = "state paused more spent busy frames begin move wanted deliver end hold go_on note_work".split()
+
+    class Program(Framed):
+        def __init__(self):
+            super().__init__()
+            for name in inner:
+                setattr(self, f"_{name}", None)
+
+    served = serve(Program())
+    served.hear(stream(lines(3 * BUDGET)))
+    served.protocol.pause_frames()
+    served.protocol.resume_frames()
+    served.peer.shutdown(socket.SHUT_WR)
+    served.expect_end(CloseReason.PEER_CLOSED)
+    assert served.frames == lines(3 * BUDGET)

@@ -1,4 +1,4 @@
-"""A server process for each test, which must be as it was at its start when the test is done with it."""
+"""A server process for each test. After the test it must be as it was at its start."""
 
 import contextlib
 import pathlib
@@ -12,7 +12,7 @@ HERE = pathlib.Path(__file__).parent
 
 @contextlib.contextmanager
 def as_it_was(server):
-    """Whatever happens in the block: the server ends up idle, with its descriptors, and nobody unaccounted for."""
+    """Check after the block that the server is idle, has its first descriptors, and has counted every connection."""
     server.statistics()
     descriptors = server.descriptors()
     yield
@@ -20,7 +20,7 @@ def as_it_was(server):
     wait_until(lambda: server.descriptors() == descriptors, f"{descriptors} descriptors as at the start")
     statistics = server.statistics()
     assert statistics["accepted"] == sum(statistics["closed"].values())
-    server.wait_until_idle("everyone is gone")
+    server.wait_until_idle("every client is gone")
     assert server.terminate() == 0
     assert f"stopped: {statistics['accepted']} connections served, 0 cut" in server.stderr.text
     for complaint in ("Traceback", "Exception ignored", "Warning", "ERROR"):
@@ -29,7 +29,7 @@ def as_it_was(server):
 
 @pytest.fixture(autouse=True)
 def proc():
-    """A server process is watched from outside by what Linux tells of it in /proc."""
+    """The tests watch a server process by /proc, which Linux has."""
     if not pathlib.Path("/proc/self/stat").exists():
         pytest.skip("no /proc to watch a server process in")
 

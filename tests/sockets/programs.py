@@ -2,11 +2,11 @@
 
 from reactor import Protocol
 
-ANSWER = b"".join(b"%15d\n" % number for number in range(640 * 1024))  # 10 MiB in which every place differs
+ANSWER = b"".join(b"%15d\n" % number for number in range(640 * 1024))  # 10 MiB, and a misplaced piece shows
 
 
 class AnswerAtEnd(Protocol):
-    """Listens until the client has said all, then answers at length."""
+    """Reads until the client has ended its side, then writes a long answer."""
 
     def connection_made(self, connection):
         self.connection = connection
@@ -18,7 +18,7 @@ class AnswerAtEnd(Protocol):
 
 
 class AnswerAtOnce(Protocol):
-    """Has the same long answer to everything, and leaves the ending to the client."""
+    """Writes the same long answer to all data. The client ends the connection."""
 
     def connection_made(self, connection):
         self.connection = connection
@@ -28,14 +28,14 @@ class AnswerAtOnce(Protocol):
 
 
 class NeverReads(Protocol):
-    """Has better things to do."""
+    """Never reads."""
 
     def connection_made(self, connection):
         connection.pause_reading()
 
 
 class AnswerEarly(Protocol):
-    """Has its answer at the first byte, and does not care for the rest."""
+    """Answers at the first bytes and closes, without reading the rest."""
 
     def connection_made(self, connection):
         self.connection = connection

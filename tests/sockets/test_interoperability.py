@@ -1,4 +1,4 @@
-"""Clients that others have written, as they are, against a server process."""
+"""Well-known clients against a server process."""
 
 import asyncio
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import DEADLINE_SECONDS, connect, patterned
 
-# The client that every introduction to sockets ends with.
+# The client of every sockets tutorial.
 TUTORIAL_CLIENT = """
 import socket, sys
 sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -66,7 +66,7 @@ def test_streams_of_asyncio(echo):
 @needs("socat")
 def test_socat(echo):
     message = patterned(3_000_000)
-    # -t: for so long it waits for the other direction after its input has ended. It does not need to.
+    # -t: how long it waits for the other direction after its input has ended. The wait should not be needed.
     command = ["socat", f"-t{DEADLINE_SECONDS:g}", "-", f"TCP:{':'.join(text(echo))}"]
     assert run(command, input=message).stdout == message
 
@@ -80,7 +80,7 @@ def test_socat_by_a_unix_socket(serve, tmp_path):
 
 
 def how_nc_ends():
-    """The option by which this nc ends its side when its input has ended; there are several programs of that name."""
+    """The option with which nc ends its side after its input. Several programs have the name nc."""
     help_text = subprocess.run(["nc", "-h"], capture_output=True, timeout=DEADLINE_SECONDS, stdin=subprocess.DEVNULL)
     said = (help_text.stdout + help_text.stderr).decode()
     for option in ("-N", "-q"):

@@ -1,4 +1,4 @@
-"""Whole networks of IPv6 addresses, and addresses that need a zone, over real sockets in a network of our own."""
+"""Whole IPv6 networks, and addresses that need a zone, over real sockets in a network namespace."""
 
 import concurrent.futures
 import contextlib
@@ -28,7 +28,7 @@ route add local 2001:db8:0:2::/64 dev lo
 
 
 class NoNetwork(Exception):
-    """It cannot be had here, and why."""
+    """There can be no network namespace here, for this reason."""
 
 
 def make_network():
@@ -37,16 +37,16 @@ def make_network():
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
         raise NoNetwork(os.strerror(ctypes.get_errno()))
     try:
-        pathlib.Path("/proc/sys/net/ipv6/ip_nonlocal_bind").write_text("1")  # that of the network of who writes
+        pathlib.Path("/proc/sys/net/ipv6/ip_nonlocal_bind").write_text("1")  # of this thread's network
         subprocess.run(["ip", "-6", "-batch", "-"], input=NETWORK, text=True, check=True, timeout=DEADLINE_SECONDS)
     except (OSError, subprocess.CalledProcessError) as exc:
         raise NoNetwork(str(exc)) from exc
 
 
 def in_a_network_of_its_own(act):
-    """What `act()` returns on a thread that has left our network; its sockets and child processes live in the new one.
+    """Call `act()` on a thread with a new network, and return its result. Its sockets and child processes are there.
 
-    Where there can be none, the test is skipped.
+    The test is skipped if there can be no such network.
     """
 
     def on_thread():
@@ -62,7 +62,7 @@ def in_a_network_of_its_own(act):
 
 @pytest.mark.parametrize(("bits", "served"), [(64, [2, 2]), (48, [2, 0]), (128, [4, 4])])
 def test_the_addresses_of_one_network_share_the_places_of_one_peer(bits, served):
-    """S9: whoever has one address has 2**64 of them, and must not get all the places by that."""
+    """A client that has one IPv6 address has 2**64 of them, and must not get all places with them (S9)."""
 
     def count_served():
         limits = ["--max-connections-per-peer", str(PLACES), "--ipv6-peer-prefix-bits", str(bits)]
@@ -75,8 +75,8 @@ def test_the_addresses_of_one_network_share_the_places_of_one_peer(bits, served)
 
 
 def is_served(server, host, stack):
-    """Whether a client from that address is; it stays until the end of `stack`."""
-    with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # a refusal may come before connect is back
+    """Whether a client from the address `host` is served. It stays until the end of `stack`."""
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # a refusal may come before `connect` returns
         address = socket_address(server.addresses[0])
         client = stack.enter_context(socket.create_connection(address, DEADLINE_SECONDS, (host, 0)))
         return exchange(client, b"x") == b"x"

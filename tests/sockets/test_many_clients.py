@@ -1,4 +1,4 @@
-"""Some hundreds of clients at once on one thread: every byte back to its own client, and nothing left behind."""
+"""Hundreds of clients at once on one thread: each gets its own bytes back, and nothing is left behind."""
 
 import pathlib
 import random
@@ -29,11 +29,11 @@ def test_every_client_gets_its_own_bytes_back_and_the_server_is_idle_afterwards(
             assert receive(clients[number], len(messages[number])) == messages[number]
 
     assert echo.statistics()["open"] == CLIENTS
-    echo.wait_until_idle("nobody has a question")
+    echo.wait_until_idle("no client sends")
     for client in clients:
         client.close()
     wait_until(lambda: echo.statistics()["open"] == 0, "the end of every connection")
-    echo.wait_until_idle("everyone is gone")
+    echo.wait_until_idle("every client is gone")
 
 
 def test_every_end_is_accounted_for_by_its_reason(echo, clients):
@@ -52,7 +52,7 @@ def test_every_end_is_accounted_for_by_its_reason(echo, clients):
 
 
 def test_short_connections_never_get_each_others_bytes(echo):
-    # Their descriptors are given again and again to the next: what was meant for one must not reach another (E7, E8).
+    # Their descriptor numbers are used again and again. No event or byte may reach another connection (E7, E8).
     waiting = []
     for number in range(2000):
         client = connect(echo.address)

@@ -1,4 +1,4 @@
-"""What TCP does to a server that is left running: halves that end, readers that do not read, resets, restarts."""
+"""What TCP does to a server that is left running: half-closes, clients that do not read, resets, restarts."""
 
 import platform
 import signal
@@ -22,11 +22,11 @@ from tests.support import (
 
 MIB = 1024 * 1024
 ENOUGH_BYTES = 128 * MIB  # several times what the kernel's buffers between client and server hold
-FULL_SECONDS = 0.5  # so long nothing moves: it is full
+FULL_SECONDS = 0.5  # if a `send` takes longer than this, all buffers are full
 
 
 def send_and_end(client, message):
-    """Send all of `message` and end that side, on a thread: whoever reads the echo must not wait for the sender."""
+    """Send all of `message` and end that side, on a thread, so that the test can read the echo meanwhile."""
 
     def send():
         client.sendall(message)
@@ -38,7 +38,7 @@ def send_and_end(client, message):
 
 
 def stuff(client):
-    """Send without reading until no more is taken, or `ENOUGH_BYTES` are; what was sent."""
+    """Send without reading, until no more is taken or `ENOUGH_BYTES` are sent. Return what was sent."""
     sent = bytearray()
     client.settimeout(FULL_SECONDS)
     try:
@@ -89,7 +89,7 @@ def test_an_early_answer_reaches_a_client_that_is_still_sending(serve):  # E3
             assert receive_all(client) == b"no thanks"
 
 
-# Much to send, and readers that do not read.
+# Much to send, and clients that do not read.
 
 
 def test_big_messages_of_several_clients_come_back_whole(echo):
@@ -115,7 +115,7 @@ def test_who_sends_and_never_reads_does_not_grow_the_server_and_then_gets_every_
         assert exchange(client, b"hello") == b"hello"
         before = echo.resident_bytes()
         sent = stuff(client)
-        assert len(sent) < ENOUGH_BYTES, "the server took all that nobody reads"
+        assert len(sent) < ENOUGH_BYTES, "the server took all, though the client does not read"
         assert echo.peak_resident_bytes() - before < 4 * MIB
         assert receive(client, len(sent)) == sent
         assert exchange(client, b"and on") == b"and on"
@@ -124,7 +124,7 @@ def test_who_sends_and_never_reads_does_not_grow_the_server_and_then_gets_every_
 def test_who_does_not_read_holds_up_nobody_else_and_nobody_spins(echo):
     with connect(echo.address) as greedy, connect(echo.address) as other:
         stuff(greedy)
-        echo.wait_until_idle("there is nothing to do but to wait until somebody reads")
+        echo.wait_until_idle("it can only wait until the client reads")
         for _ in range(10):
             assert exchange(other, b"hello") == b"hello"
 
@@ -137,7 +137,7 @@ def test_a_client_that_leaves_while_nobody_reads_is_noticed(serve):  # R5
     wait_until(lambda: server.statistics()["closed"]["reset"] == 1, "the reset")
     with connect(server.address) as client:
         client.sendall(b"unread")
-        client.shutdown(socket.SHUT_WR)  # known now, but behind data that nobody wants
+        client.shutdown(socket.SHUT_WR)  # the server knows, but unread data is before the end
         server.wait_until_idle("it cannot be told")
         assert server.statistics()["open"] == 1
         reset(client)
@@ -191,7 +191,7 @@ def test_the_port_can_be_had_again_at_once_after_a_restart():
     with serving("echo") as server, connect(server.address) as client:
         assert exchange(client, b"hello") == b"hello"
         server.send_signal(signal.SIGTERM)
-        assert client.recv(1) == b""  # its FIN was first, so its end of the connection goes to TIME_WAIT
+        assert client.recv(1) == b""  # the server's FIN was first, so its socket goes to TIME_WAIT
         client.close()
         assert server.wait() == 0
     with serving("echo", bind=server.addresses[0]) as again, connect(again.address) as client:
@@ -213,7 +213,7 @@ def test_the_port_can_be_had_again_at_once_after_a_kill():
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc is what this is about")
 def test_no_large_message_costs_memory_anew(echo):
-    size = 200_000  # from 128 KiB on malloc maps each block, and a message may never fill one
+    size = 200_000  # over 128 KiB, from which malloc maps each block
 
     with connect(echo.address) as client:
 
@@ -225,7 +225,7 @@ def test_no_large_message_costs_memory_anew(echo):
                 assert receive(client, size) == message
                 sender.join()
 
-        send_and_receive(10)  # until it asks for as much as comes
+        send_and_receive(10)  # until `recv` is asked for `receive_bytes`
         before = echo.page_faults()
         send_and_receive(50)
         assert echo.page_faults() - before < 50 * 5
