@@ -5,9 +5,9 @@ go wrong. The callback that still runs would use a closed socket. A connection a
 same descriptor number, and with it an event that was meant for the old connection (E7). And `connection_lost` would be
 called inside `write` or `abort`, in the middle of the program's own work (E6).
 
-So an end has two steps. `unwatch` takes the connection out of the dispatcher's table and off the kernel's list: from now
-on no event reaches it. Its socket stays open, so its number cannot be used again. `reap`, the last phase of an
-iteration, closes the socket and calls `connection_lost`.
+So an end has two steps. `unwatch` takes the connection out of the dispatcher's table and off the kernel's list: from
+now on no event reaches it. Its socket stays open, so its number cannot be used again. `reap`, the last phase of an
+iteration, calls `connection_lost` and closes the socket.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Reaper:
     def reap(self) -> bool:
         """Close the sockets of unwatched connections and call `connection_lost`. Return whether there were any.
 
-        No other code closes the socket of a connection that was served, except `Dispatcher.abandon` in a fork's child. At this moment no callback runs, and no event
-        of this batch is left (E6, E7).
+        No other code closes the socket of a connection that was served, except `Dispatcher.abandon` in a fork's child.
+        At this moment no callback runs, and no event of this batch is left (E6, E7).
         """
         count = len(self.doomed)
         for _ in range(count):  # a snapshot: a `connection_lost` may end more

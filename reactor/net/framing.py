@@ -268,12 +268,12 @@ class FramedProtocol(Protocol):
         the frame's deadline and the hold end here. If this protocol gets the connection back, it begins anew.
         AttributeError when the splitter keeps something and has no `take_rest`: then nothing is handed over.
         """
-        state: FrameState = getattr(self, "_FramedProtocol__state", GONE)  # no state before `connection_made`: it has nothing
+        state: FrameState = getattr(self, "_FramedProtocol__state", GONE)  # none before `connection_made`
         if state is GONE:
             return b"", False
         rest = self.__frames.take_rest() if self.__frames.waiting() else b""
         told = (rest, state.ended) if state is LAST or not self.connection.is_closing() else (b"", False)
-        self.__state = GONE  # not by `__move`: a splitter of the program may have handed over once more meanwhile
+        self.__state = GONE  # not by `__move`: the program's `take_rest` may have handed over too
         self.__paused = True  # a call of `__go_on` that is queued already does nothing
         self.__set_busy(False)
         self.connection._keep_input(0, NEVER)

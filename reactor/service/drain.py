@@ -86,9 +86,10 @@ class Drain:
 
     def _look_at_lingering(self, connection: Connection) -> None:
         undelivered = undelivered_output(connection)
+        until = connection._state_since + DRAIN_LINGER_SECONDS
         if undelivered:
             connection._state_since = self._reactor.time()  # our FIN waits behind this output
-        elif undelivered is not None and self._reactor.timers.asked_at >= connection._state_since + DRAIN_LINGER_SECONDS:
+        elif undelivered is not None and self._reactor.timers.asked_at >= until:
             # `asked_at` and not now: if the process was stopped, the peer's FIN may wait in the kernel (P2).
             connection._end(CloseReason.LINGER_TIMEOUT, None)
         # Where the kernel cannot say, the peer may still be reading. It gets `linger_seconds`, as in service.

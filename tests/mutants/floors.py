@@ -12,8 +12,8 @@ MUTANTS = (
            "tests/net/test_framed_time.py::test_a_frame_that_is_held_behind_an_absence_has_its_whole_time_again"),
     # Drains.
     Mutant("a drain ends who lingers by the clock, not by what came", "reactor/service/drain.py",
-           "self._reactor.timers.asked_at >= connection._state_since",
-           "self._reactor.time() >= connection._state_since",
+           "self._reactor.timers.asked_at >= until",
+           "self._reactor.time() >= until",
            "tests/service/test_drain.py::"
            "test_a_drain_that_begins_when_the_process_was_stopped_has_the_kernel_asked_first"),
     # Being stuck.
