@@ -259,13 +259,13 @@ class Dispatcher:
 
     def _tell_given_up(self, connection: Connection) -> None:
         """Tell a protocol that has taken over what the former one gave up: the bytes, then the peer's end."""
-        state, rest = connection.state, connection._given_up
-        assert rest is not None
+        assert connection._given_up is not None
+        state, (data, ended) = connection.state, connection._given_up
         try:
-            if rest[0]:
-                connection._given_up = (b"", True) if rest[1] else None
+            if data:
+                connection._given_up = (b"", True) if ended else None
                 connection._keep_input(0, NEVER)
-                connection._protocol.data_received(rest[0])
+                connection._protocol.data_received(data)
             if connection._given_up == (b"", True) and connection.state is state:
                 connection._given_up = None
                 self._tell_eof(connection)

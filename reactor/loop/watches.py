@@ -32,14 +32,14 @@ class Call(NamedTuple):
 class Watch:
     """One descriptor, and its callbacks."""
 
-    __slots__ = ("fd", "reader", "writer", "interest", "since")
+    __slots__ = ("fd", "reader", "writer", "interest", "first_iteration")
 
-    def __init__(self, fd: int, since: int) -> None:
+    def __init__(self, fd: int, iteration: int) -> None:
         self.fd = fd
         self.reader: Call | None = None
         self.writer: Call | None = None
         self.interest = 0  # what the kernel was last asked to watch
-        self.since = since  # the iteration in which it was first watched
+        self.first_iteration = iteration  # the iteration in which it was first watched
 
     def wanted_interest(self) -> int:
         """What the kernel should watch. It depends on the two callbacks and nothing else (law 1)."""
@@ -92,7 +92,7 @@ class Watches:
         watch.interest = wanted
 
     def _on_ready(self, watch: Watch, happened: int) -> None:
-        if watch.since == self._counters.iterations:
+        if watch.first_iteration == self._counters.iterations:
             return
         if watch.reader is not None and happened & INPUT:
             self._make(watch.reader)

@@ -17,16 +17,16 @@ ENDING = [CLOSING, LINGERING, FLUSHING, ENDED, CLOSED]
 
 in_every_state = pytest.mark.parametrize("state", MET, ids=lambda state: state.name)
 in_every_ending = pytest.mark.parametrize("state", ENDING, ids=lambda state: state.name)
-# An ordinary connection in OPEN (`_steady` is set) takes the short way through `write`.
+# A steady connection in OPEN (`_steady` is set) takes the short way through `write`.
 in_every_writing_state = pytest.mark.parametrize(
-    ("state", "ordinary"), [(OPEN, False), (OPEN, True), (HALF_CLOSED_REMOTE, False)],
-    ids=["OPEN", "ordinary", "HALF_CLOSED_REMOTE"],
+    ("state", "steady"), [(OPEN, False), (OPEN, True), (HALF_CLOSED_REMOTE, False)],
+    ids=["OPEN", "steady", "HALF_CLOSED_REMOTE"],
 )  # fmt: skip
 
 
-def make_writing(state, ordinary, limits=None):
+def make_writing(state, steady, limits=None):
     connection = make_connection(state, limits)
-    connection._steady = ordinary
+    connection._steady = steady
     return connection
 
 
@@ -53,16 +53,16 @@ def marks(high, low):
 
 
 @in_every_writing_state
-def test_the_only_chunk_is_kept_as_it_is_and_not_copied(state, ordinary):
-    connection = make_writing(state, ordinary)
+def test_the_only_chunk_is_kept_as_it_is_and_not_copied(state, steady):
+    connection = make_writing(state, steady)
     data = b"x" * 1000
     connection.write(data)
     assert connection._unsent is data
 
 
 @in_every_writing_state
-def test_what_is_written_waits_in_order(state, ordinary):
-    connection = make_writing(state, ordinary)
+def test_what_is_written_waits_in_order(state, steady):
+    connection = make_writing(state, steady)
     for piece in (b"one ", b"two ", b"x" * 100_000, b" three"):
         connection.write(piece)
     assert connection.get_write_buffer_size() == 8 + 100_000 + 6
@@ -92,8 +92,8 @@ def test_a_memoryview_counts_in_bytes_whatever_its_items_are():
 
 @in_every_writing_state
 @pytest.mark.parametrize("empty", [b"", bytearray(), memoryview(b"")], ids=["bytes", "bytearray", "memoryview"])
-def test_empty_data_does_nothing(state, ordinary, empty):
-    connection = make_writing(state, ordinary, marks(0, 0))
+def test_empty_data_does_nothing(state, steady, empty):
+    connection = make_writing(state, steady, marks(0, 0))
     connection.write(empty)
     assert not connection._has_output()
     connection.write(b"a")
@@ -206,8 +206,8 @@ def test_the_only_chunk_can_be_taken_whole():
 
 
 @in_every_writing_state
-def test_pause_writing_comes_only_strictly_above_the_high_mark(state, ordinary):
-    connection = make_writing(state, ordinary, marks(10, 5))
+def test_pause_writing_comes_only_strictly_above_the_high_mark(state, steady):
+    connection = make_writing(state, steady, marks(10, 5))
     connection.write(b"1234567890")
     assert connection._protocol.calls == []
     connection.write(b"1")
@@ -215,13 +215,13 @@ def test_pause_writing_comes_only_strictly_above_the_high_mark(state, ordinary):
 
 
 @in_every_writing_state
-def test_a_first_chunk_over_the_mark_is_judged_by_what_the_kernel_leaves_of_it(state, ordinary):
-    connection = make_writing(state, ordinary, marks(10, 5))
+def test_a_first_chunk_over_the_mark_is_judged_by_what_the_kernel_leaves_of_it(state, steady):
+    connection = make_writing(state, steady, marks(10, 5))
     connection.write(b"123456789012")
     connection._check_high_mark()
     assert connection._protocol.calls == [], "it was not offered yet"
     for taken, calls in ((1, [("pause_writing",)]), (2, [])):
-        connection = make_writing(state, ordinary, marks(10, 5))
+        connection = make_writing(state, steady, marks(10, 5))
         connection.write(b"123456789012")
         take(connection, taken)
         connection._check_high_mark()
@@ -229,8 +229,8 @@ def test_a_first_chunk_over_the_mark_is_judged_by_what_the_kernel_leaves_of_it(s
 
 
 @in_every_writing_state
-def test_pause_writing_comes_once_however_much_is_written(state, ordinary):
-    connection = make_writing(state, ordinary, marks(10, 5))
+def test_pause_writing_comes_once_however_much_is_written(state, steady):
+    connection = make_writing(state, steady, marks(10, 5))
     for _ in range(10):
         connection.write(b"1234567890")
     assert connection._protocol.calls == [("pause_writing",)]

@@ -19,10 +19,10 @@ ENDING = [CLOSING, LINGERING, FLUSHING, ENDED, CLOSED]
 
 in_every_state = pytest.mark.parametrize("state", MET, ids=lambda state: state.name)
 in_every_ending = pytest.mark.parametrize("state", ENDING, ids=lambda state: state.name)
-# An ordinary connection in OPEN (`_steady` is set) takes the short way through `write`.
+# A steady connection in OPEN (`_steady` is set) takes the short way through `write`.
 in_every_writing_state = pytest.mark.parametrize(
-    ("state", "ordinary"), [(OPEN, False), (OPEN, True), (HALF_CLOSED_REMOTE, False)],
-    ids=["OPEN", "ordinary", "HALF_CLOSED_REMOTE"],
+    ("state", "steady"), [(OPEN, False), (OPEN, True), (HALF_CLOSED_REMOTE, False)],
+    ids=["OPEN", "steady", "HALF_CLOSED_REMOTE"],
 )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ INTEREST = {  # by (state, reading paused), without output; output adds WRITABLE
     (ENDED, False): 0,
     (CLOSED, False): 0,
 }
-OUTPUT = {"nothing": False, "one chunk": True, "a backlog": True}
+OUTPUT = {"nothing": False, "one chunk": True, "a buffer": True}
 
 
 @pytest.mark.parametrize(("state", "paused", "waiting"), list(itertools.product(State, [False, True], OUTPUT)))
@@ -140,7 +140,7 @@ def test_interest_is_a_function_of_the_state_alone(state, paused, waiting):
     connection._reading_paused = paused
     if waiting == "one chunk":
         connection._unsent = b"x"
-    elif waiting == "a backlog":
+    elif waiting == "a buffer":
         connection._unsent = b"xx"
         connection._put_back(connection._take_output(), 1)
     expected = INTEREST.get((state, paused), INTEREST[state, False])
