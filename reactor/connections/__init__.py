@@ -1,4 +1,4 @@
-"""The second sitting: one connection's life, and the reactor, which is a loop with connections.
+"""To be read second: one connection's life, and the reactor, which is a loop with connections.
 
 Reading order, each file leaning only on those before it: `protocol`, `states`, `limits`, `counters`, `buffers`,
 `fields`, `connection`, `derived`, `socket_options`, `deadlines`, `budgets`, `reaper`, `dispatcher`, `fast_path`,

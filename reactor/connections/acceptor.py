@@ -125,7 +125,7 @@ class Acceptor:
             if listener.closed or not turns:
                 return
             if limits.when_full == "queue" and self._dispatcher.admission.is_full(limits):
-                self._rest(listener)  # until a connection ends (A5)
+                self._rest(listener)  # until a connection ends, or for REST_SECONDS (A5)
                 return
             try:
                 sock, peername = listener.socket.accept()

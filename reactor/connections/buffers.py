@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections import deque
 
-BLOCK_BYTES = 65536  # the most that one send carries: about what a socket buffer with room takes at once
+BLOCK_BYTES = 65536  # the most of a buffer that one send carries: about what a socket takes at once
 
 
 class OutputBuffer:

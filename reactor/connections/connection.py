@@ -9,11 +9,11 @@ A `Connection` is state. It knows what waits to be sent, whether the program wan
 (`states`). It makes no system call that moves a byte. The `Dispatcher` makes them: it asks a connection what it wants,
 and tells it what happened. So this file can be understood, and tested, without a network.
 
-A call of the program changes this state and nothing else. `close` inside a callback does not close the socket while
-the callback still runs, and `write` does not send. When the callback returns, the dispatcher *settles* the connection:
-it sends, and then asks the kernel to watch for what the connection wants now. A connection may be changed from
-elsewhere, by another connection's callback or by a timer. It then puts itself into the dispatcher's queue, and is
-settled in the flush phase.
+A call of the program makes no system call on the socket: it changes this state. `close` inside a callback does not
+close the socket while the callback still runs, and `write` does not send. When the callback returns, the dispatcher
+*settles* the connection: it sends, and then asks the kernel to watch for what the connection wants now. A connection
+may be changed from elsewhere, by another connection's callback or by a timer. It then puts itself into the dispatcher's
+queue, and is settled in the flush phase.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Connection(ConnectionFields):
 
         `pause_writing` is called when more than the high mark waits. If something waits already, it is called inside
         this call. If not, the kernel is offered `data` first. A write that finds more than `output_hard_bytes` waiting
-        ends the connection with the reason `slow_reader` (W1). So a connection keeps at most `output_hard_bytes` and
-        its last two writes.
+        ends the connection with the reason `slow_reader` (W1). So a connection may keep `output_hard_bytes` and
+        two more writes, of any size.
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
@@ -96,7 +96,7 @@ class Connection(ConnectionFields):
         return True
 
     def close(self) -> None:
-        """Send what was written, then end the connection. No more data is delivered. Again does nothing."""
+        """Send what was written, then end the connection. No more data is delivered. A second call does nothing."""
         self._finish(CloseReason.CLOSED, None)
 
     def abort(self) -> None:
@@ -317,7 +317,7 @@ class Connection(ConnectionFields):
             self._pause()
 
     def _pause(self) -> None:
-        """Call `pause_writing`, unless it was called last."""
+        """Call `pause_writing`, unless the program is paused already."""
         if not self._writing_paused:
             self._writing_paused = True
             self._touch()
@@ -342,7 +342,7 @@ class Connection(ConnectionFields):
             self._ask_for_attention()
 
     def _ask_for_attention(self) -> None:
-        """Have it settled in the flush phase. It is in the queue once at most: a place there is a turn (law 8)."""
+        """Have it settled in the flush phase. It is in the queue at most once, so it has one turn there (law 8)."""
         self._attended = True
         if not self._queued:
             self._queued = True
@@ -378,7 +378,7 @@ class Connection(ConnectionFields):
         self._check_high_mark()
 
     def _start_output(self, data: bytes, sent: int) -> None:
-        """Buffer the rest of `data`, of which `sent` bytes are gone; then `_unsent`; then what is buffered already."""
+        """Buffer the rest of `data`, of which `sent` bytes are gone; then `_unsent`; then what is buffered."""
         output = OutputBuffer()  # first: an allocation may run the garbage collector, and a `__del__` may write
         self._steady = 0
         if self._output is None:

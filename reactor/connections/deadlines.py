@@ -7,7 +7,7 @@ So all connections whose deadlines fall into the same tenth of a second share on
 them is looked at. Until then a message only stores a time in its connection (`_heard_at`, `_progress_at`). So at the
 look the deadline is mostly a later one, and the connection is put into the tick where it belongs now.
 
-The cost: a deadline is up to a tenth of a second late, never early.
+The cost: a deadline is up to a tenth of a second late (more if the loop is held up), never early.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Tick:
 
 
 class Deadlines:
-    """The deadlines of all connections of one dispatcher. `look(connection)` is called for a look; here, `judge`."""
+    """The deadlines of all connections of one dispatcher. `look` is called for each look; by default, `judge`."""
 
     def __init__(self, timers: Timers, look: Callable[[Connection], object] | None = None) -> None:
         self._timers = timers
@@ -48,7 +48,7 @@ class Deadlines:
         If a look is due before that, this call changes nothing: that look will arm it again.
         """
         armed, ticks = connection._next_look_at, when / TICK_SECONDS
-        if math.isinf(ticks) or armed <= when:  # never, or soon enough; or its state has just changed: settled again
+        if math.isinf(ticks) or armed <= when:  # no deadline (inf); or settled again soon (-inf); or a look in time
             return
         whole = math.ceil(ticks)
         rounded = (whole if whole * TICK_SECONDS >= when else whole + 1) * TICK_SECONDS  # the division may round down

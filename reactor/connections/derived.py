@@ -13,7 +13,7 @@ a deadline:
     a frame is incomplete               frame_seconds         since its first byte: a trickle does not help (R3)
     output waits                        write_stall_seconds   since the kernel last took some (W6)
     closing, or flushing                close_seconds         since it came into that state (E4)
-    lingering                           linger_seconds        since our FIN, and since the peer took output before it
+    lingering                           linger_seconds        since our FIN; starts again while the peer takes output
 
 A deadline that passes while the loop is held up, or the process is stopped, is put off once (`extended`).
 """
@@ -28,7 +28,7 @@ from .limits import Limits
 from .states import CLOSED, CLOSING, ENDED, FLUSHING, LINGERING, NEVER, CloseReason
 
 TICK_SECONDS = 0.1  # deadlines are kept in steps of this (`deadlines`)
-LEAST_SECONDS = 1e-6  # the least time from now, which is the next tick
+LEAST_SECONDS = 1e-6  # a little later than now: `arm` rounds it up to the next tick
 
 
 def wanted_interest(connection: Connection) -> int:
@@ -74,7 +74,7 @@ def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
         when, reason = max(heard, progress) + limits.idle_seconds, CloseReason.IDLE_TIMEOUT
     if connection._frame_since + limits.frame_seconds < when and connection._frame_since != NEVER:
         when, reason = connection._frame_since + limits.frame_seconds, CloseReason.FRAME_TIMEOUT
-    # While the kernel was not offered the first chunk, nothing waits: then there was no progress, and this is NEVER.
+    # `progress` is NEVER until the kernel was offered output and left some.
     if connection._has_output() and progress + limits.write_stall_seconds < when and progress != NEVER:
         when, reason = progress + limits.write_stall_seconds, CloseReason.WRITE_STALLED
     return when, reason
@@ -83,8 +83,8 @@ def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
 def extended(when: float, reason: CloseReason, limits: Limits, left_at: float, back_at: float) -> float:
     """The deadline `when` of a connection, moved if it passed while the loop was away, from `left_at` to `back_at`.
 
-    It then has as much time again as the loop was away, up to its whole limit. The peer may have sent long ago what was
-    asked of it. It lies in the kernel, and one `recv` may not reach it (R7, P2).
+    It moves by as long as the loop was away, at most by its limit. The bytes that the peer owes may already be in the
+    kernel, and one `recv` may not get all of them (R7, P2).
     """
     if not left_at - TICK_SECONDS <= when <= back_at + TICK_SECONDS:  # the look comes up to a tick after `when`
         return when
@@ -96,8 +96,8 @@ def next_look(connection: Connection, when: float, now: float) -> float:
     """When to look at `connection` next: at its deadline `when`, or earlier if input may bring a nearer deadline.
 
     Mostly input moves a deadline back, and a look at the old one is early enough. But the first byte ends
-    `first_byte_seconds` and begins `idle_seconds`, which may be shorter. Never at `now`: nothing can have come since,
-    and with deadlines of 0 the loop would turn without a pause.
+    `first_byte_seconds` and begins `idle_seconds`, which may be shorter. Never at `now`: with deadlines of 0
+    such a look would repeat without a pause.
     """
     if connection._heard_at != NEVER:
         return when

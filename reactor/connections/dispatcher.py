@@ -13,8 +13,8 @@ A system call on a non-blocking socket has four outcomes, and each call below de
 
 The program may run between any two lines of this file: the garbage collector calls its `__del__` methods, and the
 interpreter its signal handlers. These may write, pause, close or abort. So output is taken out of a connection before
-the kernel is offered it. A step names the state it starts from. And `_attended` is cleared before a connection is
-looked at, so that a change after that puts it into the queue again.
+the kernel is offered it. `set_state` is given the state that the caller saw, and does nothing if it has changed. And
+`_attended` is cleared before a connection is looked at, so that a change after that puts it into the queue again.
 
 `fast_path` has `recv` and `send` once more, written out.
 """
@@ -319,7 +319,7 @@ class Dispatcher:
             connection._attended = False
 
     def send(self, connection: Connection) -> bool:
-        """Send what waits, at most about `send_bytes`. Return whether nothing waits now."""
+        """Send what waits: a chunk whole, a buffer up to about `send_bytes`. Return whether nothing waits now."""
         budget = connection.limits.send_bytes
         while budget > 0 and connection.state is not ENDED:  # foreign code can end it in any of these calls
             data = connection._take_output()

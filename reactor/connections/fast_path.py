@@ -52,7 +52,7 @@ def dispatch(dispatcher: Dispatcher, events: list[tuple[int, int]]) -> None:
                         connection._protocol.data_received(data)
                     except Exception as exc:
                         connection._fail("data_received", exc)
-                data = connection._unsent  # the same name, so that no chunk is kept while the next one is received
+                data = connection._unsent  # the same variable, so that the old chunk is freed before the next `recv`
                 if data and connection._steady:
                     connection._unsent = b""  # taken out: a `__del__` or a signal handler may write a new chunk now
                     connection._attended = False

@@ -1,7 +1,7 @@
 """The fields of a connection: all that is known of it, one line each.
 
 A server that keeps the state of a client in local variables of a function needs a thread for each client. Here the
-state is an object, and one thread goes from object to object. An idle connection costs these fields and nothing else.
+state is an object, and one thread goes from object to object. An idle connection costs a few objects, and no thread.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ConnectionFields:
         "reactor",  # the `Reactor` that it lives on; a later file, so its type is not named here
         "close_reason",  # why it ended, once that is known
         # The socket and the program.
-        "_socket",  # only the dispatcher and the reaper call it
+        "_socket",  # only the dispatcher reads and writes it, and only the reaper closes it
         "_fd",  # the socket's number while the dispatcher knows the connection by it; then -1
         "_protocol",  # its callbacks are called
         "_peername",  # the peer's address, as `accept` or `connect` gave it
@@ -44,7 +44,7 @@ class ConnectionFields:
         # Input.
         "_receive_bytes",  # how much the next `recv` asks for
         "_reading_paused",  # the program wants no data now
-        "_given_up",  # input that a former protocol gave up, and whether the peer has ended; None once it is told
+        "_given_up",  # input that a former protocol left to this one (`set_protocol`), and whether the peer has ended
         "_kept_bytes",  # input that is kept for an unfinished frame
         "_frame_since",  # when that frame began; NEVER without one
         # Output.
@@ -52,14 +52,14 @@ class ConnectionFields:
         "_output",  # an `OutputBuffer`, once there is more than that or the kernel was full; else None
         "_high_bytes",  # more output than this pauses the program's writing
         "_low_bytes",  # this much output or less resumes it
-        "_writing_paused",  # `pause_writing` was called last
+        "_writing_paused",  # the program is paused: `pause_writing` was called, and `resume_writing` not since
         "_fin_sent",  # our side of the socket is shut down
         "_undelivered",  # while it lingers: how much output its peer did not have at the last look
-        "_dropped_writes",  # writes after the end
+        "_dropped_writes",  # writes after `close` or the end
         # What the kernel was asked, and has answered.
         "_interest",  # the events that the kernel watches for
         "_reported",  # events that the kernel has reported and would report again at every poll (level triggering)
-        "_steady",  # READABLE, the only event to expect, if it is open and reads and nothing has changed; else 0
+        "_steady",  # READABLE if it is simple now: open, reading, nothing to send, nothing changed; else 0
         # When something happened, and when to look next.
         "_state_since",  # when it came into its state; NEVER until it is settled
         "_heard_at",  # when input last came

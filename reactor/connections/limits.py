@@ -4,7 +4,7 @@ A queue without a limit can use up all memory. A wait without a deadline can las
 of them. So each bound has a default that is safe to keep, and a name that carries its unit. The precedents are the
 defaults of long-lived servers.
 
-A program may set a deadline to infinity (`inf`). A queue is always bounded.
+A program may set a deadline to infinity (`inf`). A queue that a peer can fill is always bounded.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ class Limits:
         10_000, 1, 1 << 31, "connections at once", "Redis maxclients 10000"
     )
     max_connections_per_peer: int = _count(
-        10_000, 1, 1 << 31, "of those, from one peer", "none: nginx has limit_conn, off by default"
+        10_000, 1, 1 << 31, "connections from one peer", "none: nginx has limit_conn, off by default"
     )
     ipv6_peer_prefix_bits: int = _count(
-        64, 1, 128, "of an IPv6 address that tell a peer", "GitLab's ipv6_rate_limit_prefix_length 64; Postfix 84"
+        64, 1, 128, "bits of an IPv6 address that tell a peer", "GitLab's ipv6_rate_limit_prefix_length 64; Postfix 84"
     )
     when_full: str = _choice(
-        "queue", ("queue", "refuse"), "newcomers then: queue or refuse", "nginx queues; Redis refuses"
+        "queue", ("queue", "refuse"), "newcomers when full: queue or refuse", "nginx queues; Redis refuses"
     )
     backlog: int = _count(
         4096, 1, 65535, "connections the kernel queues", "Linux net.core.somaxconn, to which the kernel lowers it"
     )
-    # What one connection may take before the others have their turn.
+    # What one listener or connection may take before the others have their turn.
     accepts_per_iteration: int = _count(
         16, 1, 65535, "accepts in a turn, at most", "Netty takes 16 (maxMessagesPerRead)"
     )
@@ -80,7 +80,7 @@ class Limits:
         64 * KIB, 0, 1 << 40, "waiting output that pauses writing", "asyncio's high-water mark"
     )
     output_hard_bytes: int = _count(
-        32 * MIB, 1, 1 << 40, "waiting output when a write ends it", "Redis client-output-buffer-limit pubsub 32mb"
+        32 * MIB, 1, 1 << 40, "with more waiting, a write ends it", "Redis client-output-buffer-limit pubsub 32mb"
     )
     frame_bytes: int = _count(
         64 * KIB, 1, GIB, "longest frame", "asyncio.StreamReader 64 KiB"
@@ -94,11 +94,11 @@ class Limits:
     frame_seconds: float = _seconds(30.0, "for one frame to be whole", "Apache RequestReadTimeout header=20-40")
     write_stall_seconds: float = _seconds(60.0, "without progress in sending", "nginx send_timeout 60s")
     close_seconds: float = _seconds(30.0, "for the rest to be sent after close", "nginx lingering_time 30s")
-    linger_seconds: float = _seconds(5.0, "for the peer's end after ours", "nginx lingering_timeout 5s")
+    linger_seconds: float = _seconds(5.0, "for the peer's end after our own", "nginx lingering_timeout 5s")
     drain_seconds: float = _seconds(10.0, "to finish when told to stop", "Docker stop 10 s, then SIGKILL")
     connect_seconds: float = _seconds(10.0, "to open a connection ourselves", "HAProxy's usual connect 5s-10s")
     # What is reported.
-    blocked_seconds: float = _seconds(0.5, "a callback may block unreported", "asyncio's debug mode 0.1 s")
+    blocked_seconds: float = _seconds(0.5, "a callback may block before a report", "asyncio's debug mode 0.1 s")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -56,8 +56,9 @@ class Protocol:
     def connection_lost(self, exc: Exception | None) -> None:
         """Called once, last.
 
-        `exc` is None if both sides closed, if the program called `close` or `abort`, or if the server shut down
-        (except for the reason `drain_timeout`). Otherwise it is what went wrong. `connection.close_reason` names it.
+        `exc` is None if both sides closed, after `abort`, or if the server shut down. Otherwise it is what went wrong.
+        After `close` that may be a peer that did not take the rest, or did not end, in time (TimeoutError).
+        `connection.close_reason` names the reason.
         """
 
     def pause_writing(self) -> None:

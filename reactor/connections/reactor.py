@@ -121,7 +121,7 @@ class Reactor(Loop):
     def close(self) -> None:
         """End every connection (reason `shutdown`), tell their protocols, and give back all descriptors.
 
-        Called inside a callback, it stops the loop and closes at the end of the iteration. Again does nothing.
+        Called inside a callback, it stops the loop and closes at the end of the iteration. A second call does nothing.
         """
         super().close()
 

@@ -82,7 +82,7 @@ NEXT: dict[State, dict[State, str]] = {
         ENDED: "`abort`, an error, a limit",
     },
     LINGERING: {
-        ENDED: "the peer's FIN was read, or waiting for it took too long",
+        ENDED: "the peer's FIN was read; or `abort`, an error, a limit",
     },
     FLUSHING: {
         ENDED: "all output is sent; or `abort`, an error, a limit",

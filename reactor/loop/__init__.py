@@ -1,4 +1,4 @@
-"""The first sitting: a whole event loop. It watches descriptors and makes calls, and knows nothing of connections.
+"""To be read first: a whole event loop. It watches descriptors and makes calls, and knows nothing of connections.
 
 Reading order (each file uses only the files before it): `reports`, `counters`, `timers`, `poller`, `wakeup`,
 `signals`, `fork`, `states`, `watches`, `loop`, `watchdog`.

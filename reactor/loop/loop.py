@@ -45,7 +45,7 @@ from .watches import Call, Watches
 logger = logging.getLogger("reactor.loop")
 
 AWAY_SECONDS = 0.1  # longer than this between two waits, and the loop was held up; as long as a tick
-LONGEST_WAIT_SECONDS = 3600.0  # epoll's int of milliseconds overflows some time; a turn an hour costs nothing
+LONGEST_WAIT_SECONDS = 3600.0  # epoll takes an int of milliseconds, which overflows; a turn an hour costs nothing
 BLOCKED_SECONDS = 1.0  # by default, an iteration that takes longer is logged
 
 
@@ -108,9 +108,9 @@ class Loop:
 
     def _poll(self, timeout: float) -> list[tuple[int, int]]:
         timers = self.timers
-        self._asked_at = asked_at = timers.clock()
+        self._asked_at = poll_began = timers.clock()
         if not self.waiting:
-            self._note_lag(asked_at - timers.now)
+            self._note_lag(poll_began - timers.now)
         if self._ready or self.state is not RUNNING or self._signals.interrupted or self._has_more_work():
             timeout = 0.0
         else:
@@ -124,8 +124,8 @@ class Loop:
             events = self.poller.poll(0.0)
         self.waiting = False
         timers.now = timers.clock()
-        if timers.now - asked_at > timeout + AWAY_SECONDS:  # a longer wait than asked for: the process was stopped
-            timers.note_absence(asked_at + timeout, timers.now)
+        if timers.now - poll_began > timeout + AWAY_SECONDS:  # a longer wait than asked for: the process was stopped
+            timers.note_absence(poll_began + timeout, timers.now)
         self.counters.iterations += 1
         return events
 
@@ -148,8 +148,9 @@ class Loop:
     def _note_evidence(self, count: int) -> None:
         """Set `timers.asked_at`: all events from before that time were dispatched. The last batch had `count` events.
 
-        A full batch may leave some ready descriptors out. The kernel reports them in turn (epoll(7)). So after enough
-        full batches to hold all descriptors, it has reported all that were ready when it was asked for the first batch.
+        One answer of the kernel holds at most EVENTS_PER_POLL events. A full answer may leave some ready descriptors
+        out; the kernel reports them in turn (epoll(7)). After so many full answers that each descriptor had its turn,
+        every event from before the first question was dispatched.
         """
         if count < EVENTS_PER_POLL:
             self._full_batches = 0

@@ -1,12 +1,12 @@
 """Signals as ordinary calls of a loop, although a process has only one handler for each, and several loops may want it.
 
 Python runs a signal handler on the main thread between any two bytecodes, where little is safe to do. So the handler
-here only notes the number and wakes the loop. The loop makes the call later.
+here notes the number and wakes the loop. The loop makes the call later.
 
 The hard part is which loop a signal belongs to. A process has one handler for each signal, and one wake-up descriptor.
-If each loop saved the old handler and put it back at its end, two loops would have to end in reverse order. Otherwise
-the younger loop loses its signal when the older one ends. Then the younger puts back the handler of a loop that is
-gone, or a descriptor whose number now belongs to another connection (P5). So this file has one owner, `_process`. It
+Say that loop A saves the old handler and installs its own, and loop B does the same after it. If A ends first, it puts
+the old handler back, and B loses its signal. When B ends, it puts back the handler of A, which is gone, or a descriptor
+whose number now belongs to another connection (P5). So this file has one owner, `_process`. It
 knows what was there before any of our loops, and which loops want the signal. The latest of these gets it. When that
 one leaves, the one before gets it again. When the last leaves, what was there before comes back.
 
@@ -121,11 +121,11 @@ class Signals:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """The block in which this loop runs: every signal of the process ends its wait.
+        """The block in which this loop runs. If any of our loops handles a signal, every signal ends its wait.
 
-        Ctrl-C sets `interrupted`, and KeyboardInterrupt is raised at the end of the block, not between any two
-        bytecodes (L1). A second Ctrl-C raises at once, in case a callback never returns. If SIGINT has another handler
-        than Python's, or this is not the main thread, Ctrl-C is not changed.
+        Ctrl-C sets `interrupted`. `Loop.run` then leaves after the current iteration, and KeyboardInterrupt is raised
+        here, not between any two bytecodes (L1). A second Ctrl-C raises at once, in case a callback never returns. If
+        SIGINT has another handler than Python's, or this is not the main thread, Ctrl-C is not changed.
         """
         if not _on_main_thread():
             yield

@@ -9,12 +9,13 @@ them once they are more than half of it: O(n) for at least n/2 cancellations, so
 Entries are tuples of (when, sequence, handle). Tuples compare in C. The sequence number keeps equal times in the order
 in which they were armed.
 
-A deadline is judged by the evidence. While the loop is away (in a slow callback, or stopped by SIGSTOP), data may come
-for the very connection that a timer is about to end. So it is not enough that a timer's time has passed. The kernel
-must have been asked since then what has come. The loop sets `asked_at` to the time when it asked (R7, P2).
+A timer is run only when the kernel was asked, after its time, what has come. While the loop is away (in a slow
+callback, or stopped by SIGSTOP), data may come for the very connection that a timer is about to end. The loop sets
+`asked_at`: every event from before that time was dispatched (R7, P2).
 
-A `__del__` or a signal handler of the program may arm and cancel timers between any two steps here. So one call takes
-an entry off the heap before the entry is looked at. And a rebuild works on the side: new entries go to a new heap.
+A `__del__` or a signal handler of the program may arm and cancel timers between any two steps here. The top of the heap
+may change between a look and the `heappop`. So the entry that came off is looked at again. And a rebuild works on the
+side: new entries go to a new heap.
 
 The clock is a parameter. It must never go back: `time.monotonic` promises that, and `time.time` does not.
 """
@@ -78,8 +79,8 @@ class Handle:
 class Timers:
     """The timers of one loop.
 
-    `now` is the time of the current iteration, read once for all code that needs no better. All that came before
-    `asked_at` is known: the kernel was asked then, and every event in its answer was dispatched. The last time that the
+    `now` is the time of the current iteration, read once for all code that needs no better. Every event from
+    before `asked_at` was dispatched. The last time that the
     loop was away from its wait for long, held up or stopped, was from `left_at` to `back_at`.
     """
 

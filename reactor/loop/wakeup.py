@@ -15,8 +15,8 @@ Two things can go wrong with it, and both are dealt with here (L2):
 The bytes show one more thing. If the number of a signal stays in the pipe, the loop does not come to read it. Another
 thread can see that (`peek`), even while code in C keeps every handler in Python from running.
 
-The cost: one registered descriptor, and one system call for each wake-up of a sleeping loop. A wake-up while
-another one is already under way costs none.
+The cost: one registered descriptor, and two system calls (`send` and `recv`) for each wake-up of a sleeping loop. A
+wake-up while another one is already under way costs none.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class Waker:
                 pass
         except BlockingIOError:
             pass
-        # Clear the flag after the pipe is empty, not before. Otherwise a wake-up in between would set it again, `recv`
-        # would take its byte, and all later wake-ups would send none. A wake-up before this line sends no byte and
-        # needs none: the loop looks at its queues before it sleeps again.
+        # Clear the flag last. If it were cleared first, a thread could set it again and send its byte, `recv` would
+        # take that byte, and the flag would stay set: no wake-up would send a byte any more. A wake-up before this line
+        # sends none and needs none: the loop looks at its queues before it sleeps again.
         self._pending = False
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ MUTANTS = (
            "tests/connections/test_reactor_evidence.py::"
            "test_a_frame_whose_end_came_while_the_loop_was_held_up_is_read_however_many_receives_that_takes"),
     Mutant("a stop during the wait is not seen", "reactor/loop/loop.py",
-           "            timers.note_absence(asked_at + timeout, timers.now)\n",
+           "            timers.note_absence(poll_began + timeout, timers.now)\n",
            "            pass\n",
            "tests/connections/test_reactor_evidence.py::test_what_falls_due_while_the_process_is_stopped_in_a_wait_is_put_off_too"),
     Mutant("what is looked at behind its deadline is not put off", "reactor/connections/derived.py",
@@ -175,11 +175,11 @@ MUTANTS = (
            "                pass\n"
            "        except BlockingIOError:\n"
            "            pass\n"
-           "        # Clear the flag after the pipe is empty, not before. Otherwise a wake-up in between "
-           "would set it again, `recv`\n"
-           "        # would take its byte, and all later wake-ups would send none. A wake-up "
-           "before this line sends no byte and\n"
-           "        # needs none: the loop looks at its queues before it sleeps again.\n"
+           "        # Clear the flag last. If it were cleared first, a thread could set it again and send its byte, "
+           "`recv` would\n"
+           "        # take that byte, and the flag would stay set: no wake-up would send a byte any more. A wake-up "
+           "before this line\n"
+           "        # sends none and needs none: the loop looks at its queues before it sleeps again.\n"
            "        self._pending = False\n",
            "        self._pending = False\n"
            "        try:\n"
