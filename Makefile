@@ -1,40 +1,46 @@
 ## make run-server     an echo server on HOST:PORT; needs Python alone, no .venv
-##     HOST=127.0.0.1      the address to listen on, IPv4, IPv6 or a name; empty: every interface
-##     PORT=65432          0: any free port
-##     ARGS=               more options of `python -m reactor serve`, as typed in a shell
-## make run-clients    load an echo server on HOST:PORT and check every byte that comes back
-##     N=100               connections at the same time
-##     MESSAGES=100        messages from each of them
-##     SIZE=64             bytes in a message
-##     RATE=0              messages a second in all; 0: the next when the last is back
-##     HOST= PORT=         where the server is, as above
-##     ARGS=               more options of scripts/run_clients.py
-## make ladder         climb scripts/ladder/ with N clients and MESSAGES each: the README's table
-## make bench          what an echo costs: ours beside asyncio, threads, a bare epoll loop and C, in interleaved rounds
-##     ROUNDS=5            how many; a round takes a few minutes, with the rivals up to nine
-##     ARGS=               more options of scripts/bench.py rounds
-## make bench-rivals   the same with uvloop, Twisted, Tornado, trio, curio and gevent, installed in .venv for it
-## make bench-instructions  user-space instructions per echo, counted by valgrind; ARGS=--profile: ours by function
-## make bench-pictures  draw what the last bench saved, as SVG in scripts/benchmarks/pictures/
-## make test           run the tests; ARGS= goes to pytest: make test ARGS="-k echo -x"
-## make coverage       which lines and branches the tests run, and which the simulation alone; SEEDS= as for sim
-## make sim            run the reactor on a simulated network; needs Python alone, no .venv
-##     SEEDS=10000         how many scenarios, each of them drawn from its number
-##     SEED=               show what happens in this one, and nothing else
-##     ARGS=               more options of scripts/sim.py: --mutants, --first N
-## make mutants        break the reactor on purpose, bug by bug: which law or which test notices; some minutes
-##     ARGS=               "--only WORDS": those with WORDS in their name or file
-## make rivals         put tests/failures/ to other people's servers too, one by one: half an hour, one matrix
-##                     ARGS="--only trio --rows A1 W1": a part of it; ARGS=--readme: what was kept, into its page
-## make soak           leave a server among honest and hostile clients; see what it leaks
-##     MINUTES=10          how long, or a part of one
-##     ARGS=               more options of scripts/soak.py: --json FILE
-## make lint           ruff on everything, mypy --strict on reactor/ and scripts/proof/
-## make clean          remove .venv and whatever tools and builds left behind
+##     HOST=127.0.0.1  the address to listen on: IPv4, IPv6 or a name;
+##                     empty: every interface
+##     PORT=65432      0: any free port
+##     ARGS=           more options of `python -m reactor serve`
+## make run-clients    load an echo server on HOST:PORT and check every byte
+##     N=100           connections at the same time
+##     MESSAGES=100    messages from each of them
+##     SIZE=64         bytes in a message
+##     RATE=0          messages a second in all; 0: as fast as they come back
+##     HOST= PORT=     where the server is, as above
+##     ARGS=           more options of scripts/run_clients.py
+## make ladder         run each server of scripts/ladder/ with N clients
+## make bench          what an echo costs: on our server and on others
+##     ROUNDS=5        how many; a round takes a few minutes
+##     ARGS=           more options of scripts/bench.py rounds
+## make bench-rivals   the same with uvloop, Twisted, Tornado, trio, curio
+##                     and gevent, which are installed in .venv for it
+## make bench-instructions  instructions per echo, counted by valgrind
+##     ARGS=           --profile: ours by function; --check 0.55: fail above it
+## make bench-pictures  draw what the last bench saved
+## make test           run the tests; ARGS="-k echo -x" goes to pytest
+## make coverage       which lines the tests run, and which the simulation;
+##                     SEEDS= as for sim
+## make sim            run the reactor on a simulated network; needs no .venv
+##     SEEDS=10000     how many scenarios, each drawn from its number
+##     SEED=           show what happens in this one, and nothing else
+##     ARGS=           more options of scripts/sim.py: --mutants, --first N
+## make mutants        break the reactor on purpose, bug by bug, and say what
+##                     notices; takes minutes
+##     ARGS=           "--only WORDS": those with WORDS in their name or file
+## make rivals         put tests/failures/ to other servers: half an hour
+##     ARGS=           "--only trio --rows A1 W1": a part of it;
+##                     --readme: write what was kept into its page
+## make soak           leave a server among honest and hostile clients
+##     MINUTES=10      how long, or a part of one
+##     ARGS=           more options of scripts/soak.py: --json FILE
+## make lint           ruff on everything, mypy --strict on the package
+## make clean          remove .venv and what tools and builds left behind
 ## make help           this
 ##
-##     PYTHON=python3      for every target: the Python to use, 3.11 or later
-##     .venv is made on first use, and again when setup.cfg asks for something else or PYTHON changes.
+##     PYTHON=python3  for every target: the Python to use, 3.11 or later
+##     .venv is made on first use, and again when setup.cfg or PYTHON changes.
 
 # `PYTHON` may come from the environment. The others may not: shells and CI systems export a HOST or a PORT of their
 # own, and to listen there by accident is worse than to type one more word.

@@ -61,6 +61,7 @@ def test_make_alone_explains_every_target_and_every_variable():
     result = make("PYTHON=/nowhere/python")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == make("help").stdout
+    assert max(map(len, result.stdout.splitlines())) < 80
     for target in targets:
         assert re.search(rf"^make {target}  +\S", result.stdout, re.MULTILINE), target
     for variable in variables:
