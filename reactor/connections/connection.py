@@ -9,7 +9,7 @@ A `Connection` is state. It knows what waits to be sent, whether the program wan
 (`states`). It makes no system call that moves a byte. The `Dispatcher` makes them: it asks a connection what it wants,
 and tells it what happened. So this file can be understood, and tested, without a network.
 
-A call of the program makes no system call on the socket: it changes this state. `close` inside a callback does not
+No call of the program sends, receives or closes: it changes this state. `close` inside a callback does not
 close the socket while the callback still runs, and `write` does not send. When the callback returns, the dispatcher
 *settles* the connection: it sends, and then asks the kernel to watch for what the connection wants now. A connection
 may be changed from elsewhere, by another connection's callback or by a timer. It then puts itself into the dispatcher's
@@ -55,10 +55,11 @@ class Connection(ConnectionFields):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of `data`, in order, after what was written before. Returns at once.
 
-        A `bytes` object is kept, not copied. A `bytearray` or `memoryview` is copied here, because its owner may
-        change it before it is sent. Empty data does nothing. After the end, or after `close`, the data is dropped and
-        counted: a peer may leave at any moment, so this is not the program's mistake (W4). TypeError if `data` is not
-        bytes. RuntimeError after `write_eof`: this is the program's mistake (PEP 3156).
+        A `bytes` object is kept; a small one that must wait is copied once. A `bytearray` or `memoryview` is copied
+        here, because its owner may change it before it is sent. Empty data does nothing. After the end, or after
+        `close`, the data is dropped and counted: a peer may leave at any moment, so this is not the program's mistake
+        (W4). TypeError if `data` is not bytes. RuntimeError after `write_eof`: this is the program's mistake (PEP
+        3156).
 
         `pause_writing` is called when more than the high mark waits. If something waits already, it is called inside
         this call. If not, the kernel is offered `data` first. A write that finds more than `output_hard_bytes` waiting

@@ -48,7 +48,7 @@ class Deadlines:
         If a look is due before that, this call changes nothing: that look will arm it again.
         """
         armed, ticks = connection._next_look_at, when / TICK_SECONDS
-        if math.isinf(ticks) or armed <= when:  # no deadline (inf); or settled again soon (-inf); or a look in time
+        if math.isinf(ticks) or armed <= when:  # no deadline; or (-inf) settled again soon; or a look in time
             return
         whole = math.ceil(ticks)
         rounded = (whole if whole * TICK_SECONDS >= when else whole + 1) * TICK_SECONDS  # the division may round down

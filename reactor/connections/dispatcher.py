@@ -4,11 +4,11 @@ Read from top to bottom, this file goes as a connection does (`acceptor` comes b
 
     adopt  ->  receive  ->  settle (send, take the steps that follow, watch)  ->  `reaper`
 
-A system call on a non-blocking socket has four outcomes, and each call below deals with all four:
+A `recv` or `send` on a non-blocking socket can end in four ways, and each one is dealt with:
 
 - It is done. `recv` and `send` may do only a part.
 - EAGAIN: not now. Nothing is wrong, and the kernel will report when it is possible. (EINTR does not get here: PEP 475.)
-- End of file: the peer has sent its last byte. It may still read.
+- End of file (`recv` alone): the peer has sent its last byte. It may still read.
 - An error: this connection is over. No other connection is disturbed.
 
 The program may run between any two lines of this file: the garbage collector calls its `__del__` methods, and the
@@ -258,7 +258,7 @@ class Dispatcher:
                 connection.close()
 
     def _tell_given_up(self, connection: Connection) -> None:
-        """Tell a protocol that has taken over what the former one gave up: the bytes, then the peer's end."""
+        """Tell the new protocol what the old one left unused: the bytes, then the peer's end."""
         assert connection._given_up is not None
         state, (data, ended) = connection.state, connection._given_up
         try:
@@ -298,7 +298,7 @@ class Dispatcher:
     # Writing.
 
     def settle(self, connection: Connection, refused: bool = False) -> None:
-        """Send what waits. If more than output has changed, take the steps that follow, and watch what it wants now.
+        """Send what waits. If anything else has changed too, take the steps that follow, and watch what it wants now.
 
         `refused`: the kernel has just taken less than it was offered, so it is not asked again.
         """
@@ -313,10 +313,10 @@ class Dispatcher:
             except BaseException:  # SystemExit: the loop may be run again, and goes on from here
                 connection._ask_for_attention()
                 raise
-        elif connection._unsent:  # foreign code has written after the send
-            connection._ask_for_attention()
         else:
-            connection._attended = False
+            connection._attended = False  # before the check: foreign code that writes later asks for attention
+            if connection._unsent:  # it has written after the send
+                connection._ask_for_attention()
 
     def send(self, connection: Connection) -> bool:
         """Send what waits: a chunk whole, a buffer up to about `send_bytes`. Return whether nothing waits now."""

@@ -59,7 +59,7 @@ class ConnectionFields:
         # What the kernel was asked, and has answered.
         "_interest",  # the events that the kernel watches for
         "_reported",  # events that the kernel has reported and would report again at every poll (level triggering)
-        "_steady",  # READABLE if it is simple now: open, reading, nothing to send, nothing changed; else 0
+        "_steady",  # READABLE if it is simple now: open, reading, no `_output`, nothing changed; else 0
         # When something happened, and when to look next.
         "_state_since",  # when it came into its state; NEVER until it is settled
         "_heard_at",  # when input last came
@@ -67,7 +67,7 @@ class ConnectionFields:
         "_next_look_at",  # when to look at its deadline; infinity: not at all
         # Settling.
         "_attention",  # the dispatcher's queue of connections to settle
-        "_attended",  # it will be settled: it is in that queue, or its own callback runs
+        "_attended",  # it is certain to be settled, so that a change need not ask for that
         "_queued",  # it is in that queue
     )
 

@@ -62,7 +62,7 @@ class Protocol:
         """
 
     def pause_writing(self) -> None:
-        """Called when the output that waits to be sent goes strictly over the high mark: please stop.
+        """Called when waiting output goes strictly over the high mark, or all buffers over `memory_bytes`: please stop.
 
         If output waits already, it comes inside the call of `write`. If not, the kernel is offered the data first, when
         the callback has returned, and `pause_writing` comes if too much is left.

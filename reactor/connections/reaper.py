@@ -1,13 +1,14 @@
-"""The end of a connection: off the kernel's list at once, its socket closed last of all.
+"""The end of a connection: first off the kernel's list, its socket closed last of all.
 
 A callback can end a connection, its own or another, at any moment. If its socket were closed there, three things could
 go wrong. The callback that still runs would use a closed socket. A connection accepted in the same batch could get the
 same descriptor number, and with it an event that was meant for the old connection (E7). And `connection_lost` would be
 called inside `write` or `abort`, in the middle of the program's own work (E6).
 
-So an end has two steps. `unwatch` takes the connection out of the dispatcher's table and off the kernel's list: from
-now on no event reaches it. Its socket stays open, so its number cannot be used again. `reap`, the last phase of an
-iteration, calls `connection_lost` and closes the socket.
+So an end has three steps. `Connection._end` sets the state. When the connection is settled, `unwatch` takes the
+connection out of the dispatcher's table and off the kernel's list: from now on no event reaches it. Its socket stays
+open, so its number cannot be used again. `reap`, the last phase of an iteration, calls `connection_lost` and closes the
+socket.
 """
 
 from __future__ import annotations

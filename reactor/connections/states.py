@@ -129,7 +129,7 @@ class CloseReason(enum.Enum):
     IDLE_TIMEOUT = "idle_timeout"  # nothing went either way for too long
     FRAME_TIMEOUT = "frame_timeout"  # a frame was not whole in time (R3)
     FRAME_TOO_LARGE = "frame_too_large"  # a frame was longer than any may be (R4)
-    SLOW_READER = "slow_reader"  # its waiting output went over the hard mark (W1)
+    SLOW_READER = "slow_reader"  # the program wrote while more than the hard mark waited (W1)
     MEMORY = "memory"  # it kept the most when all buffers together were too many (W5)
     WRITE_STALLED = "write_stalled"  # it took nothing of what waited for too long (W6)
     CLOSE_TIMEOUT = "close_timeout"  # after `close` it did not take the rest in time (E4)

@@ -14,8 +14,8 @@ owners would close one descriptor twice, and the second close could hit a new fi
 the selector's own methods are used, and such a connection is not watched until it wants to read or write again;
 README concedes that.
 
-Readiness is level-triggered: an event that is not dealt with comes again. So nothing is lost when a budget cuts a
-batch short. But a loop that watches something without acting on it never waits.
+Readiness is level-triggered: an event that is not dealt with comes again. So nothing is lost if
+only a part is read or accepted. But a loop that watches something without acting on it never waits.
 """
 
 from __future__ import annotations

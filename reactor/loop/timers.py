@@ -9,9 +9,9 @@ them once they are more than half of it: O(n) for at least n/2 cancellations, so
 Entries are tuples of (when, sequence, handle). Tuples compare in C. The sequence number keeps equal times in the order
 in which they were armed.
 
-A timer is run only when the kernel was asked, after its time, what has come. While the loop is away (in a slow
-callback, or stopped by SIGSTOP), data may come for the very connection that a timer is about to end. The loop sets
-`asked_at`: every event from before that time was dispatched (R7, P2).
+When a timer's time has come, the loop first asks the kernel for events and handles them. Only then does it run. While
+the loop is away (in a slow callback, or stopped by SIGSTOP), data may come for the very connection that a timer is
+about to end. The loop sets `asked_at`: every event from before that time was dispatched (R7, P2).
 
 A `__del__` or a signal handler of the program may arm and cancel timers between any two steps here. The top of the heap
 may change between a look and the `heappop`. So the entry that came off is looked at again. And a rebuild works on the
@@ -79,7 +79,7 @@ class Handle:
 class Timers:
     """The timers of one loop.
 
-    `now` is the time of the current iteration, read once for all code that needs no better. Every event from
+    `now` is the time when the last poll returned, for all code that needs no better. Every event from
     before `asked_at` was dispatched. The last time that the
     loop was away from its wait for long, held up or stopped, was from `left_at` to `back_at`.
     """
@@ -106,8 +106,8 @@ class Timers:
     def call_at(self, when: float, callback: Callable[..., object], *args: object) -> Handle:
         """Promise `callback(*args)` for the time `when`, in seconds of the clock. It never comes earlier.
 
-        A time that has passed means the next iteration. An infinite time means never. ValueError for NaN, which has no
-        place in any order and would silently spoil the order of the others (L4). TypeError when `when` is no number,
+        A time that has passed means: after the next poll. An infinite time means never. ValueError for NaN, which has
+        no place in any order and would silently spoil the order of the others (L4). TypeError when `when` is no number,
         or `callback` cannot be called. OverflowError for a number too large for a float.
         """
         if math.isnan(when):

@@ -12,8 +12,8 @@ Two things can go wrong with it, and both are dealt with here (L2):
 - Signal numbers sent through the pipe (`signal.set_wakeup_fd`) are lost when it is full, and a server that loses a
   SIGTERM does not stop. So the byte only wakes the loop here. `signals` notes which signals came.
 
-The bytes show one more thing. If the number of a signal stays in the pipe, the loop does not come to read it. Another
-thread can see that (`peek`), even while code in C keeps every handler in Python from running.
+The bytes show one more thing. If the number of a signal is still there later, the loop is stuck: it would have read it.
+Another thread can see that (`peek`), even while code in C keeps every handler in Python from running.
 
 The cost: one registered descriptor, and two system calls (`send` and `recv`) for each wake-up of a sleeping loop. A
 wake-up while another one is already under way costs none.

@@ -146,7 +146,8 @@ class FramedProtocol(Protocol):
     def __wanted(self) -> bool:
         """Whether the program wants a frame now."""
         connection = self.connection
-        return not (self.__paused or connection._writing_paused or connection.is_closing())
+        gone = self.__state is GONE  # also for a call of `__go_on` that was queued before
+        return not (gone or self.__paused or connection._writing_paused or connection.is_closing())
 
     def __deliver(self) -> None:
         """Hand over kept frames, as many as the budget allows: a flood must not starve the others (R2)."""
@@ -274,7 +275,6 @@ class FramedProtocol(Protocol):
         rest = self.__frames.take_rest() if self.__frames.waiting() else b""
         told = (rest, state.ended) if state is LAST or not self.connection.is_closing() else (b"", False)
         self.__state = GONE  # not by `__move`: the program's `take_rest` may have handed over too
-        self.__paused = True  # a call of `__go_on` that is queued already does nothing
         self.__set_busy(False)
         self.connection._keep_input(0, NEVER)
         if state.held:

@@ -278,8 +278,8 @@ MUTANTS = (
            '                        connection._unsent = b""\n',
            "tests/connections/test_interruptions.py::test_what_is_written_meanwhile_comes_once_and_so_does_the_reply"),
     Mutant("what is written after the send waits for the next event", "reactor/connections/dispatcher.py",
-           "        elif connection._unsent:  # foreign code has written after the send\n"
-           "            connection._ask_for_attention()\n",
+           "            if connection._unsent:  # it has written after the send\n"
+           "                connection._ask_for_attention()\n",
            "",
            "tests/connections/test_interruptions.py::"
            "test_what_is_written_meanwhile_to_a_connection_that_is_flushed_comes_once"),

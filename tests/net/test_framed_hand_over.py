@@ -350,3 +350,18 @@ def test_a_splitter_that_hands_over_once_more_breaks_nothing(serve):
     assert served.connection.state is State.OPEN
     told = [("data_received", b"half a line"), ("data_received", b" and more")]
     assert (others[0].calls, others[1].calls) == ([], told)
+
+
+def test_a_turn_that_was_queued_before_leaves_the_other_alone(serve):
+    other = Framed()
+
+    def hand_over(protocol, frame):
+        protocol.pause_frames()
+        protocol.resume_frames()  # this queues a turn
+        other.connection_made(protocol.connection)
+        protocol.connection.set_protocol(other)
+
+    served = serve(Framed(hand_over))
+    served.hear(b"go\nhalf a line")
+    assert other.frames == [] and served.connection._kept_bytes == len(b"half a line")
+    assert served.connection._frame_since > 0, "the rest of the line has a deadline"

@@ -166,10 +166,11 @@ def pending(pid):
     return any(int(mask, 16) for mask in masks.values())
 
 
-def test_it_ends_too_when_the_loop_has_heard_the_first_signal_and_then_is_stuck(program):
+@pytest.mark.parametrize("options", [[], ["--blocked-seconds", "inf"]], ids=["watched", "without a watchdog"])
+def test_it_ends_too_when_the_loop_has_heard_the_first_signal_and_then_is_stuck(program, options):
     first = "self.connection.write(bytes(1 << 25))"  # more than the kernel takes, so the drain waits
     path = program(f"time.sleep(3600) if self.connection.get_write_buffer_size() else {first}")
-    with serving("stuck:Stuck", cwd=path) as server:
+    with serving("stuck:Stuck", *options, cwd=path) as server:
         with stuck(server) as client:
             receive(client, 1)
             server.send_signal(signal.SIGTERM)
