@@ -59,7 +59,7 @@ ENDED, CLOSED = State.ENDED, State.CLOSED
 NEXT: dict[State, dict[State, str]] = {
     NEW: {
         OPEN: "the protocol exists; `connection_made` is next",
-        ENDED: "the factory of protocols raised, or nobody is admitted",
+        ENDED: "the factory of protocols raised",
     },
     OPEN: {
         HALF_CLOSED_REMOTE: "the peer's FIN was read",
