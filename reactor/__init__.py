@@ -19,10 +19,21 @@ try:
     from .connections.reactor import Reactor
     from .connections.states import CloseReason, State
     from .net.connector import connect
+    from .net.framing import FramedProtocol
     from .service.server import Server
 except KeyboardInterrupt:
     if sys.argv[:1] == ["-m"]:  # Ctrl-C under `python -m reactor`, before `__main__` has begun
         sys.exit(130)
     raise
 
-__all__ = ["CloseReason", "Connection", "Limits", "Protocol", "Reactor", "Server", "State", "connect"]
+__all__ = [
+    "CloseReason",
+    "Connection",
+    "FramedProtocol",
+    "Limits",
+    "Protocol",
+    "Reactor",
+    "Server",
+    "State",
+    "connect",
+]
