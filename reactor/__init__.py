@@ -26,6 +26,7 @@ except KeyboardInterrupt:
         sys.exit(130)
     raise
 
+__version__ = "0.1.0"
 __all__ = [
     "CloseReason",
     "Connection",

@@ -24,6 +24,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from . import __version__
 from .connections.limits import Limits
 from .connections.protocol import Protocol
 from .loop.reports import report
@@ -164,6 +165,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="reactor", description="An event-loop TCP server in pure Python.")
+    parser.add_argument("--version", action="version", version=f"reactor {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     serve = commands.add_parser(
         "serve",

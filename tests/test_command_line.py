@@ -14,6 +14,7 @@ import sys
 
 import pytest
 
+import reactor
 from reactor import Limits, command_line
 from tests.support import (
     DEADLINE_SECONDS,
@@ -508,6 +509,11 @@ def test_help_fits_a_screen(arguments):
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 45
+
+
+def test_the_version_is_that_of_the_package():
+    result = run_reactor("--version")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"reactor {reactor.__version__}\n", "")
 
 
 def test_help_names_every_limit_with_its_default():
