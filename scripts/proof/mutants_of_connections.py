@@ -178,10 +178,10 @@ MUTANTS = (
            "                        connection._put_back(data, count)",
            "                        connection._attended = True\n"
            "                        connection._put_back(data, count)"),
-    Mutant("nobody notes that output begins to wait", "connections/connection.py",
+    Mutant("the time at which output begins to wait is not kept", "connections/connection.py",
            "        if count or not self._interest & WRITABLE:  # progress",
            "        if count:  # progress"),
-    Mutant("who is touched while it is settled is forgotten", "connections/dispatcher.py",
+    Mutant("a change while a connection is settled is forgotten", "connections/dispatcher.py",
            "        connection._attended = False  # first:",
            "        pass  # first:"),
     Mutant("an interest that the kernel refuses leaves the loop", "connections/dispatcher.py",

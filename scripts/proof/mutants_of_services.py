@@ -39,7 +39,7 @@ MUTANTS = (
            "        self._deadline.cancel()\n"
            "        self._deadline = self._reactor.call_later(self._limits.connect_seconds, self._time_out)\n"
            "        attempt = Attempt(self._reactor,"),
-    Mutant("those who have lost stay open", "net/connector.py",
+    Mutant("attempts that lost the race stay open", "net/connector.py",
            "            while self.attempts:\n"
            "                self.attempts.pop().give_up()",
            "            self.attempts.clear()"),
@@ -57,7 +57,7 @@ MUTANTS = (
            "            self._deadline.cancel()\n"
            "            self._deadline = None",
            "            self._deadline = None"),
-    Mutant("a failure that nobody wants any more is told", "net/connector.py",
+    Mutant("a failure is told after it was called off", "net/connector.py",
            "        self._call_off_next()\n"
            "        if self._deadline is not None:",
            "        if self._deadline is not None:"),
@@ -68,7 +68,7 @@ MUTANTS = (
            "        places.release()\n"
            "        failed(",
            "        failed("),
-    Mutant("the answer of a look-up wakes nobody", "net/lookups.py",
+    Mutant("the answer of a look-up does not wake the loop", "net/lookups.py",
            "        reactor.call_soon_threadsafe(*answer)",
            "        reactor.call_soon(*answer)"),
     Mutant("a hand-over leaves reading paused", "net/framing.py",
@@ -80,22 +80,22 @@ MUTANTS = (
     Mutant("a drain has no end", "service/drain.py",
            "            self._reactor.call_later(self._seconds, self._end)\n",
            ""),
-    Mutant("a drain closes those who are busy", "service/drain.py",
+    Mutant("a drain closes busy connections", "service/drain.py",
            "        return connection._holds > 0 or",
            "        return"),
-    Mutant("a drain closes those whose input nobody has seen", "service/drain.py",
+    Mutant("a drain closes connections with unread input", "service/drain.py",
            "        return connection.is_reading() and connection._heard_at < self._began and",
            "        return False and"),
-    Mutant("who is cut is not counted", "service/drain.py",
+    Mutant("a connection that is cut is not counted", "service/drain.py",
            "        self.cut += 1\n",
            ""),
-    Mutant("who is cut sees a clean end", "service/drain.py",
+    Mutant("the peer of a cut connection sees a clean end", "service/drain.py",
            "        reset_on_close(connection._socket)\n",
            ""),
     Mutant("a drain looks round once", "service/drain.py",
            "        self._reactor.call_later(DRAIN_TICK_SECONDS, self._look)\n",
            ""),
-    Mutant("a drain does not end when nobody is left", "service/drain.py",
+    Mutant("a drain does not end with the last connection", "service/drain.py",
            "            self._reactor.stop()\n"
            "            return\n",
            "            return\n"),

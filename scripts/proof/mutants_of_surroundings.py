@@ -9,7 +9,7 @@ MUTANTS = (
     Mutant("a UNIX peer that has closed is watched for ever", "connections/dispatcher.py",
            "        if events & BROKEN and not (connection.state.delivers or connection.state.discards):\n",
            "        if False:\n"),
-    Mutant("all who come by a UNIX socket are one peer", "connections/budgets.py",
+    Mutant("all peers on a UNIX socket count as one", "connections/budgets.py",
            "(host and from_host >= limits.max_connections_per_peer)",
            "from_host >= limits.max_connections_per_peer"),
     Mutant("a full queue is tried again at once", "net/connector.py",

@@ -31,7 +31,7 @@ MUTANTS = (
            "        self._end(CloseReason.HANDLER_ERROR, exc)\n",
            "        pass\n"),
     # Accepting.
-    Mutant("one newcomer who has left stops the batch and the listener", "connections/acceptor.py",
+    Mutant("one newcomer that has left stops the batch and the listener", "connections/acceptor.py",
            "exc.errno in ACCEPT_SKIP_ERRNOS:\n                    continue",
            "exc.errno in ACCEPT_SKIP_ERRNOS:\n                    raise"),
     Mutant("a listener without descriptors does not rest", "connections/acceptor.py",
@@ -109,7 +109,7 @@ MUTANTS = (
     Mutant("close in a callback does not stop the loop", "loop/loop.py",
            "            if self.state is not CLOSING:\n                self._move(CLOSING)\n",
            "            pass\n"),
-    Mutant("a call from a thread wakes nobody", "loop/loop.py",
+    Mutant("a call from a thread does not wake the loop", "loop/loop.py",
            "        self._foreign.append(handle)\n"
            "        self._waker.wake()",
            "        self._foreign.append(handle)"),
@@ -144,7 +144,7 @@ MUTANTS = (
            "        finally:\n"
            "            pass\n"
            "        if True:\n"),
-    Mutant("a tick that nobody waits for keeps its timer", "connections/deadlines.py",
+    Mutant("a tick without connections keeps its timer", "connections/deadlines.py",
            "                tick.timer.cancel()\n"
            "                del",
            "                del"),

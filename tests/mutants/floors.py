@@ -11,7 +11,7 @@ MUTANTS = (
            "timers.now - connection._frame_since",
            "tests/net/test_framed_time.py::test_a_frame_that_is_held_behind_an_absence_has_its_whole_time_again"),
     # Drains.
-    Mutant("a drain ends who lingers by the clock, not by what came", "reactor/service/drain.py",
+    Mutant("a drain ends lingering connections by the clock, not by what came", "reactor/service/drain.py",
            "self._reactor.timers.asked_at >= until",
            "self._reactor.time() >= until",
            "tests/service/test_drain.py::"
@@ -29,7 +29,7 @@ MUTANTS = (
            'if name == "SIGHUP" and self._drain.begun:',
            "if False:",
            "tests/test_command_line.py::test_a_terminal_that_tells_twice_that_it_goes_away_is_one_signal"),
-    Mutant("nobody looks into the pipe of a loop that is stuck", "reactor/service/server.py",
+    Mutant("the pipe of a loop that is stuck is not looked into", "reactor/service/server.py",
            "        self._way_out.look(self.reactor.untaken_wake_ups())",
            "        pass",
            "tests/service/test_server.py::test_the_way_out_is_shown_what_lies_in_the_loops_pipe"),
@@ -39,7 +39,7 @@ MUTANTS = (
            "tests/service/test_drain.py::"
            "test_a_peer_that_goes_on_sending_is_reset_by_the_end_of_the_loop_and_counts_as_cut"),
     # Connecting.
-    Mutant("those who lose the race stay open", "reactor/net/connector.py",
+    Mutant("the losers of a race of attempts stay open", "reactor/net/connector.py",
            "        self.cancel()\n        self._reactor.counters",
            "        self._call_off_next()\n        if self._deadline is not None:\n"
            "            self._deadline.cancel()\n            self._deadline = None\n"
@@ -68,7 +68,7 @@ MUTANTS = (
            "",
            "tests/net/test_connector.py::test_who_cancels_is_told_nothing"),
     # Names.
-    Mutant("a mistake of the resolver is told to nobody", "reactor/net/lookups.py",
+    Mutant("a mistake of the resolver is not told", "reactor/net/lookups.py",
            "    except BaseException as exc:  # of the resolver's",
            "    except ValueError as exc:  # of the resolver's",
            "tests/net/test_lookups.py::test_whatever_the_look_up_raises_is_told"),
@@ -191,11 +191,11 @@ MUTANTS = (
            "        if self._heard < awaited:\n",
            "        if not self._heard:\n",
            "tests/service/test_stuck.py::test_it_ends_too_when_the_loop_has_heard_the_first_signal_and_then_is_stuck"),
-    Mutant("who ends the process leaves its paths behind", "reactor/service/stuck.py",
+    Mutant("the end of a stuck process leaves its paths behind", "reactor/service/stuck.py",
            "            self._give_back()\n",
            "",
            "tests/service/test_stuck.py::test_the_second_signal_ends_it_and_the_log_names_the_line"),
-    Mutant("without a thread nobody ends the process", "reactor/service/stuck.py",
+    Mutant("without a thread the process is not ended", "reactor/service/stuck.py",
            "        except RuntimeError:  # no thread can be started, so there is no later look\n"
            "            self._end(number, frame)",
            "        except RuntimeError:  # no thread can be started, so there is no later look\n"
@@ -222,7 +222,7 @@ MUTANTS = (
            "            self._waiting.clear()\n            self._size, self._begun,",
            "            self._size, self._begun,",
            "tests/service/test_log.py::test_a_child_leaves_to_its_parent_what_waits_there"),
-    Mutant("the flag that forbids to wait is set for all who share the terminal", "reactor/service/log.py",
+    Mutant("the flag that forbids to wait is set for all processes on the terminal", "reactor/service/log.py",
            "            own = os.open(_name_of(fd), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)\n",
            "            own = os.dup(fd)\n            os.set_blocking(own, False)\n",
            "tests/service/test_log.py::test_the_flags_that_others_share_are_left_alone"),
