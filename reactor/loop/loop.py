@@ -172,7 +172,7 @@ class Loop:
         if seconds > AWAY_SECONDS:
             self.timers.note_absence(self.timers.now, self._asked_at)
         if seconds > self.blocked_seconds:
-            text = "an iteration took %.3f seconds, or the process was stopped: nobody else was served meanwhile"
+            text = "an iteration took %.3f seconds, or the process was stopped: nothing else was done meanwhile"
             report(logger, logging.WARNING, text, seconds)
             self._asked_at = self.timers.clock()  # logging may have taken long: the wait for the next timer begins here
 
