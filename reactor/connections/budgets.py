@@ -122,7 +122,7 @@ class MemoryBudget:
 
 def _ask_to_pause(connections: list[Connection]) -> bool:
     """Pause the writing of all that can write and have output waiting. Return whether any was not paused yet."""
-    unpaused = [each for each in connections if each.state.writes and each._has_output() and not each._writing_paused]
+    unpaused = [each for each in connections if each.state.writes and each.has_output() and not each._writing_paused]
     for connection in unpaused:
         connection._pause()
     return bool(unpaused)

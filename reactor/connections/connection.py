@@ -166,6 +166,10 @@ class Connection(ConnectionFields):
         """The marks (low, high) in bytes."""
         return self._low_bytes, self._high_bytes
 
+    def has_output(self) -> bool:
+        """Whether anything waits to be sent."""
+        return bool(self._unsent) or self._output is not None
+
     def get_write_buffer_size(self) -> int:
         """How many bytes were written and not yet taken by the kernel."""
         return len(self._unsent) + (len(self._output) if self._output is not None else 0)
@@ -214,10 +218,6 @@ class Connection(ConnectionFields):
         return self._protocol
 
     # What the dispatcher and `net.framing` ask.
-
-    def _has_output(self) -> bool:
-        """Whether anything waits to be sent."""
-        return bool(self._unsent) or self._output is not None
 
     def _given_up_is_due(self) -> bool:
         """Whether to deliver now what a former protocol gave up: there is some, and reading is not paused."""
@@ -354,7 +354,7 @@ class Connection(ConnectionFields):
     def _write_unsteady(self, data: bytes) -> None:
         if not self.state.writes:
             self._refuse_write()
-        elif self._has_output():
+        elif self.has_output():
             if data:
                 self._append(data)
         else:

@@ -75,7 +75,7 @@ def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
     if connection._frame_since + limits.frame_seconds < when and connection._frame_since != NEVER:
         when, reason = connection._frame_since + limits.frame_seconds, CloseReason.FRAME_TIMEOUT
     # `progress` is NEVER until the kernel was offered output and left some.
-    if connection._has_output() and progress + limits.write_stall_seconds < when and progress != NEVER:
+    if connection.has_output() and progress + limits.write_stall_seconds < when and progress != NEVER:
         when, reason = progress + limits.write_stall_seconds, CloseReason.WRITE_STALLED
     return when, reason
 

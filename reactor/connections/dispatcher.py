@@ -353,7 +353,7 @@ class Dispatcher:
                 return
         if connection.state is not OPEN:
             self._advance(connection)
-        if emptied and connection._has_output():
+        if emptied and connection.has_output():
             # `resume_writing` has written more. It is sent after the others have had their turn. A program that always
             # has more to send, to a peer that reads as fast, would starve the others (W7).
             connection._ask_for_attention()
@@ -399,7 +399,7 @@ class Dispatcher:
 
     def _advance(self, connection: Connection) -> None:
         """When nothing waits to be sent, take the steps towards the end that are due."""
-        if not connection._has_output():
+        if not connection.has_output():
             if connection.state is HALF_CLOSED_LOCAL or connection.state is CLOSING:
                 self._send_fin(connection)
             if connection.state is CLOSING:

@@ -54,7 +54,7 @@ class Reaper:
             self.poller.modify(connection._fd, connection._interest, 0)
         connection._fd, connection._interest = -1, 0
         self.deadlines.disarm(connection)
-        if connection._has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR):
+        if connection.has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR):
             # A plain close sends a FIN, and the peer would take what it has for the whole.
             reset_on_close(connection._socket)
         connection._drop_buffers()

@@ -117,7 +117,7 @@ class Drain:
 
     def _is_busy(self, connection: Connection) -> bool:
         """Whether something must be done before the connection can be closed."""
-        if connection._has_output():
+        if connection.has_output():
             return True
         if connection.is_closing():  # input is discarded and writes are ignored
             return False

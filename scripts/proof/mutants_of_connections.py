@@ -116,17 +116,17 @@ MUTANTS = (
            "            elif connection.state is FLUSHING:\n                connection._end",
            "        if True:\n            if connection.state is FLUSHING:\n                connection._end"),
     Mutant("our FIN overtakes what is written", "connections/dispatcher.py",
-           "        if not connection._has_output():\n            if connection.state is HALF_CLOSED_LOCAL",
+           "        if not connection.has_output():\n            if connection.state is HALF_CLOSED_LOCAL",
            "        if connection.state is HALF_CLOSED_LOCAL:\n"
            "            self._send_fin(connection)\n"
-           "        if not connection._has_output():\n"
+           "        if not connection.has_output():\n"
            "            if connection.state is HALF_CLOSED_LOCAL"),
     Mutant("write_eof sends no FIN", "connections/dispatcher.py",
            "if connection.state is HALF_CLOSED_LOCAL or connection.state is CLOSING:",
            "if connection.state is CLOSING:"),
     Mutant("an abort with nothing unsent ends with a FIN", "connections/reaper.py",
-           "connection._has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR)",
-           "connection._has_output()"),
+           "connection.has_output() or connection.close_reason in (CloseReason.ABORTED, CloseReason.HANDLER_ERROR)",
+           "connection.has_output()"),
     Mutant("a close after the peer's end counts as ours", "connections/connection.py",
            "            set_state(self, state, FLUSHING)\n",
            "            self.close_reason = reason\n            set_state(self, state, FLUSHING)\n"),
@@ -150,7 +150,7 @@ MUTANTS = (
            "            self.close_reason = reason\n"
            "            return\n"),
     Mutant("a connection that was cut off ends with a FIN", "connections/reaper.py",
-           "        if connection._has_output() or connection.close_reason in",
+           "        if connection.has_output() or connection.close_reason in",
            "        if connection.close_reason in"),
     Mutant("sockets are closed where they break", "connections/reaper.py",
            "        connection._drop_buffers()\n        self.doomed",

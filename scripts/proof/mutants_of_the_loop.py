@@ -72,7 +72,7 @@ MUTANTS = (
            "max(heard, progress) + limits.idle_seconds",
            "connection._state_since + limits.idle_seconds"),
     Mutant("a stalled write has no deadline", "connections/derived.py",
-           "    if connection._has_output() and progress",
+           "    if connection.has_output() and progress",
            "    if False and progress"),
     Mutant("a deadline that comes nearer is not seen", "connections/deadlines.py",
            "or armed <= when:",

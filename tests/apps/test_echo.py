@@ -39,7 +39,7 @@ def test_it_reads_no_more_from_a_peer_that_does_not_read_and_goes_on_when_it_doe
     connection._socket.sends.clear()
     assert not connection.is_reading()
     assert not stub.poller.watched[connection._fd] & READABLE
-    while connection._has_output():
+    while connection.has_output():
         assert stub.poller.watched[connection._fd] & WRITABLE
         stub.happens(connection, WRITABLE)
     assert connection.is_reading()

@@ -33,7 +33,7 @@ def make_writing(state, steady, limits=None):
 def output(connection):
     """All that waits to be sent, taken as the dispatcher takes it."""
     taken = b""
-    while connection._has_output():
+    while connection.has_output():
         piece = connection._take_output()
         taken += piece
         connection._put_back(piece, len(piece))
@@ -95,7 +95,7 @@ def test_a_memoryview_counts_in_bytes_whatever_its_items_are():
 def test_empty_data_does_nothing(state, steady, empty):
     connection = make_writing(state, steady, marks(0, 0))
     connection.write(empty)
-    assert not connection._has_output()
+    assert not connection.has_output()
     connection.write(b"a")
     connection.write(empty)
     connection.write(b"b")
@@ -109,7 +109,7 @@ def test_anything_but_bytes_is_refused_with_the_type(state, nonsense):
     connection = make_connection(state)
     with pytest.raises(TypeError, match=f"must be bytes, bytearray or memoryview, not {type(nonsense).__name__}"):
         connection.write(nonsense)
-    assert not connection._has_output() and connection._dropped_writes == 0
+    assert not connection.has_output() and connection._dropped_writes == 0
 
 
 def test_writelines_is_write_for_each():
@@ -122,7 +122,7 @@ def test_writelines_of_nothing_writes_nothing():
     connection = make_connection()
     connection.writelines([])
     connection.writelines([b"", b""])
-    assert not connection._has_output()
+    assert not connection.has_output()
 
 
 def test_writelines_takes_no_text_for_lines():
@@ -147,7 +147,7 @@ def test_a_write_after_the_end_is_dropped_counted_and_logged_once(state, caplog)
     connection = make_connection(state)
     for _ in range(10_000):
         connection.write(b"late")
-    assert not connection._has_output()
+    assert not connection.has_output()
     assert connection._dropped_writes == connection.reactor.counters.dropped_writes == 10_000
     assert len(caplog.records) == 1
     assert connection._protocol.calls == []
@@ -182,7 +182,7 @@ def test_what_the_kernel_did_not_take_stays_in_front(step):
         all_of_it = connection._put_back(offered, len(piece))
         assert connection.get_write_buffer_size() == len(data) + 6 - len(sent)
     assert sent == data + b"behind"
-    assert not connection._has_output()
+    assert not connection.has_output()
 
 
 @pytest.mark.parametrize("taken", [0, 1, 4])
@@ -199,7 +199,7 @@ def test_the_only_chunk_can_be_taken_whole():
     connection = make_connection()
     connection.write(b"12345")
     assert take(connection, 5) is True
-    assert not connection._has_output()
+    assert not connection.has_output()
 
 
 # The marks.
@@ -412,7 +412,7 @@ def test_input_that_is_kept_is_counted_too():
     assert counted(connection) == 40
     connection._drop_buffers()
     assert counted(connection) == 0
-    assert not connection._has_output()
+    assert not connection.has_output()
 
 
 def test_a_frame_that_begins_has_its_deadline_looked_at_and_one_that_grows_has_not():

@@ -344,7 +344,7 @@ def test_after_system_exit_from_pause_writing_the_connection_is_settled_on(stub,
             stub.happens(connection, READABLE)
     stub.finish()
     for _ in range(2):
-        assert stub.poller.watched[connection._fd] & WRITABLE or not connection._has_output()
+        assert stub.poller.watched[connection._fd] & WRITABLE or not connection.has_output()
         stub.happens(connection, WRITABLE)
     assert b"".join(connection._socket.sent) == b"x" * 200_000
     assert told(connection).names[-1] == "resume_writing"

@@ -38,7 +38,7 @@ def test_however_little_the_kernel_takes_all_arrives_in_order(stub, sends):
         connection.write(message[start : start + 100])
         stub.finish()
     turns = 0
-    while connection._has_output():
+    while connection.has_output():
         assert stub.poller.watched[connection._fd] & WRITABLE
         stub.happens(connection, WRITABLE)
         turns += 1
@@ -67,7 +67,7 @@ def test_an_error_while_sending_ends_it_with_that_error(stub, number):
     stub.finish()
     assert ended(connection) is CloseReason.RESET
     assert told(connection).calls[-1][1].errno == number
-    assert not connection._has_output()
+    assert not connection.has_output()
 
 
 def test_ten_thousand_writes_after_the_reset_raise_nothing_and_log_once(stub, caplog):
@@ -91,7 +91,7 @@ def test_sending_has_a_budget_so_that_a_fast_reader_starves_nobody(stub):
     sent = sum(map(len, connection._socket.sent))
     assert 100_000 <= sent < 200_000
     assert stub.poller.watched[connection._fd] & WRITABLE
-    while connection._has_output():
+    while connection.has_output():
         stub.happens(connection, WRITABLE)
     assert sum(map(len, connection._socket.sent)) == 1_000_000
 

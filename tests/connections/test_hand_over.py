@@ -211,7 +211,7 @@ def test_the_new_protocol_is_paused_anew_and_hears_no_resume_of_anothers_pause(s
     stub.finish()
     assert heir.names == names[:1]
     stub.happens(connection, WRITABLE)
-    assert heir.names == names and not connection._has_output()
+    assert heir.names == names and not connection.has_output()
 
 
 def test_a_pause_is_told_before_the_rest(stub):
@@ -234,7 +234,7 @@ def test_a_pause_or_its_end_can_hand_over(stub, callback):
     stub.happens(connection, WRITABLE)
     stub.finish()
     told = ["pause_writing", "data_received", "resume_writing"] if callback == "pause_writing" else ["data_received"]
-    assert heirs[0].names == told and not connection._has_output()
+    assert heirs[0].names == told and not connection.has_output()
 
 
 def test_a_plain_protocol_passes_its_own_rest_on(reactor, pair):

@@ -105,7 +105,7 @@ def test_what_is_written_meanwhile_comes_once_and_so_does_the_reply(chunks, case
             assert sent.count(BEHIND) == foreign_writes, f"moment {number}: {sent}"
             rest = sent.replace(BEHIND, b"")
             assert rest == REPLY, f"moment {number}: {sent}"
-        assert not connection._has_output() and stub.counters.buffered_bytes == 0
+        assert not connection.has_output() and stub.counters.buffered_bytes == 0
         assert stub.counters.bytes_sent == len(sent)
         assert not connection._attended
         return interruption.came

@@ -85,7 +85,7 @@ def lingering(rig, pair=narrow_pair):
     connection, recorder, theirs = rig.connect(pair, data_received=lambda recorder, _: recorder.connection.close())
     connection.write(bytes(100_000))
     rig.turn()
-    assert not connection._has_output()
+    assert not connection.has_output()
     theirs.sendall(b"?")
     turn_until(rig.reactor, lambda: connection.state is State.LINGERING, "our FIN")
     return connection, recorder, theirs
