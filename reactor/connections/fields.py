@@ -44,7 +44,7 @@ class ConnectionFields:
         # Input.
         "_receive_bytes",  # how much the next `recv` asks for
         "_reading_paused",  # the program wants no data now
-        "_given_up",  # input that a former protocol left to this one (`set_protocol`), and whether the peer has ended
+        "_given_up",  # what a former protocol left: input, and whether the peer has ended (`set_protocol`); else None
         "_kept_bytes",  # input that is kept for an unfinished frame
         "_frame_since",  # when that frame began; NEVER without one
         # Output.

@@ -46,6 +46,13 @@ def test_the_paths_are_compared_in_the_simulation(monkeypatch):
     assert live(scenario).law != 0
 
 
+def test_the_laws_hold_on_the_plain_path_too_where_the_results_are_not_compared(monkeypatch):
+    scenarios = [scenario for scenario in map(make, range(40)) if scenario.faults.foreign]
+    assert not any(live(scenario).law for scenario in scenarios)
+    monkeypatch.setattr("reactor.connections.dispatcher.Dispatcher.dispatch", lambda dispatcher, events: None)
+    assert any(live(scenario).law for scenario in scenarios)
+
+
 def test_the_command_line_chooses_the_path():
     with serving("echo", "--plain-path") as server:
         with connect(server.address) as client:
