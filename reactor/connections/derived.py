@@ -8,7 +8,7 @@ deadline are worked out from the state again, in this file (law 1).
 A peer that does nothing still costs a descriptor, an object and a place that another peer could have. So each state has
 a deadline:
 
-    no byte has come yet                first_byte_seconds    since it was opened, or came into its state
+    no byte has gone either way yet     first_byte_seconds    since it was opened, or came into its state
     nothing to do                       idle_seconds          since the last byte of either direction
     a frame is incomplete               frame_seconds         since its first byte: a trickle does not help (R3)
     output waits                        write_stall_seconds   since the kernel last took some (W6)
@@ -68,7 +68,7 @@ def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
     if state is CLOSING or state is FLUSHING:
         return connection._state_since + limits.close_seconds, CloseReason.CLOSE_TIMEOUT
     heard, progress = connection._heard_at, connection._progress_at
-    if heard == NEVER:
+    if heard == NEVER and progress == NEVER:
         when, reason = connection._state_since + limits.first_byte_seconds, CloseReason.FIRST_BYTE_TIMEOUT
     else:
         when, reason = max(heard, progress) + limits.idle_seconds, CloseReason.IDLE_TIMEOUT
@@ -93,10 +93,10 @@ def extended(when: float, reason: CloseReason, limits: Limits, left_at: float, b
 
 
 def next_look(connection: Connection, when: float, now: float) -> float:
-    """When to look at `connection` next: at its deadline `when`, or earlier if input may bring a nearer deadline.
+    """When to look at `connection` next: at its deadline `when`, or earlier if a first byte may bring a nearer deadline.
 
-    Mostly input moves a deadline back, and a look at the old one is early enough. But the first byte ends
-    `first_byte_seconds` and begins `idle_seconds`, which may be shorter. Never at `now`: with deadlines of 0
+    Mostly input moves a deadline back, and a look at the old one is early enough. But the first byte, of either
+    direction, ends `first_byte_seconds` and begins `idle_seconds`, which may be shorter. Never at `now`: with deadlines of 0
     such a look would repeat without a pause.
     """
     if connection._heard_at != NEVER:

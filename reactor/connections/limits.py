@@ -89,7 +89,7 @@ class Limits:
         256 * MIB, 1, 1 << 50, "in all buffers together", "Redis maxmemory-clients, off by default"
     )
     # How long anything may take.
-    first_byte_seconds: float = _seconds(60.0, "to the first byte", "nginx client_header_timeout 60s")
+    first_byte_seconds: float = _seconds(60.0, "to the first byte, either way", "nginx client_header_timeout 60s")
     idle_seconds: float = _seconds(300.0, "without a byte either way", "Redis tcp-keepalive 300; nginx 75s")
     frame_seconds: float = _seconds(30.0, "for one frame to be whole", "Apache RequestReadTimeout header=20-40")
     write_stall_seconds: float = _seconds(60.0, "without progress in sending", "nginx send_timeout 60s")

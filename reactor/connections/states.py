@@ -125,7 +125,7 @@ class CloseReason(enum.Enum):
     RESET = "reset"  # the peer or the network broke the connection off
     HANDLER_ERROR = "handler_error"  # a callback, or the factory of protocols, raised
     REFUSED = "refused"  # too many connections, in all or from its address
-    FIRST_BYTE_TIMEOUT = "first_byte_timeout"  # it never said a word
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"  # no byte went either way
     IDLE_TIMEOUT = "idle_timeout"  # nothing went either way for too long
     FRAME_TIMEOUT = "frame_timeout"  # a frame was not whole in time (R3)
     FRAME_TOO_LARGE = "frame_too_large"  # a frame was longer than any may be (R4)

@@ -96,7 +96,7 @@ def deadlines(witness: Witness) -> dict[str, float]:
     if state in ("CLOSING", "FLUSHING"):
         return {"close_timeout": witness.since + limits.close_seconds}
     found = {}
-    if witness.heard_at == NEVER:
+    if witness.heard_at == NEVER and witness.progress_at == NEVER:
         found["first_byte_timeout"] = witness.since + limits.first_byte_seconds
     else:
         found["idle_timeout"] = max(witness.heard_at, witness.progress_at) + limits.idle_seconds

@@ -34,7 +34,7 @@ def test_the_first_byte_has_a_deadline(state):
 
 
 @in_every_living_state
-@pytest.mark.parametrize(("heard", "progress"), [(1100, NEVER), (1100, 1050), (1050, 1100)])
+@pytest.mark.parametrize(("heard", "progress"), [(1100, NEVER), (NEVER, 1100), (1100, 1050), (1050, 1100)])
 def test_after_it_silence_in_both_directions_has_one(state, heard, progress):
     connection = since(1000, state, heard_at=heard, progress_at=progress)
     assert next_deadline(connection) == (1400, CloseReason.IDLE_TIMEOUT)
@@ -142,14 +142,29 @@ def test_silence_is_noticed_in_time_even_where_the_first_byte_may_take_longer(st
     assert connection.close_reason is CloseReason.IDLE_TIMEOUT
 
 
-def test_one_who_is_only_sent_to_is_not_idle_once_it_has_spoken(stub):
+@pytest.mark.parametrize("speaks", [True, False], ids=["it has spoken", "it never speaks"])
+def test_a_peer_that_takes_what_is_sent_is_not_idle(stub, speaks):
+    """The program may be a clock or a feed, whose clients have nothing to say."""
     connection = stubbed(stub, receives=[b"x"])
-    stub.happens(connection, READABLE)
+    if speaks:
+        stub.happens(connection, READABLE)
+    connection.write(b"the first news")
+    stub.finish()
     for _ in range(10):
         stub.pass_time(200)
         connection.write(b"news")
         stub.finish()
     assert connection.state is State.OPEN
+    assert pass_until_the_end(stub, connection) == 300
+    assert connection.close_reason is CloseReason.IDLE_TIMEOUT
+
+
+def test_a_peer_that_never_speaks_and_takes_nothing_is_ended(stub):
+    connection = stubbed(stub, sends=[BlockingIOError()] * 10)
+    connection.write(b"news")
+    stub.finish()
+    assert pass_until_the_end(stub, connection) == 50
+    assert connection.close_reason is CloseReason.WRITE_STALLED
 
 
 def test_a_trickle_does_not_push_back_the_deadline_of_a_frame(stub):
