@@ -212,6 +212,9 @@ class StubReactor:
         self.acceptor = Acceptor(self.dispatcher)
         self.acceptor.ready = 1_000_000  # every connection of the batch has a turn: only the budget counts
 
+    def check_thread(self) -> None:
+        """Every test is on the right thread."""
+
     def pass_time(self, seconds: float) -> None:
         """Let time pass and run the timers that are due then."""
         self.timers.clock.now += seconds

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -28,10 +29,12 @@ from typing import Any
 from ..loop.poller import READABLE
 from ..loop.reports import report
 from ..loop.timers import Handle
+from .access_log import log_refused
 from .budgets import host_of
 from .dispatcher import Dispatcher
 from .limits import Limits
 from .protocol import Protocol
+from .sockaddr import describe
 from .socket_options import is_listening, send_at_once
 from .states import CloseReason
 
@@ -46,7 +49,7 @@ ACCEPT_SKIP_ERRNOS = frozenset(
     if hasattr(errno, name)
 )
 REST_SECONDS = 0.05  # how long a listener rests: newcomers wait at most this long for a descriptor that is free (A1)
-ACCEPT_LOG_SECONDS = 1.0  # at most one log line in this time, however often `accept` fails (A1)
+LOG_SECONDS = 1.0  # at most one log line about each subject in this time, whatever newcomers do (A1)
 
 
 class Listener:
@@ -62,7 +65,7 @@ class Listener:
         self.factory = factory  # makes one protocol for each connection
         self.limits = limits
         self.interest = 0  # what the kernel was last asked to watch
-        self.resting = False  # no descriptor or memory is left: not watched for a while
+        self.resting = False  # no place, descriptor or memory is left: not watched for a while
         self.closed = False
         self.inherited = inherited  # it listened before we got it: what waited then lacks our socket options
 
@@ -90,7 +93,7 @@ class Acceptor:
         self.ready = 1  # how many descriptors are ready in this batch, the listener's among them
         self._resting: list[Listener] = []
         self._waking: Handle | None = None  # the timer after which they try again
-        self._logged_at = -ACCEPT_LOG_SECONDS
+        self._logged_at: dict[str, float] = {}  # by subject, when it was logged last
 
     def listen(self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits) -> Listener:
         """Accept connections from the bound stream socket `sock`, from the next iteration on.
@@ -121,11 +124,13 @@ class Acceptor:
         `accepts_per_iteration`.
         """
         limits, turns = listener.limits, self.ready
-        for _ in range(limits.accepts_per_iteration):
+        for tried in range(limits.accepts_per_iteration):
             if listener.closed or not turns:
                 return
             if limits.when_full == "queue" and self._dispatcher.admission.is_full(limits):
-                self._rest(listener)  # until a connection ends, or for REST_SECONDS (A5)
+                if not tried:  # the event says that a newcomer waits
+                    self._note_full(listener, "newcomers wait in the queue of %s", describe(listener.address))
+                    self._stop_watching(listener)  # until a connection ends: nothing else gives a place (A5)
                 return
             try:
                 sock, peername = listener.socket.accept()
@@ -149,9 +154,31 @@ class Acceptor:
                 send_at_once(sock)
             self._dispatcher.adopt(sock, peername, listener.factory, listener.limits, host)
             return
-        self._counters.closed[CloseReason.REFUSED] += 1
-        report(logger, logging.DEBUG, "refused a connection from %s", peername)
+        counters, limits = self._counters, listener.limits
+        counters.closed[CloseReason.REFUSED] += 1
+        refused = counters.closed[CloseReason.REFUSED]
+        if self._dispatcher.admission.is_full(limits):
+            limit = "max_connections"
+            self._note_full(listener, "newcomers are refused, %d so far", refused)
+        else:
+            limit = "max_connections_per_peer"
+            text = "%s has all its places (%s %d): more are refused, %d so far"
+            self._log(limit, text, host, limit, limits.max_connections_per_peer, refused)
+        log_refused(counters.accepted + counters.connected, peername, sock, limit)
         sock.close()  # no `reset_on_close`: a peer would take a reset for a broken network
+
+    def _note_full(self, listener: Listener, text: str, *args: object) -> None:
+        """All places are taken: count it and say what becomes of newcomers."""
+        self._counters.times_full += 1
+        self._counters.full = True
+        limit = "max_connections"
+        self._log(limit, f"all places are taken (%s %d): {text}", limit, listener.limits.max_connections, *args)
+
+    def _log(self, subject: str, text: str, *args: object) -> None:
+        """Log a warning, at most one about `subject` in `LOG_SECONDS`."""
+        if self._timers.now - self._logged_at.get(subject, -math.inf) >= LOG_SECONDS:
+            self._logged_at[subject] = self._timers.now
+            report(logger, logging.WARNING, text, *args)
 
     def _rest(self, listener: Listener) -> None:
         """Stop watching a listener that cannot accept. It tries again soon, or when a connection has ended.
@@ -162,14 +189,16 @@ class Acceptor:
         """
         if self._waking is None:
             self._waking = self._timers.call_at(self._timers.now + REST_SECONDS, self._rested)
+        self._stop_watching(listener)
+
+    def _stop_watching(self, listener: Listener) -> None:
+        """Do not watch a listener that cannot accept, until `wake_resting`."""
         listener.resting = True
         self._resting.append(listener)
         self._watch(listener)
 
     def _log_accept_error(self, listener: Listener, exc: Exception) -> None:
-        if self._timers.now - self._logged_at >= ACCEPT_LOG_SECONDS:
-            self._logged_at = self._timers.now
-            report(logger, logging.WARNING, "cannot accept on %s, will try again: %s", listener, exc)
+        self._log("accept", "cannot accept on %s, will try again: %s", describe(listener.address), exc)
 
     def _rested(self) -> None:
         self._waking = None
@@ -180,6 +209,7 @@ class Acceptor:
 
         This works off a snapshot: a listener that the kernel refuses to watch rests again, until a later call (A9).
         """
+        self._counters.full = False
         resting, self._resting = self._resting, []
         for listener in resting:
             listener.resting = False

@@ -26,6 +26,7 @@ from ..loop.reports import report
 from .buffers import OutputBuffer
 from .fields import SMALL_RECEIVE_BYTES, ConnectionFields
 from .protocol import Protocol
+from .sockaddr import describe
 from .states import (
     CLOSED,
     CLOSING,
@@ -45,7 +46,9 @@ logger = logging.getLogger("reactor.connections")
 class Connection(ConnectionFields):
     """What `connection_made` gives to a program: the transport of PEP 3156.
 
-    It belongs to the thread of its reactor. Another thread must use `Reactor.call_soon_threadsafe`.
+    It belongs to the thread that runs its reactor. On another thread, the methods that change it raise RuntimeError:
+    use `reactor.call_soon_threadsafe(connection.write, data)` there. `write` does not look at the thread while a
+    callback of this connection runs, so that a reply costs nothing more.
     """
 
     __slots__ = ()
@@ -68,12 +71,10 @@ class Connection(ConnectionFields):
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
-        if self._steady and not self._unsent:
+        if self._attended and self._steady and not self._unsent:
             self._unsent = data
-            if not self._attended:
-                self._ask_for_attention()
         else:
-            self._write_unsteady(data)
+            self._write_otherwise(data)
 
     def writelines(self, chunks: Any) -> None:
         """`write` for each of the iterable `chunks`."""
@@ -86,6 +87,7 @@ class Connection(ConnectionFields):
         If the peer has ended its side already, the connection closes. Does nothing when our side has ended.
         (shutdown(2) with SHUT_WR; RFC 9293, section 3.6.)
         """
+        self.reactor.check_thread()
         if self.state is OPEN:
             set_state(self, OPEN, HALF_CLOSED_LOCAL)
             self._touch()
@@ -98,10 +100,12 @@ class Connection(ConnectionFields):
 
     def close(self) -> None:
         """Send what was written, then end the connection. No more data is delivered. A second call does nothing."""
+        self.reactor.check_thread()
         self._finish(CloseReason.CLOSED, None)
 
     def abort(self) -> None:
         """End the connection now. Output that is not sent yet is lost. The peer sees a reset."""
+        self.reactor.check_thread()
         self._end(CloseReason.ABORTED, None)
 
     def is_closing(self) -> bool:
@@ -110,6 +114,7 @@ class Connection(ConnectionFields):
 
     def pause_reading(self) -> None:
         """Deliver no data until `resume_reading`. The kernel's buffer fills, and TCP then stops the peer."""
+        self.reactor.check_thread()
         if not self._reading_paused:
             self._reading_paused = True
             self._reported = 0  # look again: the data before a FIN may have been read since the last pause
@@ -117,6 +122,7 @@ class Connection(ConnectionFields):
 
     def resume_reading(self) -> None:
         """Deliver data again. Does nothing when reading is not paused."""
+        self.reactor.check_thread()
         self._reading_paused = False
         self._touch()
 
@@ -130,6 +136,7 @@ class Connection(ConnectionFields):
         A drain closes a connection that has nothing to send. It waits for a held one, at most for `drain_seconds`. Call
         `release` once for each `hold`. The deadlines of `Limits` still apply. `close` ends all holds.
         """
+        self.reactor.check_thread()
         self._holds += 1
 
     def release(self) -> None:
@@ -137,6 +144,7 @@ class Connection(ConnectionFields):
 
         RuntimeError if `hold` was not called as often. Does nothing after `close` or the end.
         """
+        self.reactor.check_thread()
         if self._holds:
             self._holds -= 1
         elif not self.is_closing():
@@ -149,6 +157,7 @@ class Connection(ConnectionFields):
         is that of `Limits`. A high mark of 0 pauses whenever anything waits. ValueError unless 0 <= low <= high.
         TypeError unless both are whole numbers.
         """
+        self.reactor.check_thread()
         for mark in (high, low):
             if mark is not None and not isinstance(mark, int):
                 raise TypeError(f"marks are whole numbers of bytes, not {type(mark).__name__}")
@@ -201,6 +210,7 @@ class Connection(ConnectionFields):
         The new protocol begins with its writing not paused. If more than the high mark waits, its `pause_writing` is
         called first. It gets no `resume_writing` for a pause of the former protocol.
         """
+        self.reactor.check_thread()
         if self.state is CLOSED or protocol is self._protocol:
             return
         give_up_input = getattr(self._protocol, "give_up_input", None)
@@ -351,10 +361,12 @@ class Connection(ConnectionFields):
 
     # Parts of the above.
 
-    def _write_unsteady(self, data: bytes) -> None:
+    def _write_otherwise(self, data: bytes) -> None:
+        if not self._attended:  # else its own callback runs, or it was written to a moment ago
+            self.reactor.check_thread()
         if not self.state.writes:
             self._refuse_write()
-        elif self.has_output():
+        elif self._unsent or self._output is not None:  # asked in place: no foreign code runs before it is stored below
             if data:
                 self._append(data)
         else:
@@ -400,10 +412,10 @@ class Connection(ConnectionFields):
             report(logger, logging.INFO, "%s has ended: what is written to it is dropped", self)
 
     def __repr__(self) -> str:
-        peer = str(self._peername)
+        peer = describe(self._peername)
         if not peer.isprintable():  # a UNIX peer chooses its path, and this text goes to the log
             peer = ascii(peer)
-        return f"<Connection {self._fd} {self.state.label} peer={peer}>"
+        return f"<Connection {self.serial} {self.state.label} peer={peer}>"
 
 
 def _as_bytes(data: Any) -> bytes:

@@ -24,6 +24,8 @@ class Counters(LoopCounters):
         "receives",
         "sends",
         "dropped_writes",
+        "times_full",
+        "full",
         "accept_errors",
         "buffered_bytes",
         "closed",
@@ -38,6 +40,8 @@ class Counters(LoopCounters):
         self.receives = 0  # `recv` calls that brought data to deliver
         self.sends = 0  # `send` calls that took data
         self.dropped_writes = 0  # calls of `write` after `close` or after the end
+        self.times_full = 0  # how often a listener stopped accepting because all places were taken
+        self.full = False  # all places are taken now, and a newcomer waits or was refused
         self.accept_errors = 0  # `accept` calls that failed, except because no connection waited
         self.buffered_bytes = 0  # in the buffers of all connections now; `memory_bytes` bounds it
         self.closed = dict.fromkeys(CloseReason, 0)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from ..loop.timers import Handle, Timers
 from .connection import Connection
-from .derived import TICK_SECONDS, extended, next_deadline, next_look
+from .derived import LIMIT_OF, TICK_SECONDS, extended, next_deadline, next_look
 from .socket_options import undelivered_output
 from .states import LINGERING
 
@@ -96,7 +96,9 @@ class Deadlines:
         else:
             when = extended(when, reason, connection.limits, timers.left_at, timers.back_at)
             if when <= timers.asked_at:
-                connection._end(reason, TimeoutError(f"{reason.value} in state {connection.state.label}"))
+                limit = LIMIT_OF[reason]
+                text = f"{limit} ({getattr(connection.limits, limit):g}) passed in state {connection.state.label}"
+                connection._end(reason, TimeoutError(text))
                 return
         self.arm(connection, next_look(connection, when, timers.now))
 

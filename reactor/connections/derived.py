@@ -93,11 +93,11 @@ def extended(when: float, reason: CloseReason, limits: Limits, left_at: float, b
 
 
 def next_look(connection: Connection, when: float, now: float) -> float:
-    """When to look at `connection` next: at its deadline `when`, or earlier if a first byte may bring a nearer deadline.
+    """When to look at `connection` next: at its deadline `when`, or earlier if a first byte may bring a nearer one.
 
     Mostly input moves a deadline back, and a look at the old one is early enough. But the first byte, of either
-    direction, ends `first_byte_seconds` and begins `idle_seconds`, which may be shorter. Never at `now`: with deadlines of 0
-    such a look would repeat without a pause.
+    direction, ends `first_byte_seconds` and begins `idle_seconds`, which may be shorter. Never at `now`: with deadlines
+    of 0 such a look would repeat without a pause.
     """
     if connection._heard_at != NEVER:
         return when

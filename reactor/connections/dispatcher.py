@@ -32,13 +32,14 @@ from typing import Any
 from ..loop.loop import Loop
 from ..loop.poller import BROKEN, PEER_FIN, READABLE, WRITABLE
 from ..loop.reports import report
+from .access_log import counted
 from .budgets import Admission, MemoryBudget
 from .connection import Connection
 from .counters import Counters
 from .deadlines import Deadlines
 from .derived import next_deadline, next_look, wanted_interest
 from .limits import Limits
-from .protocol import Protocol
+from .protocol import Protocol, mistake_in
 from .reaper import Reaper
 from .states import (
     CLOSED,
@@ -79,6 +80,7 @@ class Dispatcher:
         self.table: list[Connection | None] = []
         self.attention: deque[Connection] = deque()  # changed outside their own callback: to be settled
         self.deadlines = Deadlines(self.timers)
+        self._known_program: type | None = None  # the class of the last protocol that was made: it has all callbacks
         self.reaper = Reaper(self.table, self.poller, self.deadlines, self.admission, counters)
         self.memory = MemoryBudget(counters, limits.memory_bytes)
 
@@ -103,6 +105,7 @@ class Dispatcher:
         `memory`.
         """
         try:
+            sock = counted(sock)
             sock.setblocking(False)
             connection = Connection(sock, peername, limits, self.loop, self.attention)
             connection._admitted_from = admitted_from
@@ -128,16 +131,24 @@ class Dispatcher:
 
     def _introduce(self, connection: Connection, factory: Callable[[], Protocol]) -> None:
         try:
-            connection._protocol = factory()
+            connection._protocol = protocol = factory()
         except Exception as exc:
             connection._fail("the protocol factory", exc)
             return
         except BaseException:  # SystemExit: there is no protocol to go on with when the loop runs again
             connection._end(CloseReason.HANDLER_ERROR, None)
             raise
+        if type(protocol) is not self._known_program:
+            if mistake := mistake_in(protocol):
+                name = type(protocol).__name__
+                connection._protocol = None  # type: ignore[assignment]  # none of its callbacks is called
+                connection._end(CloseReason.HANDLER_ERROR, TypeError(f"{name} {mistake}"))
+                report(logger, logging.ERROR, "cannot serve %s: %s %s", connection, name, mistake)
+                return
+            self._known_program = type(protocol)
         set_state(connection, NEW, OPEN)
         try:
-            connection._protocol.connection_made(connection)
+            protocol.connection_made(connection)
         except Exception as exc:
             connection._fail("connection_made", exc)
 

@@ -32,6 +32,7 @@ class ConnectionFields:
         "state",  # where it is in its life; only `set_state` changes it
         "limits",  # its `Limits`
         "reactor",  # the `Reactor` that it lives on; a later file, so its type is not named here
+        "serial",  # its number, which no other connection of this reactor ever has
         "close_reason",  # why it ended, once that is known
         # The socket and the program.
         "_socket",  # only the dispatcher reads and writes it, and only the reaper closes it
@@ -61,6 +62,7 @@ class ConnectionFields:
         "_reported",  # events that the kernel has reported and would report again at every poll (level triggering)
         "_steady",  # READABLE if it is simple now: open, reading, no `_output`, nothing changed; else 0
         # When something happened, and when to look next.
+        "_opened_at",  # when it was accepted or connected
         "_state_since",  # when it came into its state; NEVER until it is settled
         "_heard_at",  # when input last came
         "_progress_at",  # when the kernel last took output, or output began to wait
@@ -82,6 +84,7 @@ class ConnectionFields:
         self.state: State = NEW
         self.limits = limits
         self.reactor = reactor
+        self.serial: int = reactor.counters.accepted + reactor.counters.connected  # it was just counted there
         self.close_reason: CloseReason | None = None
         self._socket = sock
         self._fd = sock.fileno()
@@ -106,6 +109,7 @@ class ConnectionFields:
         self._interest = 0
         self._reported = 0
         self._steady = 0
+        self._opened_at: float = reactor.timers.now
         self._state_since = NEVER
         self._heard_at = NEVER
         self._progress_at = NEVER

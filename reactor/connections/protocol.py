@@ -21,6 +21,7 @@ If a callback raises an exception, it is logged once with its traceback, and thi
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,3 +71,27 @@ class Protocol:
 
     def resume_writing(self) -> None:
         """Called after `pause_writing`, when the waiting output is down to the low mark or below it."""
+
+
+CALLBACKS = tuple(name for name in vars(Protocol) if not name.startswith("_"))
+
+
+def mistake_in(program: object) -> str | None:
+    """What is wrong with `program`, as the end of a sentence that begins with its name; None if nothing is seen.
+
+    `program` is a class of protocols, a callable that makes them, or a protocol. It is better to find a mistake at the
+    start than at the first client. And a callback that is a coroutine function would do nothing, without an error.
+    """
+    if isinstance(program, type):
+        if not any(hasattr(program, name) for name in CALLBACKS):
+            return f"has none of the callbacks of a Protocol ({', '.join(CALLBACKS)})"
+    elif callable(program):
+        return "is a coroutine function: write a Protocol class" if inspect.iscoroutinefunction(program) else None
+    else:
+        for name in CALLBACKS:
+            if not callable(getattr(program, name, None)):
+                return f"has no method {name}: derive its class from Protocol"
+    for name in CALLBACKS:
+        if inspect.iscoroutinefunction(getattr(program, name, None)):
+            return f"has an `async def {name}`: a callback is a plain `def`, because the loop does not await it"
+    return None

@@ -32,7 +32,7 @@ from .acceptor import Acceptor, Listener
 from .counters import Counters
 from .dispatcher import Dispatcher
 from .limits import Limits
-from .protocol import Protocol
+from .protocol import Protocol, mistake_in
 from .states import CloseReason
 
 
@@ -108,12 +108,15 @@ class Reactor(Loop):
         """Serve the connections that come to the bound stream socket `sock`, one protocol from `factory` each.
 
         The reactor owns the socket from now on. `limits` are those of the reactor unless given. RuntimeError when the
-        reactor is closed. TypeError if `factory` cannot be called. OSError if the kernel cannot listen on the socket or
-        watch it. After an error the caller still owns the socket.
+        reactor is closed, and on another thread. TypeError if `factory` cannot be called, or has a mistake that can be
+        seen (`protocol.mistake_in`). OSError if the kernel cannot listen on the socket or watch it. After an error the
+        caller still owns the socket.
         """
-        self.check_open()
+        self.check_caller()
         if not callable(factory):
             raise TypeError(f"the factory of protocols must be callable, not of type {type(factory).__name__}")
+        if mistake := mistake_in(factory):
+            raise TypeError(f"{getattr(factory, '__name__', factory)} {mistake}")
         return self.acceptor.listen(sock, factory, limits or self.limits)
 
     # Ending it.
@@ -122,6 +125,7 @@ class Reactor(Loop):
         """End every connection (reason `shutdown`), tell their protocols, and give back all descriptors.
 
         Called inside a callback, it stops the loop and closes at the end of the iteration. A second call does nothing.
+        RuntimeError on another thread than that of the loop.
         """
         super().close()
 

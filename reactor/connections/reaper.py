@@ -19,6 +19,7 @@ from collections import deque
 
 from ..loop.poller import EpollPoller, SelectorPoller
 from ..loop.reports import report
+from .access_log import log_end
 from .budgets import Admission
 from .connection import Connection
 from .counters import Counters
@@ -88,12 +89,9 @@ class Reaper:
         self.counters.closed[reason] += 1
         if connection._admitted_from is not None:
             self.admission.leave(connection._admitted_from)
+        log_end(connection)
         with contextlib.suppress(OSError):  # close(2): the descriptor is free again whatever the answer is
             connection._socket.close()
-        if connection._error is None:
-            report(logger, logging.DEBUG, "%s: %s", connection, reason.value)
-        else:
-            report(logger, logging.DEBUG, "%s: %s (%s)", connection, reason.value, connection._error)
         # The protocol refers to the connection, and so do the frames in the traceback of its error. Without these two
         # references all is freed now, not by the garbage collector. That saves 6 % of the instructions of a life.
         connection._protocol = connection._error = None  # type: ignore[assignment]

@@ -26,6 +26,7 @@ import logging
 import math
 import os
 import selectors
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -79,6 +80,7 @@ class Loop:
         self._first_asked_at = 0.0  # when the kernel was asked for the first of them
         self.waiting = True  # in the poll, or not running: nothing blocks the loop. The watchdog's thread reads it
         self._pid = os.getpid()
+        self._thread: int | None = None  # the number of the thread that runs it; None while none does
         self._ends_in_child = False  # in a fork's child: `stop` or `close` was called before the fork
         self.at_close: set[Callable[[], None]] = set()  # calls by which higher floors give back what they hold
         fork.watch(self)
@@ -230,8 +232,10 @@ class Loop:
     def _begin(self) -> None:
         self.check_idle()
         self._move(STOPPING if self.state is STOPPED else RUNNING)
+        self._thread = threading.get_ident()
 
     def _end(self, state: LoopState) -> None:
+        self._thread = None
         if self.state is CLOSING:
             self._give_back_all()
         elif self.state is not CLOSED:  # a fork closed it, in the child
@@ -253,8 +257,22 @@ class Loop:
             where = "closed" if self._pid == os.getpid() else f"of process {self._pid}: make one after the fork"
             raise RuntimeError(f"this loop is {where}")
 
+    def check_thread(self) -> None:
+        """RuntimeError if another thread runs the loop: what is changed here meanwhile could be lost or half done."""
+        if self._thread is not None and self._thread != threading.get_ident():
+            raise RuntimeError("this is not the thread that runs the loop: use call_soon_threadsafe to call this there")
+
+    def check_caller(self) -> None:
+        """RuntimeError if the loop is closed, or another thread runs it."""
+        self.check_open()
+        self.check_thread()
+
     def stop(self) -> None:
-        """Make `run` return at the end of this iteration. If the loop does not run, the next `run` makes only one."""
+        """Make `run` return at the end of this iteration. If the loop does not run, the next `run` makes only one.
+
+        RuntimeError on another thread than that of the loop.
+        """
+        self.check_thread()
         if self.state is RUNNING:
             self._move(STOPPING)
         elif self.state is IDLE:
@@ -269,9 +287,9 @@ class Loop:
     def call_soon(self, callback: Callable[..., object], *args: object) -> Handle:
         """Call `callback(*args)` in the next "ready" phase, in the order of these calls.
 
-        RuntimeError when the loop is closed: the call would never be made.
+        RuntimeError when the loop is closed, because the call would never be made; and on another thread.
         """
-        self.check_open()
+        self.check_caller()
         handle = Handle(callback, args, -math.inf, None)
         self._ready.append(handle)
         return handle
@@ -279,16 +297,16 @@ class Loop:
     def call_later(self, seconds: float, callback: Callable[..., object], *args: object) -> Handle:
         """Call `callback(*args)` when `seconds` have passed, never earlier. ValueError for NaN.
 
-        RuntimeError when the loop is closed.
+        RuntimeError when the loop is closed, and on another thread.
         """
         return self.call_at(self.timers.clock() + seconds, callback, *args)
 
     def call_at(self, when: float, callback: Callable[..., object], *args: object) -> Handle:
         """Call `callback(*args)` at `when`, in seconds of `time()`, never earlier. ValueError for NaN.
 
-        RuntimeError when the loop is closed.
+        RuntimeError when the loop is closed, and on another thread.
         """
-        self.check_open()
+        self.check_caller()
         return self.timers.call_at(when, callback, *args)
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> Handle:
@@ -311,9 +329,10 @@ class Loop:
         the loop goes on watching.
 
         OSError when the kernel cannot watch `fd` (epoll refuses regular files), or when this loop already uses it for
-        something else. TypeError when `callback` cannot be called. RuntimeError when the loop is closed.
+        something else. TypeError when `callback` cannot be called. RuntimeError when the loop is closed, and on
+        another thread.
         """
-        self.check_open()
+        self.check_caller()
         self._watches.set(fd, "reader", Call(callback, args))
 
     def add_writer(self, fd: Any, callback: Callable[..., object], *args: object) -> None:
@@ -322,15 +341,17 @@ class Loop:
         The rest is as with `add_reader`. The kernel nearly always has room. So remove a writer that has nothing to
         write, or the loop never waits. A `connect` that succeeded or failed counts as room (connect(2), EINPROGRESS).
         """
-        self.check_open()
+        self.check_caller()
         self._watches.set(fd, "writer", Call(callback, args))
 
     def remove_reader(self, fd: Any) -> bool:
-        """Stop watching `fd` for input. False if it was not watched for input."""
+        """Stop watching `fd` for input. False if it was not watched for input. RuntimeError on another thread."""
+        self.check_thread()
         return self._watches.set(fd, "reader", None)
 
     def remove_writer(self, fd: Any) -> bool:
-        """Stop watching `fd` for room. False if it was not watched for room."""
+        """Stop watching `fd` for room. False if it was not watched for room. RuntimeError on another thread."""
+        self.check_thread()
         return self._watches.set(fd, "writer", None)
 
     def add_signal_handler(
@@ -377,7 +398,9 @@ class Loop:
         """Give back all descriptors and signals.
 
         Inside a callback, it stops the loop, which closes at the end of the iteration. A second call does nothing.
+        RuntimeError on another thread than that of the loop.
         """
+        self.check_thread()
         if self.state in RUNS:
             if self.state is not CLOSING:
                 self._move(CLOSING)

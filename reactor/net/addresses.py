@@ -133,25 +133,6 @@ def _is_ipv6(host: str) -> bool:
     return True
 
 
-def describe(sockaddr: Any) -> str:
-    """A socket address (as `getsockname` returns it) as text that `parse` takes."""
-    if isinstance(sockaddr, tuple):
-        host = sockaddr[0]
-        if len(sockaddr) == 4 and sockaddr[3] and "%" not in host:
-            host += f"%{_zone(sockaddr[3])}"
-        return str(Address(host=host, port=sockaddr[1]))
-    if isinstance(sockaddr, bytes):  # an abstract UNIX address (unix(7)) begins with a zero byte
-        return f"unix:@{os.fsdecode(sockaddr[1:])}"
-    return f"unix:./{sockaddr}" if sockaddr.startswith("@") else f"unix:{sockaddr}"
-
-
-def _zone(scope: int) -> str:
-    try:
-        return socket.if_indextoname(scope)
-    except OSError:  # the interface is gone; its number can stand for it (RFC 4007, section 11.2)
-        return str(scope)
-
-
 def _one_line(address: Address) -> str:
     """`address` as one line for a message: a path may hold line breaks."""
     text = str(address)

@@ -284,7 +284,7 @@ def connect(
     an empty list. TypeError for an `address` of another kind, and for a `factory` or `on_failure` that cannot be
     called. RuntimeError when the reactor is closed. After an exception, no callback is called.
     """
-    reactor.check_open()
+    reactor.check_caller()
     for name, value in (("factory", factory), ("on_failure", on_failure)):
         if not callable(value):
             raise TypeError(f"{name} must be something that can be called, not {value!r}")

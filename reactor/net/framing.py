@@ -123,13 +123,21 @@ class FramedProtocol(Protocol):
         """
 
     def data_received(self, data: bytes) -> None:
-        if self.__state is GONE:  # the connection was given back
+        try:
+            gone = self.__state is GONE  # the connection was given back
+        except AttributeError:
+            raise RuntimeError(_forgotten(self)) from None
+        if gone:
             self.__begin()
         self.__frames.feed(data)
         self.__deliver()
 
     def eof_received(self) -> bool | None:
-        if self.__state is GONE:
+        try:
+            gone = self.__state is GONE
+        except AttributeError:
+            raise RuntimeError(_forgotten(self)) from None
+        if gone:
             self.__begin()
         if self.__move(RECEIVING, DONE):
             self.__wait_for_more(any_taken=False)
@@ -300,3 +308,8 @@ class FramedProtocol(Protocol):
 
     def resume_writing(self) -> None:
         self.__hold()
+
+
+def _forgotten(program: FramedProtocol) -> str:
+    name = type(program).__name__
+    return f"{name} has no connection: its connection_made must call super().connection_made(connection)"

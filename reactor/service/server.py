@@ -24,11 +24,12 @@ from typing import Any
 
 from ..connections.acceptor import Listener
 from ..connections.limits import Limits
-from ..connections.protocol import Protocol
+from ..connections.protocol import Protocol, mistake_in
 from ..connections.reactor import Reactor
+from ..connections.sockaddr import describe
 from ..loop.reports import lost, report
 from ..loop.watchdog import Watchdog
-from ..net.addresses import Address, bind, describe, parse
+from ..net.addresses import Address, bind, parse
 from ..net.unix_paths import OwnPath, own_path
 from .descriptors import make_room
 from .drain import Drain
@@ -83,6 +84,8 @@ class Server:
     ) -> None:
         if not callable(program):
             raise TypeError(f"program must be a Protocol class or a factory of them, not {program!r}")
+        if mistake := mistake_in(program):
+            raise TypeError(f"{getattr(program, '__name__', program)} {mistake}")
         if reactor is not None and not fast_path:
             raise ValueError("the reactor that is given has a path already: give fast_path to Reactor(fast_path=...)")
         self.program = program

@@ -156,8 +156,8 @@ MUTANTS = (
            "        connection._drop_buffers()\n        self.doomed",
            "        connection._socket.close()\n        connection._drop_buffers()\n        self.doomed"),
     Mutant("sockets are never closed", "connections/reaper.py",
-           "            connection._socket.close()\n        if connection._error is None",
-           "            pass\n        if connection._error is None"),
+           "            connection._socket.close()\n        # The protocol",
+           "            pass\n        # The protocol"),
     Mutant("only one connection is reaped in a turn, and forgotten ones stay", "connections/reaper.py",
            "        count = len(self.doomed)\n",
            "        count = min(1, len(self.doomed))\n"

@@ -247,7 +247,7 @@ class Turns:
         world = self._world
         counters, admission, limits = world.reactor.counters, world.reactor.dispatcher.admission, world.limits
         require(counters.open == len(world.live), 10, "{} are open, and {} are counted", len(world.live), counters.open)
-        inside = [witness for witness in world.live if witness.endpoint.peer.owner.index < FIRST_INDEX]
+        inside = self._inside()
         require(admission.inside == len(inside) <= limits.max_connections, 6,
                 "{} are inside, {} are counted, {} may be", len(inside), admission.inside,
                 limits.max_connections)  # fmt: skip
@@ -258,10 +258,13 @@ class Turns:
         most = max((count for peer, count in peers.items() if peer), default=0)
         require(most <= limits.max_connections_per_peer, 6, "{} are inside from one peer", most)
 
+    def _inside(self) -> list[Witness]:
+        """The connections that were accepted and are not closed."""
+        return [witness for witness in self._world.live if witness.endpoint.peer.owner.index < FIRST_INDEX]
+
     def check_refused(self, endpoint: Endpoint) -> None:
         """Law 10: a newcomer is closed and no program hears of it. We or the kernel must have no place for it."""
-        world, limits = self._world, self._world.limits
-        inside = [witness for witness in world.live if witness.endpoint.peer.owner.index < FIRST_INDEX]
+        world, limits, inside = self._world, self._world.limits, self._inside()
         peer = _peer(endpoint.peer.address, limits.ipv6_peer_prefix_bits)
         same = [other for other in inside if _peer(other.endpoint.peer.address, limits.ipv6_peer_prefix_bits) == peer]
         full = len(inside) >= limits.max_connections or (peer and len(same) >= limits.max_connections_per_peer)
@@ -285,8 +288,8 @@ class Turns:
         for dial in world.upstreams.dials:
             dial.loop_sleeps(until, slack)
         self.still_sleeps()
-        if world.doors.somebody_waits():
-            require(seconds < REST_SECONDS + slack, 6, "a listener rests for long")
+        if world.doors.somebody_waits() and len(self._inside()) < world.limits.max_connections:
+            require(seconds < REST_SECONDS + slack, 6, "there is a place, and a listener rests for long")
         if world.live:
             require(seconds <= FOREVER_SECONDS or self._endless, 6, "the loop sleeps for ever")
         else:

@@ -2,13 +2,14 @@
 
 import contextlib
 import errno
+import math
 import os
 import socket
 
 import pytest
 
 from reactor import CloseReason, Limits, State
-from reactor.connections.acceptor import ACCEPT_LOG_SECONDS, ACCEPT_SKIP_ERRNOS, REST_SECONDS
+from reactor.connections.acceptor import ACCEPT_SKIP_ERRNOS, LOG_SECONDS, REST_SECONDS
 from reactor.loop.poller import READABLE
 from tests import rig
 from tests.rig import Recorder, StubSocket, adopt, leave, os_error
@@ -121,7 +122,7 @@ def test_a_resting_listener_comes_back_as_soon_as_a_connection_ends(stub, number
 def test_however_often_accept_fails_there_is_at_most_one_log_line_a_second(stub, caplog):
     listener, _ = listening(stub, *[os_error(errno.EMFILE)] * 1000)
     turns = 0
-    while stub.timers.now < 1000.0 + 5 * ACCEPT_LOG_SECONDS:
+    while stub.timers.now < 1000.0 + 5 * LOG_SECONDS:
         stub.acceptor.accept(listener, READABLE)
         stub.pass_time(REST_SECONDS)
         turns += 1
@@ -262,6 +263,67 @@ def test_when_all_places_are_taken_newcomers_stay_in_the_queue_until_one_is_free
     assert stub.poller.watched[listener.fd] == READABLE
     stub.acceptor.accept(listener, READABLE)
     assert len(made) == 3
+
+
+def test_while_all_places_are_taken_nothing_wakes_the_listener_but_an_end(stub, caplog):
+    sockets = newcomers(*["10.0.0.1"] * 3)
+    endless = {"first_byte_seconds": math.inf, "idle_seconds": math.inf}  # no timer, unless the listener has one
+    listener, made = listening(stub, *sockets, limits=Limits(max_connections=2, **endless))
+    stub.acceptor.accept(listener, READABLE)
+    assert not caplog.records and not stub.counters.full, "the last place was taken, and nobody waits as far as we know"
+    stub.acceptor.accept(listener, READABLE)
+    assert len(stub.timers) == 0 and stub.poller.watched[listener.fd] == 0
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == "all places are taken (max_connections 2): newcomers wait in the queue of unix:stub"
+    assert stub.counters.full and stub.counters.times_full == 1
+    made[0].connection.abort()
+    stub.finish()
+    assert not stub.counters.full
+    stub.acceptor.accept(listener, READABLE)
+    assert len(made) == 3 and stub.counters.times_full == 1
+
+
+def full(stub, when_full):
+    """A listener that has no place for the many who come."""
+    sockets = newcomers(*["10.0.0.1"] * 1000)
+    limits = Limits(max_connections=1, when_full=when_full, accepts_per_iteration=2)
+    listener, made = listening(stub, *sockets, limits=limits)
+    stub.acceptor.accept(listener, READABLE)
+    return listener, made
+
+
+@pytest.mark.parametrize("when_full", ["queue", "refuse"])
+def test_however_often_a_newcomer_finds_no_place_there_is_at_most_one_log_line_a_second(stub, caplog, when_full):
+    listener, _ = full(stub, when_full)
+    begin, turns = stub.timers.now, 0
+    while stub.timers.now < begin + 5 * LOG_SECONDS:
+        stub.acceptor.accept(listener, READABLE)
+        stub.pass_time(0.05)
+        stub.acceptor.wake_resting()
+        turns += 1
+    assert stub.counters.times_full >= turns > 50
+    assert len(caplog.records) == 5
+
+
+def test_what_is_refused_is_told_with_the_limit_and_how_many_there_were(stub, caplog):
+    listener, _ = full(stub, "refuse")
+    assert stub.counters.full
+    stub.pass_time(LOG_SECONDS)
+    stub.acceptor.accept(listener, READABLE)
+    text = "all places are taken (max_connections 1): newcomers are refused, {} so far"
+    assert [record.getMessage() for record in caplog.records] == [text.format(1), text.format(2)]
+
+
+def test_a_peer_that_has_all_its_places_is_told_beside_the_other_limit(stub, caplog):
+    limits = Limits(max_connections=2, max_connections_per_peer=1, when_full="refuse")
+    listener, made = listening(stub, *newcomers("10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.3"), limits=limits)
+    stub.acceptor.accept(listener, READABLE)
+    assert [record.getMessage() for record in caplog.records] == [
+        "10.0.0.1 has all its places (max_connections_per_peer 1): more are refused, 1 so far",
+        "all places are taken (max_connections 2): newcomers are refused, 2 so far",
+    ]
+    assert len(made) == 2
 
 
 def test_when_all_places_are_taken_newcomers_can_be_refused_at_once(stub):

@@ -244,7 +244,7 @@ def test_the_protocol_can_hand_over():
 
 @in_every_state
 def test_a_connection_says_what_it_is(state):
-    assert repr(make_connection(state)).endswith(f" {state.label} peer=peer>")
+    assert repr(make_connection(state)).endswith(f" {state.label} peer=unix:peer>")
 
 
 def test_a_connection_has_no_dict():

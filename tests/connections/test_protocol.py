@@ -1,11 +1,13 @@
 """The callback grammar: `Protocol` itself, and the callbacks that it gets in the life of a connection."""
 
+import functools
 import inspect
 import socket
 
 import pytest
 
-from reactor import Protocol
+from reactor import CloseReason, Protocol
+from reactor.connections.protocol import mistake_in
 from tests.rig import Recorder, StubReactor, StubSocket, adopt, turn_until
 
 CALLBACKS = ["connection_made", "data_received", "eof_received", "connection_lost", "pause_writing", "resume_writing"]
@@ -101,3 +103,54 @@ def test_pause_and_resume_alternate_even_when_every_resume_writes_too_much():
     while reactor.dispatcher.attention:
         reactor.finish()
     assert protocol.names == ["connection_made"] + ["pause_writing", "resume_writing"] * 6
+
+
+class Awaits(Protocol):
+    async def data_received(self, data):
+        raise AssertionError("nothing awaits it")
+
+
+class Deaf:
+    def connection_made(self, connection):
+        raise AssertionError("it is not a whole program")
+
+
+async def coroutine():
+    raise AssertionError("nothing awaits it")
+
+
+@pytest.mark.parametrize("program", [Protocol, Recorder, Recorder(), lambda: None, print, functools.partial(Recorder)])
+def test_a_program_without_a_mistake(program):
+    assert mistake_in(program) is None
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (int, "has none of the callbacks of a Protocol (connection_made, data_received, "),
+        (coroutine, "is a coroutine function: write a Protocol class"),
+        (functools.partial(coroutine), "is a coroutine function: write a Protocol class"),
+        (Awaits, "has an `async def data_received`: a callback is a plain `def`"),
+        (Awaits(), "has an `async def data_received`: a callback is a plain `def`"),
+        (Deaf(), "has no method data_received: derive its class from Protocol"),
+        (None, "has no method connection_made: derive its class from Protocol"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence(program, said):
+    assert mistake_in(program).startswith(said)
+
+
+@pytest.mark.parametrize("make", [Awaits, Deaf, lambda: None, lambda: "text"])
+def test_a_protocol_with_a_mistake_ends_its_connection_with_one_line_and_no_callback(make, caplog):
+    stub = StubReactor()
+    adopt(stub, StubSocket(), Recorder())
+    for _ in range(2):  # each time, also after a good one
+        caplog.clear()
+        sock, name = StubSocket(), type(make()).__name__
+        stub.counters.connected += 1
+        connection = stub.dispatcher.adopt(sock, "peer", make, stub.limits)
+        stub.finish()
+        (record,) = caplog.records
+        assert record.levelname == "ERROR" and not record.exc_info
+        assert record.getMessage().startswith(f"cannot serve {connection}: {name} has ")
+        assert connection.close_reason is CloseReason.HANDLER_ERROR and sock.closed and sock.resets

@@ -102,7 +102,7 @@ MUTANTS = (
            "PORT_0_TRIES if address.port == 0 else 1)",
            "1)",
            "tests/net/test_addresses_binding.py::test_a_port_that_the_other_family_has_taken_is_given_up_for_another"),
-    Mutant("a link-local address is told without its zone", "reactor/net/addresses.py",
+    Mutant("a link-local address is told without its zone", "reactor/connections/sockaddr.py",
            '        if len(sockaddr) == 4 and sockaddr[3] and "%" not in host:\n',
            "        if False:\n",
            "tests/net/test_addresses.py::test_a_socket_address_is_described_in_the_words_of_parse"),

@@ -5,7 +5,7 @@ import signal
 import socket
 import warnings
 
-from reactor.net import addresses
+from reactor.connections.sockaddr import describe
 from reactor.net.addresses import Endpoint
 from tests.rig import DEADLINE_SECONDS, Recorder
 
@@ -48,7 +48,7 @@ def nobody():
 
 
 def text(endpoint):
-    return addresses.describe(endpoint.sockaddr)
+    return describe(endpoint.sockaddr)
 
 
 def answers(*endpoints):

@@ -4,8 +4,9 @@ import socket
 
 import pytest
 
+from reactor.connections.sockaddr import describe
 from reactor.net import addresses
-from reactor.net.addresses import Address, Endpoint, bind, check_endpoint, describe, parse, resolve, resolve_now
+from reactor.net.addresses import Address, Endpoint, bind, check_endpoint, parse, resolve, resolve_now
 from tests.net.connecting import answers
 
 pytestmark = pytest.mark.usefixtures("descriptors_come_back")

@@ -28,6 +28,24 @@ def test_frames_come_in_order_and_without_their_delimiter(serve):
     assert served.frames == [b"one", b"two", b"three", b""]
 
 
+@pytest.mark.parametrize("sent", [b"one\n", b""], ids=["data", "the end"])
+def test_a_program_that_forgets_to_keep_its_connection_is_told_so(serve, sent, caplog):
+    class Forgetful(Framed):
+        def connection_made(self, connection):
+            pass
+
+    served = serve(Forgetful())
+    served.peer.sendall(sent)
+    if not sent:
+        served.peer.shutdown(socket.SHUT_WR)
+    served.turn()
+    (record,) = caplog.records
+    assert str(record.exc_info[1]) == (
+        "Forgetful has no connection: its connection_made must call super().connection_made(connection)"
+    )
+    assert served.connection.close_reason is CloseReason.HANDLER_ERROR
+
+
 def test_a_program_can_choose_its_splitter(serve):
     class Prefixed(Framed):
         def make_splitter(self, most):

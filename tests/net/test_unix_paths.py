@@ -9,8 +9,9 @@ import threading
 
 import pytest
 
+from reactor.connections.sockaddr import describe
 from reactor.net import unix_paths
-from reactor.net.addresses import bind, describe, parse
+from reactor.net.addresses import bind, parse
 from reactor.net.unix_paths import own_path
 from tests import rig
 

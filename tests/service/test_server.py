@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from reactor import Reactor, Server
+from reactor import Protocol, Reactor, Server
 from reactor.apps.echo import Echo
 from reactor.service import server as server_module
 from tests.support import connect, exchange, receive, receive_all, socket_address, wait_until
@@ -44,6 +44,20 @@ def test_a_factory_is_a_program_and_makes_one_protocol_for_each_connection():
 def test_a_program_that_cannot_be_called_is_refused(program):
     with pytest.raises(TypeError, match="program must be a Protocol class or a factory"):
         Server(program)
+
+
+class Awaits(Protocol):
+    async def data_received(self, data):
+        raise AssertionError("nothing awaits it")
+
+
+@pytest.mark.parametrize(("program", "said"), [(Awaits, "Awaits has an `async def"), (int, "int has none of the")])
+def test_a_program_with_a_mistake_that_can_be_seen_is_refused(program, said):
+    with pytest.raises(TypeError, match=f"^{said}"):
+        Server(program)
+    with Reactor() as reactor, socket.create_server(("127.0.0.1", 0)) as sock:
+        with pytest.raises(TypeError, match=f"^{said}"):
+            reactor.listen(sock, program)
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1", "127.0.0.1:65536", ["127.0.0.1:0", "nonsense"], "", []])
