@@ -83,7 +83,7 @@ def test_it_says_that_it_is_typed(installed):
 
 
 def test_it_needs_the_standard_library_alone_and_a_python_that_is_new_enough(environment):
-    (folder,) = environment.glob("lib/python*/site-packages/reactor-*.dist-info")
+    (folder,) = environment.glob("lib/python*/site-packages/reactor_server-*.dist-info")
     metadata = importlib.metadata.Distribution.at(folder)
     assert not [need for need in metadata.requires or [] if "extra ==" not in need]
     assert metadata.metadata["Requires-Python"] in (">= 3.11", ">=3.11")

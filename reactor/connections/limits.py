@@ -4,7 +4,8 @@ A queue without a limit can use up all memory. A wait without a deadline can las
 of them. So each bound has a default that is safe to keep, and a name that carries its unit. The precedents are the
 defaults of long-lived servers.
 
-A program may set a deadline to infinity (`inf`). A queue that a peer can fill is always bounded.
+A program may set a deadline to infinity (`inf`): it never comes. A deadline of 0 has come at the next look, within a
+tenth of a second. A queue that a peer can fill is always bounded.
 """
 
 from __future__ import annotations

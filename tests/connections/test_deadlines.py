@@ -398,3 +398,56 @@ def test_who_was_written_to_or_closed_by_a_timer_of_the_same_moment_is_not_judge
     assert connection.state is not State.ENDED
     stub.finish()
     assert connection.state in (State.OPEN, State.LINGERING)
+
+
+def nothing(stub, connection):
+    """The peer has not spoken."""
+
+
+def silent(stub, connection):
+    stub.happens(connection, READABLE)
+
+
+def unfinished(stub, connection):
+    stub.happens(connection, READABLE)
+    connection._keep_input(1, stub.timers.now)
+
+
+def stalled(stub, connection):
+    connection.write(b"more than the kernel takes")
+
+
+def closing(stub, connection):
+    connection.write(b"more than the kernel takes")
+    connection.close()
+
+
+def lingering(stub, connection):
+    connection.close()
+
+
+OF_EACH_LIMIT = [
+    ("first_byte_seconds", nothing, CloseReason.FIRST_BYTE_TIMEOUT),
+    ("idle_seconds", silent, CloseReason.IDLE_TIMEOUT),
+    ("frame_seconds", unfinished, CloseReason.FRAME_TIMEOUT),
+    ("write_stall_seconds", stalled, CloseReason.WRITE_STALLED),
+    ("close_seconds", closing, CloseReason.CLOSE_TIMEOUT),
+    ("linger_seconds", lingering, CloseReason.LINGER_TIMEOUT),
+]
+ENDLESS = {name: math.inf for name, _, _ in OF_EACH_LIMIT}
+
+
+@pytest.mark.parametrize(("name", "lead", "reason"), OF_EACH_LIMIT)
+def test_a_deadline_of_zero_has_come_at_the_next_look_and_one_of_infinity_never_comes(stub, name, lead, reason):
+    for seconds in (0.0, math.inf):
+        limits = Limits(**ENDLESS | {name: seconds})
+        connection = stubbed(stub, limits, receives=[b"x"], sends=[1] + [BlockingIOError()] * 99)
+        lead(stub, connection)
+        stub.finish()
+        assert connection.state is not State.CLOSED, "a deadline is judged in a look, not before"
+        for _ in range(2):
+            stub.pass_time(TICK_SECONDS if seconds == 0 else 1e9)
+            stub.finish()
+        assert (connection.state is State.CLOSED) == (seconds == 0)
+        if seconds == 0:
+            assert connection.close_reason is reason
