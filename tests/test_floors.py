@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(reactor.__file__).parent
 # From the ground up, and on each floor in reading order.
 FLOORS = {
     "loop": "reports counters timers poller wakeup signals fork states watches loop watchdog",
-    "connections": "sockaddr protocol states limits counters buffers fields connection derived socket_options deadlines"
+    "connections": "protocol states limits counters sockaddr buffers fields connection derived socket_options deadlines"
     " budgets access_log reaper dispatcher fast_path acceptor reactor",
     "net": "unix_paths addresses lookups connector splitters framing",
     "coroutines": "",
