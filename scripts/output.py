@@ -21,7 +21,6 @@ import errno
 import os
 import re
 import select
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable
@@ -51,9 +50,10 @@ def fill(text: str, columns: int) -> str:
 
 def tell(text: str) -> None:
     """Write the line `text` to standard error, if that is possible. On a terminal it is broken between words."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
         if sys.stderr is not None and sys.stderr.isatty():
-            text = fill(text, min(shutil.get_terminal_size().columns, MOST_COLUMNS) - 1)
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or MOST_COLUMNS
+            text = fill(text, min(columns, MOST_COLUMNS) - 1)
         _write(sys.stderr, f"{text}\n")
 
 

@@ -21,7 +21,7 @@ from .client import Outcome
 from .swarm import Phase, Swarm
 
 PERIOD_SECONDS = 0.2
-BAR_COLUMNS = 24
+BAR_COLUMNS = 16
 ERASE_LINE = "\r\x1b[K"  # to the first column, and erase to the end (ECMA-48: EL)
 
 

@@ -84,7 +84,12 @@ def _of_waits(swarm: Swarm) -> Iterator[str]:
         )
     late = [client for client in swarm.clients if client.outcome in (None, Outcome.TIMED_OUT)]
     silent = sum(never_answered(client) for client in late)
-    if silent and swarm.outcome_counts()[Outcome.COMPLETE]:
+    if silent and swarm.interrupted:
+        yield (
+            f"{_share(silent, connections)} {_were(silent)} accepted by the kernel and had no answer yet: they may wait"
+            " in the server's accept queue"
+        )
+    elif silent and swarm.outcome_counts()[Outcome.COMPLETE]:
         yield (
             f"{_share(silent, connections)} {_were(silent)} accepted by the kernel and never answered: they wait in"
             " the server's accept queue, because it serves no more at the same time"

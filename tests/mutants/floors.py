@@ -290,8 +290,8 @@ MUTANTS = (
            "    if not (low <= value <= high or (zero and value == 0)):\n",
            "    if (value < low or value > high) and not (zero and value == 0):\n",
            "tests/scripts/test_run_clients.py::test_a_value_that_makes_no_sense_is_refused_with_one_line"),
-    Mutant("a run that was stopped shows no figures", "scripts/run_clients.py",
-           "    except KeyboardInterrupt:\n        return True\n",
+    Mutant("a run that was stopped shows no figures", "scripts/clients/swarm.py",
+           "        except KeyboardInterrupt:\n            self.interrupted = True\n",
            "",
-           "tests/scripts/test_run_clients.py::test_ctrl_c_shows_what_there_is_so_far"),
+           "tests/scripts/test_run_clients_report.py::test_ctrl_c_shows_what_there_is_so_far"),
 )  # fmt: skip
