@@ -48,13 +48,16 @@ def fill(text: str, columns: int) -> str:
     return "\n".join(lines).replace(NO_BREAK, " ")
 
 
-def tell(text: str) -> None:
-    """Write the line `text` to standard error, if that is possible. On a terminal it is broken between words."""
+def tell(text: str, before: str = "") -> None:
+    """Write the line `text` to standard error, if that is possible. On a terminal it is broken between words.
+
+    `before` is what moves the cursor to where it begins.
+    """
     with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
         if sys.stderr is not None and sys.stderr.isatty():
             columns = os.get_terminal_size(sys.stderr.fileno()).columns or MOST_COLUMNS
             text = fill(text, min(columns, MOST_COLUMNS) - 1)
-        _write(sys.stderr, f"{text}\n")
+        _write(sys.stderr, f"{before}{text}\n")
 
 
 def show(text: str) -> None:

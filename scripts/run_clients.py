@@ -108,7 +108,7 @@ def _run(swarm: Swarm) -> None:
 def _show_json(swarm: Swarm) -> None:
     output.show(fresh_line(sys.stdout) + json.dumps(report.summarize(swarm)))
     for sentence in explanations(swarm):
-        output.tell(f"{fresh_line(sys.stderr)}run_clients: {sentence}")
+        output.tell(f"run_clients: {sentence}", before=fresh_line(sys.stderr))
 
 
 def _table_printer() -> Callable[[Swarm], None]:

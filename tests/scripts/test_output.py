@@ -14,6 +14,7 @@ from scripts import output
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 120
+ERASE = "\r\x1b[K"
 BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}  # so that output is written at the end
 SCRIPT = """
 import sys
@@ -121,10 +122,11 @@ def test_on_a_terminal_a_long_line_is_broken_between_words_and_a_command_is_not(
     master, slave = os.openpty()
     termios.tcsetwinsize(slave, (24, columns))
     text = "there are more words than fit: call `make a-server PORT=7` before, or wait"
-    subprocess.run(script(f"output.tell({text!r})"), stderr=slave, timeout=DEADLINE_SECONDS, check=True)
+    subprocess.run(script(f"output.tell({text!r}, before='x' * 3 + {ERASE!r})"), stderr=slave, timeout=DEADLINE_SECONDS, check=True)
     os.close(slave)
     with open(master, "rb", buffering=0) as screen:
-        assert screen.read(1000).decode().splitlines() == rows
+        shown = screen.read(1000).decode()
+    assert shown == "".join(f"{row}\r\n" for row in [f"xxx{ERASE}{rows[0]}", *rows[1:]])
 
 
 def test_in_a_test_it_is_captured_like_anything_else(capsys):
