@@ -122,7 +122,8 @@ def test_on_a_terminal_a_long_line_is_broken_between_words_and_a_command_is_not(
     master, slave = os.openpty()
     termios.tcsetwinsize(slave, (24, columns))
     text = "there are more words than fit: call `make a-server PORT=7` before, or wait"
-    subprocess.run(script(f"output.tell({text!r}, before='x' * 3 + {ERASE!r})"), stderr=slave, timeout=DEADLINE_SECONDS, check=True)
+    main = f"output.tell({text!r}, before='xxx' + {ERASE!r})"
+    subprocess.run(script(main), stderr=slave, timeout=DEADLINE_SECONDS, check=True)
     os.close(slave)
     with open(master, "rb", buffering=0) as screen:
         shown = screen.read(1000).decode()
