@@ -5,7 +5,8 @@
 ##     ARGS=           more options of `python -m reactor serve`
 ## make run-clients    load an echo server on HOST:PORT and check every byte
 ##     N=100           connections at the same time
-##     MESSAGES=100    messages from each of them
+##     SECONDS=5       how long they go on sending messages;
+##     MESSAGES=       or how many messages each of them sends
 ##     SIZE=64         bytes in a message
 ##     RATE=0          messages a second in all; 0: as fast as they come back
 ##     HOST= PORT=     where the server is, as above
@@ -48,7 +49,8 @@ PYTHON  ?= python3
 HOST     = 127.0.0.1
 PORT     = 65432
 N        = 100
-MESSAGES = 100
+MESSAGES =
+SECONDS  =
 SIZE     = 64
 RATE     = 0
 ROUNDS   = 5
@@ -74,6 +76,9 @@ export PYTHONPATH := $(if $(findstring $(colon),$(CURDIR)),.,$(CURDIR))$(if $(PY
 
 # A value as one word of the shell, whatever is in it. Only ARGS goes in unquoted, because it is several words.
 quote = '$(subst ','\'',$(1))'
+
+# The option --$(1) if it has a value: without one, the script has a default.
+given = $(if $(2),--$(1) $(call quote,$(2)))
 
 # RFC 3986 puts brackets around an IPv6 address before a port, and none elsewhere.
 bare_host = $(subst [,,$(subst ],,$(HOST)))
@@ -104,12 +109,12 @@ run-server:
 run-clients:
 	@$(python) scripts/environment.py test
 	@exec .venv/bin/python scripts/run_clients.py --host $(call quote,$(bare_host)) --port $(call quote,$(PORT)) \
-	    --connections $(call quote,$(N)) --messages $(call quote,$(MESSAGES)) --size $(call quote,$(SIZE)) \
-	    --rate $(call quote,$(RATE)) $(ARGS)
+	    --connections $(call quote,$(N)) --size $(call quote,$(SIZE)) --rate $(call quote,$(RATE)) \
+	    $(call given,seconds,$(SECONDS)) $(call given,messages,$(MESSAGES)) $(ARGS)
 
 ladder:
 	@$(python) scripts/environment.py test
-	@exec .venv/bin/python scripts/ladder.py --connections $(call quote,$(N)) --messages $(call quote,$(MESSAGES)) $(ARGS)
+	@exec .venv/bin/python scripts/ladder.py --connections $(call quote,$(N)) $(call given,messages,$(MESSAGES)) $(ARGS)
 
 bench:
 	@$(python) scripts/environment.py test

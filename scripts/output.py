@@ -19,13 +19,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import select
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import TextIO
 
 UNUSABLE = 2  # the status of a script that got unusable options, or has nowhere to show its results
 INTERRUPTED = 130  # what shells report for a program that SIGINT has ended: 128 + 2
+MOST_COLUMNS = 80  # of a line for a person
+NO_BREAK = "\N{NO-BREAK SPACE}"
 PLAIN = str.maketrans({"µ": "u", "×": "x"})  # for an encoding that does not have them
 
 
@@ -37,10 +41,23 @@ class CannotShow(OSError):
         self.text = text
 
 
-def tell(text: str) -> None:
-    """Write the line `text` to standard error, if that is possible."""
-    with contextlib.suppress(OSError):
-        _write(sys.stderr, f"{text}\n")
+def fill(text: str, columns: int) -> str:
+    """`text` in lines of at most `columns`; a command in backquotes is not broken, so that it can be copied."""
+    whole = re.sub("`[^`]*`", lambda command: command[0].replace(" ", NO_BREAK), text)
+    lines = textwrap.wrap(whole, columns, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace(NO_BREAK, " ")
+
+
+def tell(text: str, before: str = "") -> None:
+    """Write the line `text` to standard error, if that is possible. On a terminal it is broken between words.
+
+    `before` is what moves the cursor to where it begins.
+    """
+    with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
+        if sys.stderr is not None and sys.stderr.isatty():
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or MOST_COLUMNS
+            text = fill(text, min(columns, MOST_COLUMNS) - 1)
+        _write(sys.stderr, f"{before}{text}\n")
 
 
 def show(text: str) -> None:

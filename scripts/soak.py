@@ -274,7 +274,7 @@ def _await(clients: subprocess.Popen[str], server: ServerProcess, plan: Plan, fi
         except subprocess.TimeoutExpired:
             findings.samples.append(_sample(server))
             continue
-        if clients.returncode not in (0, 1):  # 1: a client was not served, which the report says too
+        if clients.returncode not in (0, 1):  # 1: a client was not complete, which the report says too
             raise OSError(f"the clients ended with status {clients.returncode}: {complaints.strip()[-200:]}")
         report: dict[str, Any] = json.loads(output)
         return report

@@ -116,14 +116,18 @@ def test_run_server_binds_to_host_and_port_whatever_is_in_them(host, address):
     assert option(command_of("run-server", f"HOST={host}", "PORT=7"), "--bind") == address
 
 
-def test_run_clients_passes_every_variable_to_the_load_generator():
-    variables = ["N=7", "MESSAGES=8", "SIZE=9", "RATE=10", "HOST=[::1]", "PORT=11", "ARGS=--json --timeout 3"]
+@pytest.mark.parametrize("how_long, options", [
+    ([], []), (["MESSAGES=8"], ["--messages", "8"]), (["SECONDS=1'2"], ["--seconds", "1'2"]),
+    (["MESSAGES=8", "SECONDS=12"], ["--seconds", "12", "--messages", "8"]),  # which the script refuses
+])  # fmt: skip
+def test_run_clients_passes_every_variable_to_the_load_generator(how_long, options):
+    variables = ["N=7", "SIZE=9", "RATE=10", "HOST=[::1]", "PORT=11", *how_long, "ARGS=--json --timeout 3"]
     command = command_of("run-clients", *variables)
     assert command[:3] == ["exec", ".venv/bin/python", "scripts/run_clients.py"]
-    assert {command[index]: command[index + 1] for index in range(3, 15, 2)} == {
-        "--connections": "7", "--messages": "8", "--size": "9", "--rate": "10", "--host": "::1", "--port": "11",
+    assert {command[index]: command[index + 1] for index in range(3, 13, 2)} == {
+        "--connections": "7", "--size": "9", "--rate": "10", "--host": "::1", "--port": "11",
     }  # fmt: skip
-    assert command[15:] == ["--json", "--timeout", "3"]
+    assert command[13:] == [*options, "--json", "--timeout", "3"]
 
 
 def test_test_passes_args_to_pytest():

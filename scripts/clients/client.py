@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Callable
 
 from reactor import Connection, Protocol, Reactor
@@ -29,9 +30,9 @@ from .messages import PIECE_BYTES
 
 
 class Outcome(enum.Enum):
-    """How a client ended. All but `SERVED` are errors."""
+    """How a client ended. All but `COMPLETE` are errors."""
 
-    SERVED = "served"  # every byte of every message came back, right and in time
+    COMPLETE = "complete"  # every byte of every message came back, right and in time
     REFUSED = "refused"  # it could not connect: turned away, or no route
     RESET = "reset"  # the connection broke
     CLOSED_EARLY = "closed_early"  # the server ended the stream before everything was back
@@ -39,7 +40,7 @@ class Outcome(enum.Enum):
     MISMATCHED = "mismatched"  # a byte that is wrong, out of place, or superfluous
 
 
-ERRORS = tuple(outcome for outcome in Outcome if outcome is not Outcome.SERVED)
+ERRORS = tuple(outcome for outcome in Outcome if outcome is not Outcome.COMPLETE)
 
 
 @dataclasses.dataclass(slots=True)
@@ -50,13 +51,14 @@ class Plan:
     clock: Callable[[], float]  # the reactor's, in seconds
     piece: Callable[[int, int, int], bytes]  # `Messages.piece`
     size: int  # bytes of a message
-    total_bytes: int  # of all messages of one client
+    total_bytes: int  # of all messages of one client, at most
     timeout_seconds: float  # the longest wait for the next byte
     interval_seconds: float  # between two messages of one client; 0: a closed loop
     record: Callable[[float, float], object]  # `Latencies.record`
     on_end: Callable[[], object]  # called once for each client: it has its outcome
     on_lost: Callable[[], object]  # called once for each client: its connection is gone
     waited: Callable[[float], float] | None = None  # `Presence.waited`; None: by the clock alone
+    ends_at: float = math.inf  # a client whose message is back now or later sends no other; in seconds of the clock
 
 
 class Client(Protocol):
@@ -153,8 +155,8 @@ class Client(Protocol):
         if received % plan.size:
             return
         plan.record(self.began_at, now)
-        if received == plan.total_bytes:
-            self._end(Outcome.SERVED)
+        if received == plan.total_bytes or now >= plan.ends_at:
+            self._end(Outcome.COMPLETE)
         elif plan.interval_seconds:
             # The time for which the next message was scheduled, not the time when it could be sent: see `schedule`.
             self.began_at = self.first_at + received // plan.size * plan.interval_seconds
@@ -190,19 +192,19 @@ class Client(Protocol):
 
     def leave(self) -> None:
         """End the connection. After a good run, in order: the server may still answer, and a superfluous byte shows."""
-        if self.outcome is Outcome.SERVED:
+        if self.outcome is Outcome.COMPLETE:
             self.connection.write_eof()
         else:
             self.connection.abort()
 
     def _end(self, outcome: Outcome) -> None:
-        """Keep the first outcome. But a client that was served and then gets more bytes is a mismatch."""
+        """Keep the first outcome. But a client that was complete and then gets more bytes is a mismatch."""
         if self.outcome is None:
             self.outcome = outcome
             self.plan.on_end()
             # The connection stays open to the end of the run, like all others; what comes is left unread.
-            if outcome is not Outcome.SERVED:
+            if outcome is not Outcome.COMPLETE:
                 self.connection.pause_reading()
-        elif self.outcome is Outcome.SERVED and outcome is Outcome.MISMATCHED:
+        elif self.outcome is Outcome.COMPLETE and outcome is Outcome.MISMATCHED:
             self.outcome = outcome
             self.connection.abort()

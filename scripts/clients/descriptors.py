@@ -40,9 +40,8 @@ def make_room(connections: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < needed:
         raise ValueError(
             f"{connections:,} connections need {needed:,} file descriptors, and this process may open {soft:,}"
-            f" (RLIMIT_NOFILE): raise the limit with `ulimit -n {needed}` as root or by a line"
-            f" '* hard nofile {needed}' in /etc/security/limits.conf, or ask for at most"
-            f" {max(soft - OTHER_DESCRIPTORS, 0):,} connections"
+            f" (RLIMIT_NOFILE): ask for at most {max(soft - OTHER_DESCRIPTORS, 0):,} connections, or raise the limit"
+            f" with `ulimit -n {needed}` as root or by a line '* hard nofile {needed}' in /etc/security/limits.conf"
         )
 
 
@@ -59,7 +58,8 @@ def explain(exc: OSError) -> str:
     if exc.errno == errno.EADDRNOTAVAIL:
         return (
             f"no local port is left for one more connection to this address: the range is {_port_range()}"
-            " (net.ipv4.ip_local_port_range), less those that ended in the last minute (TIME_WAIT)"
+            " (net.ipv4.ip_local_port_range), less those that ended in the last minute (TIME_WAIT); wait a minute, or"
+            " use fewer clients"
         )
     if exc.errno in (errno.EMFILE, errno.ENFILE):
         return "no file descriptor is left, for this process or for the whole system"

@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from typing import TextIO
 
 from .client import Outcome
 from .swarm import Phase, Swarm
 
 PERIOD_SECONDS = 0.2
-BAR_COLUMNS = 24
+BAR_COLUMNS = 16
 ERASE_LINE = "\r\x1b[K"  # to the first column, and erase to the end (ECMA-48: EL)
 
 
@@ -45,18 +46,24 @@ class Progress:
         """The line: the phase, how much of it is done, and what went wrong so far."""
         swarm, load = self._swarm, self._swarm.load
         counts = swarm.outcome_counts()
-        errors = counts.total() - counts[Outcome.SERVED]
+        errors = counts.total() - counts[Outcome.COMPLETE]
+        messages = len(swarm.latencies)
         if swarm.phase is Phase.CONNECTING:
-            done, total, unit = len(swarm.clients) + swarm.outcomes.total(), load.connections, "connections"
+            done = len(swarm.clients) + swarm.outcomes.total()
+            share, words = done / load.connections, f"{done:,} of {load.connections:,} connections"
+        elif swarm.messages is None:
+            seconds = min(swarm.reactor.time() - swarm.began_at, load.seconds)
+            share, words = seconds / load.seconds, f"{seconds:.1f} of {load.seconds:g} s, {messages:,} messages"
         else:
-            done, total, unit = len(swarm.latencies), load.connections * load.messages, "messages"
-        filled = BAR_COLUMNS * done // total
+            total = load.connections * swarm.messages
+            share, words = messages / total, f"{messages:,} of {total:,} messages"
+        filled = int(BAR_COLUMNS * share)
         bar = "#" * filled + "." * (BAR_COLUMNS - filled)
-        line = f"{swarm.phase.value:<10} [{bar}] {done / total:4.0%}  {done:,} of {total:,} {unit}"
+        line = f"{swarm.phase.value:<10} [{bar}] {share:4.0%}  {words}"
         return f"{line}, {errors:,} errors" if errors else line
 
     def clear(self) -> None:
-        """Remove the bar from the screen, for good."""
+        """Remove the bar from the screen, for good; if the terminal takes nothing, see `fresh_line`."""
         self._write(ERASE_LINE)
         if self._terminal is not None:
             os.close(self._terminal)
@@ -69,6 +76,15 @@ class Progress:
             else:
                 self._stream.write(text)
                 self._stream.flush()
+
+
+def fresh_line(stream: TextIO | None) -> str:
+    """What the text after a bar begins with on `stream`, so that it begins on a line of its own.
+
+    The terminal may have been stopped when the bar was removed: then a piece of it is still there. The text waits for
+    the terminal, and erases that piece.
+    """
+    return ERASE_LINE if is_watched(sys.stderr) and is_watched(stream) else ""
 
 
 def is_watched(stream: TextIO | None) -> bool:

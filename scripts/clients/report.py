@@ -1,30 +1,40 @@
-"""The results of a run: as numbers for a program, and as tables for a person.
+"""The results of a run: as numbers for a program, and as one page for a person.
 
-Both say the same. The tables also explain figures that are easily misread, such as connections that the kernel
-accepted and the server never saw.
+Both say the same. The page is read from top to bottom: what went wrong, if anything did; the table; the verdict.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from .client import ERRORS, Client, Outcome
+from scripts.output import fill
+
+from .client import ERRORS, Outcome
 from .hostile import Tally
 from .swarm import Swarm
+from .verdict import explanations, never_answered, verdict
 
 QUANTILES = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
+QUANTILE_WORDS = {
+    "min": "the fastest answer",
+    "p50": "p50: half of the answers took longer",
+    "p90": "p90: one in 10 took longer",
+    "p99": "p99: one in 100 took longer",
+    "p99_9": "p99.9: one in 1,000 took longer",
+    "max": "the slowest answer",
+}
 COLUMNS = 79
 
 
 def summarize(swarm: Swarm) -> dict[str, Any]:
     """The figures of the run so far.
 
-    `messages` and `bytes` count those that came back right. `seconds` go from the first message to the last right
-    answer, so that a wait in vain at the end does not lower the rates. Latencies are in microseconds, None if there
-    was no answer. `hostile` has a `Tally` for each kind of hostile client in the run.
+    `connected` counts the clients that the server's kernel accepted, `complete` those that got all their bytes back,
+    `messages` and `bytes` what came back right. `seconds` go from the first message to the last right answer, so that
+    a wait in vain at the end does not lower the rates. Latencies are in microseconds, None if there was no answer.
+    `hostile` has a `Tally` for each kind of hostile client in the run. `served` is `complete` by its former name.
     """
     outcomes = swarm.outcome_counts()
     messages = len(swarm.latencies)
@@ -34,8 +44,9 @@ def summarize(swarm: Swarm) -> dict[str, Any]:
     return {
         "connections": swarm.load.connections,
         "connected": len(swarm.clients),
-        "served": outcomes[Outcome.SERVED],
-        "never_answered": sum(_never_answered(client) for client in swarm.clients),
+        "complete": outcomes[Outcome.COMPLETE],
+        "served": outcomes[Outcome.COMPLETE],
+        "never_answered": sum(never_answered(client) for client in swarm.clients),
         "messages": messages,
         "bytes": size,
         "seconds": round(seconds, 6),
@@ -47,40 +58,46 @@ def summarize(swarm: Swarm) -> dict[str, Any]:
         },
         "errors": {error.value: outcomes[error] for error in ERRORS},
         "hostile": {kind: dataclasses.asdict(tally) for kind, tally in swarm.crowd.tallies.items()},
+        "verdict": verdict(swarm),
     }
 
 
 def render(swarm: Swarm, tabulate: Callable[..., str]) -> str:
-    """The same as tables, in at most 80 columns, with explanations where they are needed."""
-    figures = summarize(swarm)
-    connections = {
-        "connections": figures["connections"],
-        "connected": figures["connected"],
-        "served": figures["served"],
-        "never answered": figures["never_answered"],
-    }
-    traffic = {
-        "messages": figures["messages"],
-        "bytes": figures["bytes"],
-        "seconds": figures["seconds"],
-        "messages/s": round(figures["messages_per_second"]),
-        "MB/s": figures["megabytes_per_second"],
-    }
-    latencies = {"latency µs": ""} | {
-        name.replace("_", "."): "-" if value is None else round(value)
-        for name, value in figures["latency_us"].items()
-    }
-    errors = {"errors": sum(figures["errors"].values())} | {
-        name.replace("_", " "): count for name, count in figures["errors"].items()
-    }
-    hostile = [_hostile_row(kind, tally) for kind, tally in swarm.crowd.tallies.items()]
-    tables = [
-        tabulate(rows, headers="keys", intfmt=",", floatfmt=",.3f", tablefmt="simple")
-        for rows in ([connections], [traffic], [latencies], [errors], hostile)
-        if rows
-    ]
-    meanings = [textwrap.fill(sentence, COLUMNS) for sentence in explanations(swarm)]
-    return "\n\n".join(tables + meanings)
+    """The same for a person, in at most 80 columns: what went wrong, the table, the verdict."""
+    rows = list(_rows(summarize(swarm), swarm.load.size))
+    tables = [tabulate(rows, tablefmt="plain", colalign=("left", "right", "left"), disable_numparse=True)]
+    if hostile := [_hostile_row(kind, tally) for kind, tally in swarm.crowd.tallies.items()]:
+        tables.append(tabulate(hostile, headers="keys", intfmt=",", tablefmt="simple"))
+    first = [fill(sentence, COLUMNS) for sentence in explanations(swarm)]
+    return "\n\n".join([*first, *tables, fill(verdict(swarm), COLUMNS)])
+
+
+def _rows(figures: dict[str, Any], size: int) -> Iterator[tuple[str, str, str]]:
+    """The rows of the table: what, how many, of which kind. What did not happen has no row."""
+    yield "connections", f"{figures['connections']:,}", "asked for"
+    yield "", f"{figures['connected']:,}", "connected"
+    yield "", f"{figures['complete']:,}", "complete: all that they sent came back"
+    if figures["never_answered"]:
+        yield "", f"{figures['never_answered']:,}", "never answered: not one byte came back"
+    came = f"came back right, of {size:,} bytes each"
+    if figures["messages"]:
+        yield "messages", f"{figures['messages']:,}", f"{came}, in {_short(figures['seconds'])} seconds"
+        megabytes = f"a second: {_short(figures['megabytes_per_second'])} MB a second"
+        yield "", f"{figures['messages_per_second']:,.0f}", megabytes
+    else:
+        yield "messages", "0", came
+    label = "latency µs"
+    for name, microseconds in figures["latency_us"].items():
+        if microseconds is not None:
+            yield label, f"{microseconds:,.0f}", QUANTILE_WORDS[name]
+            label = ""
+    label = "errors"
+    for name, count in figures["errors"].items():
+        if count:
+            yield label, f"{count:,}", name.replace("_", " ")
+            label = ""
+    if label:
+        yield label, "0", ""
 
 
 def _hostile_row(kind: str, tally: Tally) -> dict[str, Any]:
@@ -95,36 +112,9 @@ def _hostile_row(kind: str, tally: Tally) -> dict[str, Any]:
     }
 
 
-def explanations(swarm: Swarm) -> list[str]:
-    """A sentence for each result that is easily misread."""
-    said = [f"{_clients(count)} could not connect: {why}" for why, count in swarm.failures.most_common()]
-    for (kind, why), count in swarm.crowd.failures.most_common():
-        said.append(f"{_clients(count)} of {kind.replace('_', ' ')} could not connect: {why}")
-    if undecided := swarm.outcomes[Outcome.TIMED_OUT]:
-        said.append(
-            f"{_clients(undecided)} got no answer to the connect: the server's accept queue is full, or"
-            " something on the way drops what comes"
-        )
-    unanswered = [client for client in swarm.clients if _never_answered(client)]
-    silent = sum(client.outcome in (None, Outcome.TIMED_OUT) for client in unanswered)
-    served = swarm.outcome_counts()[Outcome.SERVED]
-    if silent and served:
-        said.append(
-            f"{_clients(served)} {_were(served)} served; {silent:,} {_were(silent)} accepted by the kernel and"
-            " never answered: they wait in the server's accept queue"
-        )
-    elif silent:
-        said.append(
-            f"{_clients(silent)} {_were(silent)} accepted by the kernel and never answered: they wait in the"
-            " server's accept queue, or it takes them and does not echo"
-        )
-    return said
-
-
-def _never_answered(client: Client) -> bool:
-    """Whether it was connected and not one byte came back, right or wrong."""
-    had_its_chance = client.outcome is not None or client.due > 0
-    return had_its_chance and not client.received and client.outcome is not Outcome.MISMATCHED
+def _short(number: float) -> str:
+    """With three digits, or all those before the point."""
+    return f"{number:,.0f}" if number >= 99.95 else f"{number:.3g}"
 
 
 def _size(count: float) -> str:
@@ -133,11 +123,3 @@ def _size(count: float) -> str:
             return f"{count:,.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
         count /= 1000
     return f"{count:,.1f} GB"
-
-
-def _clients(count: int) -> str:
-    return "1 client" if count == 1 else f"{count:,} clients"
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"

@@ -32,7 +32,7 @@ from .client import Client, Outcome, Plan
 from .connecting import Connecting
 from .hostile import Crowd, Hostility
 from .latencies import Latencies
-from .messages import PIECE_BYTES, Messages
+from .messages import LARGEST_NUMBER, PIECE_BYTES, Messages
 from .presence import Presence
 from .schedule import Schedule
 
@@ -56,15 +56,22 @@ class Load:
     """What the clients are to do."""
 
     connections: int
-    messages: int  # of each connection
+    messages: int | None  # of each connection; None: as many as there is time for in `seconds`
     size: int  # bytes of a message
     rate: float  # messages a second, of all clients; 0: each client sends its next message when the last is back
     timeout_seconds: float  # for a connect, and for the next byte
     hostility: Hostility = Hostility()  # the misbehaving clients
+    seconds: float = math.inf  # how long messages are sent, if `messages` is None
 
     def descriptors(self) -> int:
         """How many sockets it may have open at the same time."""
         return self.connections + self.hostility.descriptors()
+
+    def messages_at_rate(self, connections: int) -> int:
+        """How many messages each of `connections` clients sends at the fixed rate: at least one."""
+        if self.messages is not None:
+            return self.messages
+        return min(max(1, round(self.rate * self.seconds / connections)), LARGEST_NUMBER)
 
 
 def client_limits(load: Load) -> Limits:
@@ -89,7 +96,10 @@ class Swarm:
 
     def __init__(self, reactor: Reactor, endpoints: list[Endpoint], load: Load) -> None:
         self.reactor = reactor
+        self.endpoints = endpoints
         self.load = load
+        self.messages = load.messages  # of each client; None: not known before they are sent
+        self.interrupted = False  # by Ctrl-C
         self.phase = Phase.CONNECTING
         self.clients: list[Client] = []  # those that were connected, in order
         self.outcomes: Counter[Outcome] = Counter()  # of those that were not
@@ -105,7 +115,7 @@ class Swarm:
             clock=reactor.timers.clock,
             piece=Messages(load.size).piece,
             size=load.size,
-            total_bytes=load.messages * load.size,
+            total_bytes=(LARGEST_NUMBER if load.messages is None else load.messages) * load.size,
             timeout_seconds=load.timeout_seconds,
             interval_seconds=0.0,  # until there is a schedule
             record=self.latencies.record,
@@ -119,10 +129,12 @@ class Swarm:
         )
 
     def run(self) -> None:
-        """Go through all phases. After KeyboardInterrupt, the figures cover what was done."""
-        self.crowd.start(self._connecting.start)
+        """Go through all phases. Ctrl-C ends the run, and the figures cover what was done until then."""
         try:
+            self.crowd.start(self._connecting.start)
             self.reactor.run()
+        except KeyboardInterrupt:
+            self.interrupted = True
         finally:
             if self._schedule is not None:
                 self._schedule.stop()
@@ -131,6 +143,10 @@ class Swarm:
         """How many clients have ended, and with which outcome."""
         ended = Counter(client.outcome for client in self.clients if client.outcome is not None)
         return ended + self.outcomes
+
+    def is_good(self) -> bool:
+        """Whether every client got every byte back."""
+        return self.outcome_counts()[Outcome.COMPLETE] == self.load.connections
 
     # Connecting.
 
@@ -163,10 +179,14 @@ class Swarm:
         self.began_at = now = self.reactor.time()
         clients = [client for client in self.clients if client.outcome is None]
         if self.load.rate and clients:
+            self.messages = self.load.messages_at_rate(len(clients))
+            self._plan.total_bytes = self.messages * self.load.size
             self._plan.interval_seconds = len(clients) / self.load.rate
-            self._schedule = Schedule(self.reactor, clients, self.load.rate, self.load.messages)
+            self._schedule = Schedule(self.reactor, clients, self.load.rate, self.messages)
             self._schedule.start()
         else:
+            if self.messages is None:
+                self._plan.ends_at = now + self.load.seconds
             for client in clients:
                 client.begin(now, now)
         if not clients:

@@ -290,8 +290,28 @@ MUTANTS = (
            "    if not (low <= value <= high or (zero and value == 0)):\n",
            "    if (value < low or value > high) and not (zero and value == 0):\n",
            "tests/scripts/test_run_clients.py::test_a_value_that_makes_no_sense_is_refused_with_one_line"),
-    Mutant("a run that was stopped shows no figures", "scripts/run_clients.py",
-           "    except KeyboardInterrupt:\n        return True\n",
+    Mutant("a run that was stopped shows no figures", "scripts/clients/swarm.py",
+           "        except KeyboardInterrupt:\n            self.interrupted = True\n",
            "",
-           "tests/scripts/test_run_clients.py::test_ctrl_c_shows_what_there_is_so_far"),
+           "tests/scripts/test_run_clients_report.py::test_ctrl_c_shows_what_there_is_so_far"),
+    Mutant("clients whose time is over send on", "scripts/clients/client.py",
+           "        if received == plan.total_bytes or now >= plan.ends_at:\n",
+           "        if received == plan.total_bytes:\n",
+           "tests/scripts/clients/test_client.py::"
+           "test_a_client_whose_time_is_over_waits_for_the_answer_under_way_and_sends_no_more"),
+    Mutant("a report is glued to what a stopped terminal kept of the bar", "scripts/clients/progress.py",
+           "    return ERASE_LINE if is_watched(sys.stderr) and is_watched(stream) else \"\"\n",
+           "    return \"\"\n",
+           "tests/scripts/test_run_clients_report.py::"
+           "test_after_a_terminal_was_stopped_the_report_begins_on_a_line_of_its_own"),
+    Mutant("a server that broke off is called one that never listened", "scripts/clients/verdict.py",
+           "    if refused and swarm.clients:\n",
+           "    if False:\n",
+           "tests/scripts/clients/test_verdict.py::"
+           "test_a_server_that_ends_while_clients_connect_was_there_before"),
+    Mutant("at a rate a client may have no message to send", "scripts/clients/swarm.py",
+           "        return min(max(1, round(self.rate * self.seconds / connections)), LARGEST_NUMBER)\n",
+           "        return min(round(self.rate * self.seconds / connections), LARGEST_NUMBER)\n",
+           "tests/scripts/test_run_clients.py::test_at_a_fixed_rate_the_time_is_a_number_of_messages"
+           "_and_each_client_sends_one_at_least"),
 )  # fmt: skip

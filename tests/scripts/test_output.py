@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import termios
 import threading
 
 import pytest
@@ -13,6 +14,7 @@ from scripts import output
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 120
+ERASE = "\r\x1b[K"
 BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}  # so that output is written at the end
 SCRIPT = """
 import sys
@@ -109,6 +111,23 @@ def test_a_pipe_that_does_not_block_gets_all_of_it():
 def test_no_socket_gets_the_number_of_a_standard_descriptor():
     main = "import socket; output.show(str(socket.socket().fileno() > 2))"
     assert shell("<&- 2>&-", main).stdout == "True\n"
+
+
+@pytest.mark.parametrize("columns, rows", [
+    (40, ["there are more words than fit: call", "`make a-server PORT=7` before, or wait"]),
+    (30, ["there are more words than", "fit: call", "`make a-server PORT=7`", "before, or wait"]),
+    (500, ["there are more words than fit: call `make a-server PORT=7` before, or wait"]),
+])  # fmt: skip
+def test_on_a_terminal_a_long_line_is_broken_between_words_and_a_command_is_not(columns, rows):
+    master, slave = os.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    text = "there are more words than fit: call `make a-server PORT=7` before, or wait"
+    main = f"output.tell({text!r}, before='xxx' + {ERASE!r})"
+    subprocess.run(script(main), stderr=slave, timeout=DEADLINE_SECONDS, check=True)
+    os.close(slave)
+    with open(master, "rb", buffering=0) as screen:
+        shown = screen.read(1000).decode()
+    assert shown == "".join(f"{row}\r\n" for row in [f"xxx{ERASE}{rows[0]}", *rows[1:]])
 
 
 def test_in_a_test_it_is_captured_like_anything_else(capsys):

@@ -55,7 +55,7 @@ class FakeConnection:
 class Bench:
     """One client on a fake reactor, with all that it reports."""
 
-    def __init__(self, size=64, messages=3, interval_seconds=0.0, high_bytes=PIECE_BYTES, waited=None):
+    def __init__(self, size=64, messages=3, interval_seconds=0.0, high_bytes=PIECE_BYTES, waited=None, seconds=1e9):
         self.reactor = FakeReactor()
         self.latencies = []
         self.ended = self.lost = 0
@@ -71,6 +71,7 @@ class Bench:
             on_end=self._count_end,
             on_lost=self._count_lost,
             waited=waited,
+            ends_at=self.reactor.now + seconds,
         )
         self.client = Client(self.plan, 5)
         self.connection = FakeConnection(self.client, high_bytes)
@@ -94,8 +95,22 @@ def test_a_closed_loop_sends_the_next_message_when_the_last_is_back():
         bench.reactor.advance(seconds)
         bench.echo()
     assert bench.latencies == [0.5, 0.25, 1.0]
-    assert (bench.client.outcome, bench.ended) == (Outcome.SERVED, 1)
+    assert (bench.client.outcome, bench.ended) == (Outcome.COMPLETE, 1)
     assert bench.connection.unsent == b""
+
+
+def test_a_client_whose_time_is_over_waits_for_the_answer_under_way_and_sends_no_more():
+    bench = Bench(messages=1000, seconds=1.0)
+    bench.reactor.advance(0.75)
+    bench.echo()
+    assert (bench.client.outcome, len(bench.connection.unsent)) == (None, 64)
+    message = bench.connection.take()
+    bench.reactor.advance(0.75)
+    bench.client.data_received(message[:63])
+    assert bench.client.outcome is None
+    bench.client.data_received(message[63:])
+    assert (bench.client.outcome, bench.ended, bench.connection.unsent) == (Outcome.COMPLETE, 1, b"")
+    assert bench.latencies == [0.75, 0.75]
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 63])
@@ -106,7 +121,7 @@ def test_answers_may_come_in_any_pieces(chunk):
         for start in range(0, 64, chunk):
             assert bench.client.outcome is None
             bench.client.data_received(message[start : start + chunk])
-    assert (bench.client.outcome, len(bench.latencies)) == (Outcome.SERVED, 3)
+    assert (bench.client.outcome, len(bench.latencies)) == (Outcome.COMPLETE, 3)
 
 
 def test_a_schedule_counts_from_the_scheduled_moment_however_late_message_and_answer_are():
@@ -118,7 +133,7 @@ def test_a_schedule_counts_from_the_scheduled_moment_however_late_message_and_an
     bench.reactor.advance(0.25)
     bench.echo()
     assert bench.latencies == [2.25, 1.75, 1.25]
-    assert bench.client.outcome is Outcome.SERVED
+    assert bench.client.outcome is Outcome.COMPLETE
 
 
 def test_large_messages_are_written_as_the_connection_takes_them():
@@ -127,7 +142,7 @@ def test_large_messages_are_written_as_the_connection_takes_them():
     while bench.client.outcome is None:
         received += len(bench.connection.unsent)
         bench.echo()
-    assert (bench.client.outcome, received) == (Outcome.SERVED, 2 << 20)
+    assert (bench.client.outcome, received) == (Outcome.COMPLETE, 2 << 20)
     assert bench.connection.most_unsent <= 2 * PIECE_BYTES
 
 
@@ -138,7 +153,7 @@ def test_a_schedule_keeps_its_messages_while_the_connection_takes_no_more():
     assert len(bench.connection.unsent) == 640 + 64
     while bench.client.outcome is None:
         bench.echo()
-    assert (bench.client.outcome, len(bench.latencies)) == (Outcome.SERVED, 1000)
+    assert (bench.client.outcome, len(bench.latencies)) == (Outcome.COMPLETE, 1000)
 
 
 def test_a_byte_that_was_not_sent_yet_cannot_come_back_even_if_it_is_the_right_one():
@@ -160,7 +175,7 @@ def test_a_message_that_is_repeated_does_not_pass_for_the_next_one():
     assert bench.client.outcome is Outcome.MISMATCHED
 
 
-def test_who_was_not_served_is_held_and_not_read_any_more():
+def test_a_client_that_failed_is_held_and_not_read_any_more():
     bench = Bench()
     bench.client.data_received(b"nonsense")
     assert bench.connection.calls == ["pause_reading"]
@@ -236,20 +251,20 @@ def test_the_first_outcome_stands():
     assert (bench.client.outcome, bench.ended) == (Outcome.MISMATCHED, 1)
 
 
-def test_who_was_served_may_lose_the_connection_but_may_not_get_a_byte_more():
+def test_a_complete_client_may_lose_the_connection_but_may_not_get_a_byte_more():
     bench = Bench(messages=1)
     bench.echo()
     bench.client.eof_received()
-    assert bench.client.outcome is Outcome.SERVED
+    assert bench.client.outcome is Outcome.COMPLETE
     bench.client.data_received(b"\0")
     assert (bench.client.outcome, bench.ended) == (Outcome.MISMATCHED, 1)
     assert bench.connection.calls == ["abort"]
 
 
-@pytest.mark.parametrize("served, goodbye", [(True, "write_eof"), (False, "abort")])
-def test_a_goodbye_is_for_who_was_served(served, goodbye):
+@pytest.mark.parametrize("complete, goodbye", [(True, "write_eof"), (False, "abort")])
+def test_a_goodbye_is_for_complete_clients(complete, goodbye):
     bench = Bench(messages=1)
-    if served:
+    if complete:
         bench.echo()
     bench.client.leave()
     assert bench.connection.calls == [goodbye]

@@ -48,7 +48,7 @@ class Siege:
             assert time.monotonic() < deadline, self.crowd.tallies
             swarm = Swarm(self.reactor, endpoints_of(self.server), HONEST)
             swarm.run()
-            assert summarize(swarm)["served"] == HONEST.connections, summarize(swarm)
+            assert summarize(swarm)["complete"] == HONEST.connections, summarize(swarm)
             self.honest += HONEST.connections
         self.crowd.leave()
         turn_until(self.reactor, lambda: not self.crowd.members, "the hostile clients have left")
