@@ -18,8 +18,8 @@ write the fields one by one:
     error        what `connection_lost` was told, as text; None if nothing went wrong
 
 Where do the bytes come from? To count them in the dispatcher would make every message dearer, for all who do not ask.
-So while the log is on, a connection gets a socket that counts. Its `recv` and `send` are methods in Python: an echo
-then costs about a quarter more. While the log is off, it costs nothing.
+So while the log is on, a connection gets a socket that counts. Its `recv` and `send` are methods in Python, so each
+message pays for two more calls. While the log is off, it costs nothing.
 """
 
 from __future__ import annotations
