@@ -56,7 +56,8 @@ class Loop:
     """An event loop. It belongs to the thread that runs it. A process may have many loops, one to a thread.
 
     Tests can replace `selector` and `clock` (seconds; it never goes back). An iteration that takes longer than
-    `blocked_seconds` is logged. `max_threads` and `max_thread_queue` bound `run_in_thread`. As a context manager, the loop closes itself at the end of the block.
+    `blocked_seconds` is logged. `max_threads` threads make the calls of `run_in_thread`, and `max_thread_queue` more
+    calls may wait. As a context manager, the loop closes itself at the end of the block.
     """
 
     def __init__(

@@ -1,12 +1,11 @@
 """A call that comes again and again, at equal distances.
 
 A callback that arms its own next timer drifts: each call is a little late, and the next one counts from there. So the
-n-th call is due at `start + n * seconds`, computed from the start each time. Then neither lateness nor rounding adds up.
+n-th call is due at `start + n * seconds`, computed from the start each time. Neither lateness nor rounding adds up.
 
-What if several calls were missed, because the loop was held up or the process was stopped? A heartbeat that is sent ten
-times at once helps nobody, and would hold the loop up again. So the missed ones are skipped: the next call is due at the
-first multiple after now. "Now" is the moment when the callback has returned. So one that is slower than its own period
-does not take all of the loop's time.
+What if several calls were missed, because the loop was held up or the process was stopped? Ten heartbeats at once help
+nobody, and would hold the loop up again. So the missed ones are skipped: the next call is due at the first multiple
+after the moment when the callback has returned. A callback that takes longer than its own period skips some, too.
 
 The next call is armed after the callback, also if that raised SystemExit: the series goes on when the loop runs again.
 

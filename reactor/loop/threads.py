@@ -12,8 +12,8 @@ Three things go wrong with threads like these:
 - A call that never returns would keep the process from ending. `concurrent.futures.ThreadPoolExecutor` waits for its
   threads at exit. These are daemon threads: the process ends without them.
 
-The loop's thread alone changes the set of calls, and a `SimpleQueue` hands them over: its `put` is safe even in a
-`__del__` or a signal handler that interrupts another `put`. So there is no lock to be held at a bad moment, or at a fork.
+The loop's thread alone changes the sets of calls. A `SimpleQueue` hands the calls over: its `put` is safe even in a
+`__del__` or a signal handler that interrupts another `put`. So no lock of ours is held at a bad moment, or at a fork.
 
 The cost: an answer takes two switches of threads. A cancelled call keeps its place until a thread comes to it.
 """
