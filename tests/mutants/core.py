@@ -200,6 +200,7 @@ MUTANTS = (
            "tests/connections/test_reactor_evidence.py::test_a_timer_thirty_days_away_is_no_trouble_to_the_wait"),
     Mutant("the first thing that cannot be given back ends the closing", "reactor/loop/loop.py",
            "            stack.callback(self.poller.close)\n            stack.callback(self._waker.close)\n"
+           "            stack.callback(self.threads.close)\n"
            "            stack.callback(self._signals.close)\n            self._give_back(stack)\n"
            "            while self.at_close:\n"
            "                stack.callback(self.at_close.pop())\n",
@@ -207,7 +208,7 @@ MUTANTS = (
            "            for listener in self.acceptor.listeners():\n"
            "                self.acceptor.stop_listening(listener)\n"
            "            self._end_connections()\n            self._signals.close()\n"
-           "            self._waker.close()\n            self.poller.close()\n"
+           "            self.threads.close()\n            self._waker.close()\n            self.poller.close()\n"
            "            stack.pop_all()\n",
            "tests/connections/test_reactor_closing.py::"
            "test_system_exit_while_closing_goes_on_when_all_are_told_and_everything_is_given_back"),
