@@ -8,7 +8,7 @@ Does a connection owe something? Three parties each know a part of the answer:
 
 - The program. It may *hold* a connection (`Connection.hold`) because its answer comes later, from a timer, a thread or
   another server. Only the program can know that (E12). While a call of `run_in_thread` is not answered, each connection
-  counts as held: it may be the one that waits for the answer.
+  counts as held: it may be the one that waits for the answer. Once no connection is left, such a call is abandoned.
 - Our own buffers. Output may wait there.
 - The kernel. It may have output that the peer has not received, or input that the program has not seen.
 
