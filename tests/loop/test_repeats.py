@@ -167,8 +167,8 @@ def test_it_can_be_cancelled_in_its_own_callback(loop):
     handle = loop.call_every(1.0, end)
     for _ in range(4):
         at(loop, loop.time() + 1.0)
-    assert seen == [False, True]
-    assert len(other) == 2 and len(loop.timers) == 1, "the other series is not disturbed"
+        assert len(loop.timers) == 1, "only the other series is left"
+    assert seen == [False, True] and len(other) == 2
 
 
 def test_it_can_be_cancelled_by_another_call_that_is_due_in_the_same_iteration(loop):
