@@ -28,11 +28,18 @@ def ours():
     return [thread for thread in threading.enumerate() if thread.name == "reactor run_in_thread"]
 
 
+@pytest.fixture(autouse=True)
+def threads_come_back():
+    """The threads of each test end, and those of the tests before it have ended."""
+    wait_until(lambda: not ours(), "the end of the threads of other tests")
+    yield
+    wait_until(lambda: not ours(), "the end of the threads")
+
+
 @pytest.fixture
 def loop(descriptors_come_back):
     with Loop(max_threads=MOST, max_thread_queue=MOST_WAITING) as loop:
         yield loop
-    wait_until(lambda: not ours(), "the end of the threads")
 
 
 class Gate:
