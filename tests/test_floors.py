@@ -14,7 +14,7 @@ import reactor
 PACKAGE = pathlib.Path(reactor.__file__).parent
 # From the ground up, and on each floor in reading order.
 FLOORS = {
-    "loop": "reports counters timers poller wakeup signals fork states watches loop watchdog",
+    "loop": "reports counters timers repeats threads poller wakeup signals fork states watches loop watchdog",
     "connections": "protocol states limits counters sockaddr buffers fields connection derived socket_options deadlines"
     " budgets access_log reaper dispatcher fast_path acceptor reactor",
     "net": "unix_paths addresses lookups connector splitters framing",

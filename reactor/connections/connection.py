@@ -134,7 +134,8 @@ class Connection(ConnectionFields):
         """Say that an answer will come later on this connection, for example from a timer or a thread.
 
         A drain closes a connection that has nothing to send. It waits for a held one, at most for `drain_seconds`. Call
-        `release` once for each `hold`. The deadlines of `Limits` still apply. `close` ends all holds.
+        `release` once for each `hold`. The deadlines of `Limits` still apply. `close` ends all holds. While a call of
+        `Reactor.run_in_thread` is not answered, a drain takes every connection for held.
         """
         self.reactor.check_thread()
         self._holds += 1

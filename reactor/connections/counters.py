@@ -53,7 +53,8 @@ class Counters(LoopCounters):
 
     def snapshot(self) -> dict[str, Any]:
         """A copy under these names, with `closed` by reason, and with `open` and `lag_seconds` (three percentiles)."""
-        names = [name for name in self.__slots__ if name != "closed"] + ["callback_errors", "iterations"]
+        names = [name for name in self.__slots__ if name != "closed"]
+        names += ["callback_errors", "iterations", "thread_calls"]
         counts = {name: getattr(self, name) for name in names}
         return {
             **counts,

@@ -89,6 +89,13 @@ class Limits:
     memory_bytes: int = _count(
         256 * MIB, 1, 1 << 50, "in all buffers together", "Redis maxmemory-clients, off by default"
     )
+    # What may block, on threads beside the loop (`run_in_thread`).
+    max_threads: int = _count(
+        4, 1, 1024, "threads for calls that block", "libuv UV_THREADPOOL_SIZE 4, at most 1024"
+    )
+    max_thread_queue: int = _count(
+        1000, 0, 1 << 31, "calls waiting for a thread", "nginx thread_pool max_queue 65536"
+    )
     # How long anything may take.
     first_byte_seconds: float = _seconds(60.0, "to the first byte, either way", "nginx client_header_timeout 60s")
     idle_seconds: float = _seconds(300.0, "without a byte either way", "Redis tcp-keepalive 300; nginx 75s")

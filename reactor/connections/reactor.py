@@ -58,7 +58,12 @@ class Reactor(Loop):
         self.limits = limits or Limits()
         self.socket_factory = socket_factory
         super().__init__(
-            selector=selector, clock=clock, counters=Counters(), blocked_seconds=self.limits.blocked_seconds
+            selector=selector,
+            clock=clock,
+            counters=Counters(),
+            blocked_seconds=self.limits.blocked_seconds,
+            max_threads=self.limits.max_threads,
+            max_thread_queue=self.limits.max_thread_queue,
         )
         self.dispatcher = Dispatcher(self, self.counters, self.limits)
         self.acceptor = Acceptor(self.dispatcher)

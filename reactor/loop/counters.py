@@ -13,11 +13,12 @@ LAG_BUCKETS = 32  # bucket i holds iterations of less than 2**i microseconds; th
 class LoopCounters:
     """The counts of one loop since it was made."""
 
-    __slots__ = ("iterations", "callback_errors", "lag")
+    __slots__ = ("iterations", "callback_errors", "thread_calls", "lag")
 
     def __init__(self) -> None:
         self.iterations = 0  # turns of the loop
         self.callback_errors = 0  # exceptions in `call_soon`, timers, watched descriptors and `connection_lost`
+        self.thread_calls = 0  # calls of `run_in_thread` now: waiting, running, or not answered yet
         self.lag = [0] * LAG_BUCKETS  # iterations by the time between two waits
 
     def lag_at(self, share: float) -> float:

@@ -30,15 +30,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from . import fork
 from .counters import LAG_BUCKETS, LoopCounters
 from .poller import EVENTS_PER_POLL, SelectorPoller, make_poller
+from .repeats import Repeat
 from .reports import report
 from .signals import Signals
 from .states import CLOSED, CLOSING, IDLE, LAST, NEXT, RUNNING, RUNS, STOPPED, STOPPING, LoopState
+from .threads import MAX_THREAD_QUEUE, MAX_THREADS, Threads
 from .timers import Handle, Timers
 from .wakeup import Waker
 from .watches import Call, Watches
@@ -54,7 +57,8 @@ class Loop:
     """An event loop. It belongs to the thread that runs it. A process may have many loops, one to a thread.
 
     Tests can replace `selector` and `clock` (seconds; it never goes back). An iteration that takes longer than
-    `blocked_seconds` is logged. As a context manager, the loop closes itself at the end of the block.
+    `blocked_seconds` is logged. `max_threads` threads make the calls of `run_in_thread`, and `max_thread_queue` more
+    calls may wait. As a context manager, the loop closes itself at the end of the block.
     """
 
     def __init__(
@@ -64,11 +68,14 @@ class Loop:
         clock: Callable[[], float] = time.monotonic,
         counters: LoopCounters | None = None,
         blocked_seconds: float = BLOCKED_SECONDS,
+        max_threads: int = MAX_THREADS,
+        max_thread_queue: int = MAX_THREAD_QUEUE,
     ) -> None:
         self.state = IDLE
         self.counters: LoopCounters = counters if counters is not None else LoopCounters()
         self.blocked_seconds = blocked_seconds
         self.timers = Timers(clock)
+        self.threads = Threads(self._deliver, self.counters, max_threads, max_thread_queue)
         self.poller = make_poller(selector or selectors.DefaultSelector())
         self._watches = Watches(self.poller, self.counters)
         self._ready: deque[Handle] = deque()  # the calls that `call_soon` queued
@@ -309,6 +316,19 @@ class Loop:
         self.check_caller()
         return self.timers.call_at(when, callback, *args)
 
+    def call_every(self, seconds: float, callback: Callable[..., object], *args: object) -> Handle:
+        """Call `callback(*args)` every `seconds` until the handle is cancelled: first after `seconds`, without drift.
+
+        The n-th call is due n times `seconds` after now, and never comes earlier. What is missed is skipped: if the
+        loop is held up, or the callback itself takes too long, the next call is due at the first multiple after that.
+        If the callback raises, that is logged, and the calls go on.
+
+        ValueError if `seconds` is not a finite number above 0. TypeError when `callback` cannot be called. RuntimeError
+        when the loop is closed, and on another thread.
+        """
+        self.check_caller()
+        return Repeat(self.timers, seconds, callback, args)
+
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> Handle:
         """`call_soon` from any thread. Other threads may change the loop only by this method.
 
@@ -316,9 +336,34 @@ class Loop:
         """
         self.check_open()
         handle = Handle(callback, args, -math.inf, None)
-        self._foreign.append(handle)
-        self._waker.wake()
+        self._deliver(handle)
         return handle
+
+    def _deliver(self, handle: Handle) -> None:
+        """Run `handle` in the next "ready" phase. From any thread. Does nothing when the loop is closed."""
+        if self.state is not CLOSED:
+            self._foreign.append(handle)
+            self._waker.wake()
+
+    def run_in_thread(
+        self,
+        function: Callable[..., object],
+        *args: object,
+        then: Callable[[Future[Any]], object] | None = None,
+    ) -> Handle:
+        """Call `function(*args)` on a thread, because it blocks. Then call `then(future)` in the loop.
+
+        `future` is finished: `future.result()` returns what the function returned, or raises what it raised, also
+        SystemExit (see `concurrent.futures.Future`). Without `then`, what it raises is logged.
+
+        `cancel()` of the handle takes the call back: `then` is not called. A function that runs already goes on, but
+        its outcome is dropped. The same happens to all calls when the loop closes: it waits for no thread.
+
+        queue.Full when more calls wait than the limits allow. RuntimeError when the loop is closed, on another thread,
+        and when the system gives no thread. TypeError when `function` or `then` cannot be called.
+        """
+        self.check_caller()
+        return self.threads.call(function, args, then)
 
     def add_reader(self, fd: Any, callback: Callable[..., object], *args: object) -> None:
         """Call `callback(*args)` in each iteration in which `fd` can be read without waiting.
@@ -412,6 +457,7 @@ class Loop:
         with contextlib.ExitStack() as stack:  # from the last to the first; if one raises, the others still run
             stack.callback(self.poller.close)
             stack.callback(self._waker.close)
+            stack.callback(self.threads.close)
             stack.callback(self._signals.close)
             self._give_back(stack)
             while self.at_close:
@@ -430,6 +476,7 @@ class Loop:
             if hasattr(source, "socket"):  # a socket of ours or of a higher floor; those of the program stay open
                 source.socket.close()
         self.timers.clear()
+        self.threads.abandon()
         self._ready.clear()
         self._foreign.clear()
         self._watches.clear()

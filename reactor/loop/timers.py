@@ -113,9 +113,15 @@ class Timers:
         if math.isnan(when):
             raise ValueError("a timer's time must be a number of seconds, not NaN")
         when = float(when)  # another kind of number may not compare with the other entries
-        handle = Handle(callback, args, when, self)
-        heapq.heappush(self._heap, (when, next(self._sequence), handle))
+        handle = Handle(callback, args, when, None)
+        self.arm(handle)
         return handle
+
+    def arm(self, handle: Handle) -> None:
+        """Put `handle` into the heap, to be run at its time `when`."""
+        entry = (handle.when, next(self._sequence), handle)
+        handle.timers = self  # before the push, or a rebuild would throw it away
+        heapq.heappush(self._heap, entry)
 
     def note_absence(self, left_at: float, back_at: float) -> None:
         """Note that the loop was away from its wait, held up or stopped, from `left_at` to `back_at`.

@@ -7,7 +7,8 @@ others get `drain_seconds` to finish. Then everything ends, whatever it is doing
 Does a connection owe something? Three parties each know a part of the answer:
 
 - The program. It may *hold* a connection (`Connection.hold`) because its answer comes later, from a timer, a thread or
-  another server. Only the program can know that (E12).
+  another server. Only the program can know that (E12). While a call of `run_in_thread` is not answered, each connection
+  counts as held: it may be the one that waits for the answer. Once no connection is left, such a call is abandoned.
 - Our own buffers. Output may wait there.
 - The kernel. It may have output that the peer has not received, or input that the program has not seen.
 
@@ -75,7 +76,7 @@ class Drain:
             return
         self._reactor.call_later(DRAIN_TICK_SECONDS, self._look)
         connections = self._reactor.dispatcher.connections()
-        answering = any(connection._holds for connection in connections)
+        answering = bool(self._reactor.threads.unanswered) or any(connection._holds for connection in connections)
         for connection in connections:
             if connection.state is LINGERING:
                 self._look_at_lingering(connection)
@@ -121,7 +122,7 @@ class Drain:
             return True
         if connection.is_closing():  # input is discarded and writes are ignored
             return False
-        return connection._holds > 0 or self._waits_for_its_turn(connection)
+        return connection._holds > 0 or bool(self._reactor.threads.unanswered) or self._waits_for_its_turn(connection)
 
     def _waits_for_its_turn(self, connection: Connection) -> bool:
         """Whether it may have input from before the drain that its program has not seen.

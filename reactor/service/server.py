@@ -39,7 +39,8 @@ logger = logging.getLogger("reactor.service")
 
 DEFAULT_BIND = "127.0.0.1:65432"
 FIRST_HANDED_IN = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
-OF_THE_LOOP = ("memory_bytes", "blocked_seconds")  # the limits that concern the loop, not one connection or listener
+# The limits that concern the loop, not one connection or listener.
+OF_THE_LOOP = ("memory_bytes", "blocked_seconds", "max_threads", "max_thread_queue")
 _served: weakref.WeakSet[Reactor] = weakref.WeakSet()  # the reactors that servers run
 
 
@@ -64,7 +65,8 @@ class Server:
     the server uses the sockets that were handed in (`handed_in`), or else port 65432 of this machine.
 
     `limits` apply to the connections and to the drain. The default is the limits of `reactor`. `memory_bytes`,
-    `blocked_seconds` and `fast_path` concern the loop as a whole (see `Reactor`), so a given `reactor` keeps its own.
+    `blocked_seconds`, `max_threads`, `max_thread_queue` and `fast_path` concern the loop as a whole (see `Reactor`), so
+    a given `reactor` keeps its own.
 
     Use a server once, in one of two ways. `run()` serves on this thread until a signal or `close()`. As a context
     manager it serves on a thread of its own while the block lasts.

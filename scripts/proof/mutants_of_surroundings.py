@@ -26,6 +26,6 @@ MUTANTS = (
            "        self._heap: list[tuple[float, int, Handle]] = []\n",
            "        self._heap = globals().setdefault('_heap', [])\n"),
     Mutant("all loops count together", "connections/reactor.py",
-           "counters=Counters(), ",
-           "counters=globals().setdefault('_counters', Counters()), "),
+           "counters=Counters(),",
+           "counters=globals().setdefault('_counters', Counters()),"),
 )  # fmt: skip

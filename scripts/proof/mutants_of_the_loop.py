@@ -116,9 +116,9 @@ MUTANTS = (
            "            if self.state is not CLOSING:\n                self._move(CLOSING)\n",
            "            pass\n"),
     Mutant("a call from a thread does not wake the loop", "loop/loop.py",
-           "        self._foreign.append(handle)\n"
-           "        self._waker.wake()",
-           "        self._foreign.append(handle)"),
+           "            self._foreign.append(handle)\n"
+           "            self._waker.wake()",
+           "            self._foreign.append(handle)"),
     Mutant("a wake-up stays pending for ever", "loop/wakeup.py",
            "        self._pending = False\n"
            "\n"

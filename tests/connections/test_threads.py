@@ -49,6 +49,8 @@ OF_A_CONNECTION = {
 OF_A_REACTOR = {
     "call_soon": lambda reactor, sock: reactor.call_soon(print),
     "call_later": lambda reactor, sock: reactor.call_later(1, print),
+    "call_every": lambda reactor, sock: reactor.call_every(1, print),
+    "run_in_thread": lambda reactor, sock: reactor.run_in_thread(print),
     "call_at": lambda reactor, sock: reactor.call_at(1, print),
     "add_reader": lambda reactor, sock: reactor.add_reader(sock, print),
     "add_writer": lambda reactor, sock: reactor.add_writer(sock, print),

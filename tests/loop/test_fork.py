@@ -101,6 +101,8 @@ USES = {
     "run_once": lambda reactor: reactor.run_once(0),
     "call_soon": lambda reactor: reactor.call_soon(print),
     "call_soon_threadsafe": lambda reactor: reactor.call_soon_threadsafe(print),
+    "call_every": lambda reactor: reactor.call_every(1.0, print),
+    "run_in_thread": lambda reactor: reactor.run_in_thread(print),
     "listen": lambda reactor: reactor.listen(socket.socket(), Recorder),
     "connect": lambda reactor: connect(reactor, Recorder, "127.0.0.1:1", print),
 }

@@ -300,6 +300,16 @@ def test_a_handle_calls_once():
     assert handle.cancelled()
 
 
+def test_a_call_that_is_armed_in_the_moment_before_a_rebuild_is_kept(turn, monkeypatch):
+    def push(heap, entry, heappush=heapq.heappush):
+        heappush(heap, entry)
+        turn.timers._rebuild()  # as when foreign code cancels many others at this moment
+
+    monkeypatch.setattr(heapq, "heappush", push)
+    turn.arm(1, "call")
+    assert len(turn.timers) == 1 and turn.after(1) == ["call"]
+
+
 def test_a_call_that_is_armed_in_the_moment_of_a_look_is_kept(monkeypatch):
     timers, armed = Timers(lambda: 0.0), []
     timers.call_at(2.0, print).cancel()

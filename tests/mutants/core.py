@@ -152,6 +152,54 @@ MUTANTS = (
            "        self._due.clear()\n",
            "",
            "tests/loop/test_fork.py::test_of_several_calls_that_were_due_the_child_makes_none"),
+    Mutant("a timer is in the heap before it counts as armed", "reactor/loop/timers.py",
+           "        handle.timers = self  # before the push, or a rebuild would throw it away\n"
+           "        heapq.heappush(self._heap, entry)\n",
+           "        heapq.heappush(self._heap, entry)\n        handle.timers = self\n",
+           "tests/loop/test_timers.py::test_a_call_that_is_armed_in_the_moment_before_a_rebuild_is_kept"),
+    # Calls again and again.
+    Mutant("each call counts from the one before it", "reactor/loop/repeats.py",
+           "(self._start + (count + more) * self._seconds for",
+           "(now + more * self._seconds for",
+           "tests/loop/test_repeats.py::test_neither_rounding_nor_lateness_adds_up"),
+    Mutant("what was missed is made up for", "reactor/loop/repeats.py",
+           "            self.when = self._next_when()\n",
+           "            self.when += self._seconds\n",
+           "tests/loop/test_repeats.py::"
+           "test_whatever_is_missed_is_skipped_and_the_next_call_is_due_at_a_multiple_of_the_period"),
+    Mutant("a callback cannot end its own series", "reactor/loop/repeats.py",
+           "                self.cancel()\n",
+           "                pass\n",
+           "tests/loop/test_repeats.py::test_it_can_be_cancelled_in_its_own_callback"),
+    # Calls on threads.
+    Mutant("a call that was taken back is made", "reactor/loop/threads.py",
+           "        self._work = self._future = None\n",
+           "        self._future = None\n",
+           "tests/loop/test_threads.py::test_a_call_that_waits_can_be_taken_back_and_its_function_is_never_called"),
+    Mutant("an exception and its frame hold each other", "reactor/loop/threads.py",
+           "        del self, future\n",
+           "",
+           "tests/loop/test_threads.py::test_an_exception_and_its_outcome_are_freed_when_then_has_returned"),
+    Mutant("what was taken back has no bound", "reactor/loop/threads.py",
+           "        count = len(self._places)\n",
+           "        count = len(self.unanswered)\n",
+           "tests/loop/test_threads.py::test_calling_and_taking_back_without_end_is_bounded_too"),
+    Mutant("each call starts a thread while there may be more", "reactor/loop/threads.py",
+           "if len(self._threads) <= count and",
+           "if",
+           "tests/loop/test_threads.py::test_threads_start_one_by_one_and_only_when_the_others_are_busy"),
+    Mutant("threads without work outlive their loop", "reactor/loop/threads.py",
+           "        self.abandon()\n        self._waiting.put(None)\n",
+           "        self.abandon()\n",
+           "tests/loop/test_threads.py::test_close_ends_threads_that_have_nothing_to_do"),
+    Mutant("a child that a call has forked makes the other calls", "reactor/loop/threads.py",
+           "            while not self._closed:\n",
+           "            while True:\n",
+           "tests/loop/test_threads.py::test_a_function_that_forks_lets_its_child_make_no_other_call"),
+    Mutant("SystemExit in a call ends its thread", "reactor/loop/threads.py",
+           "        except BaseException as exc:  # also SystemExit",
+           "        except Exception as exc:  # also SystemExit",
+           "tests/loop/test_threads.py::test_whatever_the_function_raises_is_for_then_and_the_thread_goes_on"),
     # The loop.
     Mutant("a wait that was stopped proves that nothing came", "reactor/loop/loop.py",
            "            events = self.poller.poll(0.0)\n",
@@ -175,6 +223,7 @@ MUTANTS = (
            "tests/connections/test_reactor_evidence.py::test_a_timer_thirty_days_away_is_no_trouble_to_the_wait"),
     Mutant("the first thing that cannot be given back ends the closing", "reactor/loop/loop.py",
            "            stack.callback(self.poller.close)\n            stack.callback(self._waker.close)\n"
+           "            stack.callback(self.threads.close)\n"
            "            stack.callback(self._signals.close)\n            self._give_back(stack)\n"
            "            while self.at_close:\n"
            "                stack.callback(self.at_close.pop())\n",
@@ -182,7 +231,7 @@ MUTANTS = (
            "            for listener in self.acceptor.listeners():\n"
            "                self.acceptor.stop_listening(listener)\n"
            "            self._end_connections()\n            self._signals.close()\n"
-           "            self._waker.close()\n            self.poller.close()\n"
+           "            self.threads.close()\n            self._waker.close()\n            self.poller.close()\n"
            "            stack.pop_all()\n",
            "tests/connections/test_reactor_closing.py::"
            "test_system_exit_while_closing_goes_on_when_all_are_told_and_everything_is_given_back"),

@@ -175,6 +175,10 @@ MUTANTS = (
            "            elif answering and connection._admitted_from is None:\n",
            "            elif False:\n",
            "tests/service/test_drain.py::test_a_connection_that_we_opened_is_kept_for_as_long_as_an_answer_is_to_come"),
+    Mutant("a drain does not wait for a thread", "reactor/service/drain.py",
+           "bool(self._reactor.threads.unanswered) or self._waits",
+           "self._waits",
+           "tests/service/test_drain.py::test_while_a_thread_works_on_an_answer_every_connection_is_waited_for"),
     # Descriptors.
     Mutant("more is asked for than the hard limit allows", "reactor/service/descriptors.py",
            "needed if hard == infinity else min(needed, hard)",

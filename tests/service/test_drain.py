@@ -1,6 +1,7 @@
 """`Drain`: which connections it closes, waits for (and how long) and cuts. Time passes only when a test says so."""
 
 import socket
+import threading
 
 import pytest
 
@@ -10,7 +11,7 @@ from reactor.connections.limits import Limits
 from reactor.connections.socket_options import undelivered_bytes, unread_bytes
 from reactor.loop.states import LAST, STOPPED
 from reactor.service.drain import DRAIN_LINGER_SECONDS, Drain
-from tests.rig import FakeClock, Recorder, adopt, call, tcp_pair, turn_until, turn_until_idle, write
+from tests.rig import DEADLINE_SECONDS, FakeClock, Recorder, adopt, call, tcp_pair, turn_until, turn_until_idle, write
 from tests.support import receive_all, wait_until
 
 DRAIN_SECONDS = 30.0
@@ -286,6 +287,82 @@ def test_a_connection_that_we_opened_is_kept_for_as_long_as_an_answer_is_to_come
     front.release()
     rig.pass_time(0.1)
     assert front.state is upstream.state is State.LINGERING
+
+
+# Answers that a thread works on.
+
+
+@pytest.fixture
+def gate():
+    """A function for a thread may wait for this event."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+def test_while_a_thread_works_on_an_answer_every_connection_is_waited_for(rig, gate):
+    asking, _, theirs = rig.connect()
+    other, _, _ = rig.connect()
+    upstream, _, _ = rig.connect(accepted=False)
+    answered = []
+
+    def answer(future):
+        asking.write(b"late")
+        answered.append(future)
+
+    rig.reactor.run_in_thread(gate.wait, DEADLINE_SECONDS, then=answer)
+    rig.drain.begin()
+    rig.pass_time(DRAIN_SECONDS / 2)
+    assert asking.state is other.state is upstream.state is State.OPEN
+    gate.set()
+    turn_until(rig.reactor, lambda: answered, "the answer")
+    rig.pass_time(0.1)
+    assert receive_all(theirs) == b"late"
+    assert asking.state is other.state is upstream.state is State.LINGERING
+    rig.pass_time(DRAIN_LINGER_SECONDS + 0.2)
+    assert rig.stopped and rig.drain.finish() == 0
+
+
+def test_an_answer_that_a_thread_has_ready_is_given_before_the_end(rig, gate):
+    connection, _, theirs = rig.connect()
+    rig.reactor.run_in_thread(gate.set, then=lambda future: connection.write(b"ready"))
+    wait_until(lambda: rig.reactor._foreign, "the end of the function")
+    rig.drain.begin()
+    rig.pass_time(0.1)
+    assert receive_all(theirs) == b"ready"
+
+
+def test_if_a_thread_has_no_answer_by_the_deadline_all_are_cut_and_their_peers_can_tell(rig, gate):
+    pairs = [rig.connect() for _ in range(2)]
+    answered = []
+    rig.reactor.run_in_thread(gate.wait, DEADLINE_SECONDS, then=answered.append)
+    rig.drain.begin()
+    rig.pass_time(DRAIN_SECONDS + 0.1)
+    assert rig.stopped
+    for connection, _, theirs in pairs:
+        assert connection.close_reason is CloseReason.DRAIN_TIMEOUT
+        with pytest.raises(ConnectionResetError):
+            theirs.recv(1)
+    assert rig.drain.finish() == 2
+    rig.reactor.close()
+    assert not answered
+
+
+def test_a_call_in_a_thread_that_was_taken_back_holds_nothing(rig, gate):
+    connection, _, _ = rig.connect()
+    handle = rig.reactor.run_in_thread(gate.wait, DEADLINE_SECONDS, then=print)
+    rig.drain.begin()
+    rig.pass_time(0.1)
+    assert connection.state is State.OPEN
+    handle.cancel()
+    rig.pass_time(0.1)
+    assert connection.state is State.LINGERING
+
+
+def test_without_connections_it_waits_for_no_thread(rig, gate):
+    rig.reactor.run_in_thread(gate.wait, DEADLINE_SECONDS, then=print)
+    rig.drain.begin()
+    assert rig.stopped
 
 
 # Input that the program has not seen yet.
