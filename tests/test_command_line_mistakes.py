@@ -3,6 +3,7 @@
 import colorsys
 import concurrent.futures
 import importlib
+import json
 import os
 import pathlib
 import signal
@@ -65,6 +66,7 @@ MISTAKES = {
     "path that is too long": (["serve", "echo", "--bind", "unix:/tmp/" + "x" * 200], ["xxx", "too long"]),
     "descriptor that is not open": (["serve", "echo", "--bind", "fd://987"], ["fd://987"]),
     "descriptor that is no socket": (["serve", "echo", "--bind", "fd://2"], ["fd://2"]),
+    "unknown form of the log": (["serve", "echo", "--log-format", "xml"], ["--log-format", "'xml'", "plain", "json"]),
     "limit that is no number": (["serve", "echo", "--backlog", "many"], ["--backlog", "many"]),
     "limit out of range": (["serve", "echo", "--backlog", "0"], ["backlog", "from 1 to 65535"]),
     "limit that is not whole": (["serve", "echo", "--backlog", "1.5"], ["--backlog", "1.5"]),
@@ -96,6 +98,16 @@ def test_a_port_in_use_is_one_clear_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert_refused(run_reactor("serve", "echo", "--bind", address), address, "in use")
+
+
+def test_where_the_log_is_json_a_mistake_is_too():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for mistake, word in ((["nosuch:Program"], "'nosuch'"), (["echo", "--bind", address], address)):
+            result = run_reactor("serve", *mistake, "--log-format", "json")
+            assert result.returncode == 2 and result.stderr.count("\n") == 1
+            said = json.loads(result.stderr)
+            assert said["level"] == "ERROR" and word in said["message"]
 
 
 def test_an_address_given_twice_is_one_clear_line():

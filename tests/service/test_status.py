@@ -12,7 +12,7 @@ import termios
 import pytest
 
 from reactor import Limits, Reactor
-from reactor.service.log import LineFormatter
+from reactor.service.lines import LineFormatter
 from reactor.service.status import StatusLine, StatusLineHandler
 from tests.rig import FakeClock as Clock
 from tests.service.terminal import Job, Terminal
