@@ -248,7 +248,7 @@ def _table_of_limits() -> str:
         default = field.default if isinstance(field.default, str) else f"{field.default:,}".removesuffix(".0")
         rows.append((_option_of(field), default, field.metadata["meaning"]))
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
-    return "\n".join(f"{option:<{first}}  {default:>{second}}  {meaning}" for option, default, meaning in rows)
+    return "\n".join(f"{option:<{first}} {default:>{second}}  {meaning}" for option, default, meaning in rows)
 
 
 def _limits(options: argparse.Namespace) -> Limits:

@@ -261,8 +261,8 @@ class Server:
     def statistics(self) -> dict[str, Any]:
         """What happened so far, by name: the reactor's counters and `listening`. Call it from any thread.
 
-        `statistics_table.FIGURES` has every name, with its unit and its meaning. `closed` is a dictionary by reason, and
-        `lag_seconds` one by percentile. A count never falls, but `open` and `buffered_bytes` say how it is now.
+        `statistics_table.FIGURES` has every name, with its unit and its meaning. `closed` is a dictionary by reason,
+        and `lag_seconds` one by percentile. The counts never fall; what its meaning calls "now" goes up and down.
         """
         return {"listening": list(self.addresses), "lost_log_lines": lost(), **self.reactor.counters.snapshot()}
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from .units import duration, size
 
-# 80 columns in all: the indentation of a row in the log (4), the name of the group, two cells and the gap between them.
+# In all 78 columns: the indentation of a row in the log (4), the name of the group, two cells and the gap between them.
 GROUP_COLUMNS = 13
-CELL_COLUMNS = 30
+CELL_COLUMNS = 29
 GAP = "   "
 
 
@@ -32,19 +32,21 @@ FIGURES = {
     "accepted": Figure("connections", "connections", "that came to a listener and were accepted"),
     "connected": Figure("connections", "connections", "that the program opened itself (`connect`)"),
     "closed": Figure("closed", "connections", "that have ended, by their `CloseReason`"),
-    "bytes_received": Figure("traffic", "bytes", "received and handed to the program"),
+    "bytes_received": Figure("traffic", "bytes", "received for the program"),
     "receives": Figure("traffic", "calls", "of `recv` that brought data"),
     "bytes_sent": Figure("traffic", "bytes", "that the kernel took"),
     "sends": Figure("traffic", "calls", "of `send` that took data"),
-    "buffered_bytes": Figure("traffic", "bytes", "in the buffers of all connections now; `memory_bytes` is their limit"),
+    "buffered_bytes": Figure("traffic", "bytes", "in the buffers of all connections now: `memory_bytes` limits it"),
     "iterations": Figure("loop", "iterations", "of the loop"),
     "lag_seconds": Figure(
-        "loop", "seconds", "that an iteration took between two waits: half of them at most p50, 99 % at most p99, all max"
+        "loop", "seconds", "that an iteration took without its wait: half of them at most `p50`, 99 % `p99`, all `max`"
     ),
     "dropped_writes": Figure("troubles", "calls", "of `write` to a connection that was closed"),
     "accept_errors": Figure("troubles", "calls", "of `accept` that failed, though a connection waited"),
-    "callback_errors": Figure("troubles", "exceptions", "in timers, `call_soon` and `connection_lost`"),
-    "lost_log_lines": Figure("troubles", "lines", "that this process could not log, in all of its logs"),
+    "callback_errors": Figure(
+        "troubles", "exceptions", "in timers, `call_soon`, `add_reader`, `add_writer` and `connection_lost`"
+    ),
+    "lost_log_lines": Figure("troubles", "lines", "that the whole process could not log"),
 }
 
 

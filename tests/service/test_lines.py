@@ -139,7 +139,9 @@ def test_rows_that_are_told_nowhere_else_are_in_the_message():
     assert told("%s blocks; it is at\n%s", "it", "File\n\tcode")["message"] == "it blocks; it is at\nFile\n\tcode"
 
 
-@pytest.mark.parametrize("text", ["\x1b[2J", "a\r\nb", "\x00\x07\x7f", "\x9b2J\x85", "\u2028", "Maß, 日本 \U0001f600", '"\\'])
+@pytest.mark.parametrize(
+    "text", ["\x1b[2J", "a\r\nb", "\x00\x07\x7f", "\x9b2J\x85", "\u2028", "Maß, 日本 \U0001f600", '"\\']
+)
 def test_whatever_a_peer_says_comes_back_from_json_as_it_was(text):
     said = told("%(peer)s", {"peer": text, text: [text]})
     assert said["message"] == said["peer"] == text
