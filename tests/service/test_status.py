@@ -6,6 +6,7 @@ import os
 import pathlib
 import pty
 import re
+import select
 import signal
 import termios
 
@@ -142,6 +143,29 @@ def test_log_lines_and_the_status_line_do_not_mix(terminal):
     rows = terminal.rows()
     assert rows and not [row for row in rows if not re.match(r"\d{4}-\d\d-\d\d \S+ \[\d+\] (INFO|DEBUG) ", row)]
     assert not [row for row in rows if re.search(STATUS, row)]
+
+
+def test_after_ctrl_s_and_ctrl_q_no_line_is_glued_to_another(terminal):
+    address = terminal.wait_for_address()
+    terminal.wait_for("0 connections .* 0 accepted")
+    terminal.type(b"\x13")
+    with open(f"/proc/{terminal.process.pid}/fd/2", "wb", opener=without_control) as screen:
+        wait_until(lambda: not select.select([], [screen], [], 0)[1], "Ctrl-S")
+    for _ in range(3):
+        connect(address).close()
+    with connect(address) as client:
+        assert exchange(client, b"hello") == b"hello"  # it has logged the ends before
+        terminal.type(b"\x11")
+        terminal.wait_for(r"(?:peer_closed[^\r]*\r\n.*){3}1 connections .* 4 accepted")
+    assert terminal.finish() == 0
+    rows = terminal.rows()
+    assert not [row for row in rows if not re.match(r"\d{4}-\d\d-\d\d \S+ \[\d+\] (INFO|DEBUG) ", row)]
+    assert not [row for row in rows if re.search(STATUS, row)]
+
+
+def without_control(path, flags):
+    """Open a terminal that does not become ours, and do not wait for it."""
+    return os.open(path, flags | os.O_NOCTTY | os.O_NONBLOCK)
 
 
 def test_it_is_cut_to_the_width_of_a_narrow_terminal():
