@@ -36,6 +36,24 @@ def assert_refused(result, *words):
         assert word in result.stderr
 
 
+MINE = """
+from reactor import Protocol
+
+NUMBER = 7
+
+def program():
+    raise AssertionError("nobody connects")
+
+async def awaits(stream):
+    pass
+
+class Awaits(Protocol):
+    async def data_received(self, data):
+        pass
+
+class Nothing:
+    pass
+"""
 MISTAKES = {
     "no command": ([], ["COMMAND"]),
     "unknown command": (["sevre"], ["sevre", "serve"]),
@@ -49,6 +67,9 @@ MISTAKES = {
     "missing submodule": (["serve", "reactor.no_such:Echo"], ["'reactor.no_such'"]),
     "missing attribute": (["serve", "reactor.apps.echo:Ehco"], ["'Ehco'", "reactor.apps.echo"]),
     "not callable": (["serve", "mine:NUMBER"], ["mine:NUMBER", "7"]),
+    "a coroutine function": (["serve", "mine:awaits"], ["awaits is a coroutine function", "Protocol class"]),
+    "callbacks that are coroutines": (["serve", "mine:Awaits"], ["Awaits", "async def data_received", "plain `def`"]),
+    "a class without callbacks": (["serve", "mine:Nothing"], ["Nothing has none of the callbacks", "data_received"]),
     "relative module": (["serve", ".mine:program"], ["'.mine:program'"]),
     "port out of range": (["serve", "echo", "--bind", "127.0.0.1:65536"], ["'127.0.0.1:65536'", "65535"]),
     "negative port": (["serve", "echo", "--bind", "127.0.0.1:-1"], ["'127.0.0.1:-1'"]),
@@ -84,7 +105,7 @@ MISTAKES = {
 def results(tmp_path_factory):
     """The results of all mistakes, some run side by side: most of the time goes into starting Python."""
     folder = tmp_path_factory.mktemp("mistakes")
-    (folder / "mine.py").write_text("NUMBER = 7\n\ndef program():\n    raise AssertionError('nobody connects')\n")
+    (folder / "mine.py").write_text(MINE)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         yield {name: pool.submit(run_reactor, *arguments, cwd=folder) for name, (arguments, _) in MISTAKES.items()}
 

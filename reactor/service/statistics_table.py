@@ -31,6 +31,8 @@ FIGURES = {
     "open": Figure("connections", "connections", "open now"),
     "accepted": Figure("connections", "connections", "that came to a listener and were accepted"),
     "connected": Figure("connections", "connections", "that the program opened itself (`connect`)"),
+    "times_full": Figure("connections", "times", "that a newcomer found all places taken (`max_connections`)"),
+    "full": Figure("connections", "yes or no", "all places are taken now, and newcomers wait or are refused"),
     "closed": Figure("closed", "connections", "that have ended, by their `CloseReason`"),
     "bytes_received": Figure("traffic", "bytes", "received for the program"),
     "receives": Figure("traffic", "calls", "of `recv` that brought data"),

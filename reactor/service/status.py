@@ -64,7 +64,7 @@ class StatusLine:
         self._reactor.call_later(PERIOD_SECONDS, self._tick)
 
     def text(self) -> str:
-        """The line: connections now, and the rates of input since the last call.
+        """The line: connections now, and the rates of input since the last call. FULL: newcomers have no place.
 
         With seven digits in each number it still fits a screen of 80 columns.
         """
@@ -74,7 +74,7 @@ class StatusLine:
         self._before = now
         seconds = max(seconds, 1e-9)
         return (
-            f"{counters.open:,} connections  {messages / seconds:,.0f} messages/s  "
+            f"{counters.open:,} connections{' FULL' if counters.full else ''}  {messages / seconds:,.0f} messages/s  "
             f"{size(received / seconds)}/s  {counters.accepted:,} accepted"
         )
 

@@ -50,14 +50,14 @@ def test_of_the_reasons_only_those_that_came_are_shown(statistics):
     assert "peer_closed" in str(Statistics(statistics)) and "reset" not in str(Statistics(statistics))
 
 
-def test_yes_and_no_are_no_numbers(statistics):
-    statistics["open"] = True  # whatever is true or false
-    assert re.search(r"open +yes ", str(Statistics(statistics)))
+@pytest.mark.parametrize(("full", "shown"), [(False, "no"), (True, "yes")])
+def test_yes_and_no_are_words(statistics, full, shown):
+    assert re.search(rf" full +{shown}\b", str(Statistics({**statistics, "full": full})))
 
 
 def test_the_table_of_a_busy_server_fits_a_screen(statistics):
     for name, value in statistics.items():
-        if isinstance(value, int):
+        if type(value) is int:
             statistics[name] = 9_876_543_210
     statistics["closed"] = dict.fromkeys(statistics["closed"], 9_999_999)
     statistics["lag_seconds"] = dict.fromkeys(statistics["lag_seconds"], 1073.741824)

@@ -49,6 +49,17 @@ def test_the_text_tells_connections_and_rates(reactor, clock):
     assert line.text() == "1,234 connections  2,500 messages/s  12.8 MB/s  1,234 accepted"
 
 
+def test_it_says_when_all_places_are_taken_and_fits_a_screen_with_large_numbers(reactor, clock):
+    line = StatusLine(reactor, Screen())
+    counters = reactor.counters
+    counters.accepted, counters.receives, counters.bytes_received = 1_234_567, 7_654_321, 123_456_789_012
+    counters.full = True
+    clock.now += 1.0
+    text = line.text()
+    assert text == "1,234,567 connections FULL  7,654,321 messages/s  123 GB/s  1,234,567 accepted"
+    assert len(text) < 80  # the last column stays free
+
+
 def test_the_rates_are_those_since_the_text_before(reactor, clock):
     line = StatusLine(reactor, Screen())
     reactor.counters.receives = 1000
