@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import dataclasses
 import importlib
 import logging
@@ -29,7 +30,8 @@ from .connections.limits import Limits
 from .connections.protocol import Protocol
 from .loop.reports import report
 from .net.addresses import parse
-from .service.log import LineFormatter, LogHandler
+from .service.lines import JsonFormatter, LineFormatter
+from .service.log import LogHandler
 from .service.server import DEFAULT_BIND, Server
 from .service.status import StatusLine, StatusLineHandler, can_show
 
@@ -38,6 +40,8 @@ logger = logging.getLogger("reactor.service")
 APPS = "reactor.apps"
 INTERRUPTED = 128 + signal.SIGINT  # the status that a shell reports
 
+FORMATTERS = {"plain": LineFormatter, "json": JsonFormatter}
+
 DESCRIPTION = """\
 Serve a program over TCP from one event loop.
 
@@ -45,15 +49,30 @@ APP is a built-in program (chat, echo) or MODULE:NAME, a Protocol class or a
 factory of them. ADDRESS is HOST:PORT, [IPV6]:PORT, :PORT (every interface),
 unix:PATH or fd://N; port 0 takes a free one and says which."""
 
+EPILOG = """\
+Every limit is an option, too. `python -m reactor limits` lists them all.
+
+examples:
+  reactor serve echo --bind :9000 --max-connections 500
+  reactor serve shop:Server --idle-seconds 30 --log-format json"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command in `arguments` (default: those of the process). Returns the exit status."""
     _open_standard_streams()
     atexit.register(_let_go_of_standard_streams)
     options = _parse(arguments)
+    if options.command == "limits":
+        with contextlib.suppress(OSError):  # a full disk, a pipe without a reader
+            print(_table_of_limits(), flush=True)
+        return 0
     fd, encoding = _standard_error()
-    handler = (StatusLineHandler if can_show(fd) else LogHandler)(fd, encoding)
+    for_a_person = options.log_format == "plain" and can_show(fd)
+    handler = (StatusLineHandler if for_a_person else LogHandler)(fd, encoding)
+    handler.setFormatter(FORMATTERS[options.log_format]())
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, handlers=[handler])
+    if options.access_log:
+        logging.getLogger("reactor.access").setLevel(logging.DEBUG)
     _log_what_python_reports()
     try:
         return _serve(options, handler)
@@ -68,14 +87,14 @@ def _serve(options: argparse.Namespace, handler: LogHandler) -> int:
         program, fast_path = load_program(options.app), not options.plain_path
         server = Server(program, options.bind, limits=_limits(options), fast_path=fast_path)
     except (OSError, ValueError, TypeError) as exc:
-        return _refuse(exc)
+        return _refuse(exc, options.log_format)
     try:
         server.handle_signals()
         server.raise_descriptor_limit()
         server.listen()
     except OSError as exc:
         server.reactor.close()
-        return _refuse(exc)
+        return _refuse(exc, options.log_format)
     status = StatusLine(server.reactor, handler) if isinstance(handler, StatusLineHandler) else None
     try:
         return 1 if server.run() else 0
@@ -84,16 +103,21 @@ def _serve(options: argparse.Namespace, handler: LogHandler) -> int:
             status.clear()
 
 
-def _refuse(exc: Exception) -> int:
-    _say(f"reactor: {getattr(exc, 'strerror', None) or exc}")
+def _refuse(exc: Exception, log_format: str) -> int:
+    text = getattr(exc, "strerror", None) or str(exc)
+    if log_format == "json":
+        _say(text, JsonFormatter())
+    else:
+        _say(f"reactor: {text}")
     return 2
 
 
-def _say(text: str) -> None:
+def _say(text: str, formatter: logging.Formatter | None = None) -> None:
     """Write `text` to standard error as one line. Give up if that fails or takes more than a second."""
     handler = LogHandler(*_standard_error())
-    handler.setFormatter(LineFormatter("%(message)s"))
-    handler.emit(logging.makeLogRecord({"msg": " ".join(text.split())}))
+    handler.setFormatter(formatter or LineFormatter("%(message)s"))
+    record = {"name": logger.name, "levelno": logging.ERROR, "levelname": "ERROR", "msg": " ".join(text.split())}
+    handler.emit(logging.makeLogRecord(record))
     handler.finish()
     handler.close()
 
@@ -153,7 +177,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Puts every option on one line, so that all of them fit a screen."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34)
+        super().__init__(prog, max_help_position=24)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -164,14 +188,26 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="reactor", description="An event-loop TCP server in pure Python.")
+    parser = _Parser(
+        prog="reactor",
+        description="An event-loop TCP server in pure Python.",
+        epilog="Where `reactor` is not installed, write `python -m reactor` in the checkout.",
+    )
     parser.add_argument("--version", action="version", version=f"reactor {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_serve(commands)
+    text = "list the limits, which are options of serve, with their defaults"
+    commands.add_parser("limits", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    return parser.parse_args(arguments)
+
+
+def _add_serve(commands: Any) -> None:
     serve = commands.add_parser(
         "serve",
         help="serve a program",
         description=DESCRIPTION,
-        usage="reactor serve APP [--bind ADDRESS]... [--LIMIT N]...",
+        epilog=EPILOG,
+        usage="reactor serve APP [--bind ADDRESS]... [--LIMIT VALUE]... [OPTION]...",
         formatter_class=_Formatter,
     )
     serve.add_argument("app", metavar="APP", help=argparse.SUPPRESS)
@@ -182,23 +218,37 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="ADDRESS",
         help=f"where to listen, may be repeated ({DEFAULT_BIND})",
     )
-    serve.add_argument("--verbose", action="store_true", help="log every connection's end")
-    serve.add_argument("--plain-path", action="store_true", help="dispatch events the plain way, as it is read")
-    _add_limits(serve)
-    return parser.parse_args(arguments)
-
-
-def _add_limits(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("limits")
+    serve.add_argument(
+        "--log-format",
+        choices=FORMATTERS,
+        default="plain",
+        metavar="FORMAT",
+        help="plain, or json: one JSON object a line (plain)",
+    )
+    serve.add_argument("--access-log", action="store_true", help="log each connection when it ends")
+    serve.add_argument("--verbose", action="store_true", help="log more, and each connection when it ends")
+    serve.add_argument("--plain-path", action="store_true", help="dispatch events by the plain path, not the fast one")
     for field in dataclasses.fields(Limits):
-        default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
-        group.add_argument(
-            "--" + field.name.replace("_", "-"),
+        serve.add_argument(
+            _option_of(field),
             type={"int": int, "float": float}.get(str(field.type), str),
             default=field.default,
-            metavar="N" if field.type == "int" else "S" if field.type == "float" else "NAME",
-            help=f"{field.metadata['meaning']} ({default})".replace("%", "%%"),
+            help=argparse.SUPPRESS,  # `reactor limits` lists them
         )
+
+
+def _option_of(field: dataclasses.Field[Any]) -> str:
+    return "--" + field.name.replace("_", "-")
+
+
+def _table_of_limits() -> str:
+    """Every limit in a row: the option, its default, its meaning."""
+    rows = [("option of serve", "default", "meaning")]
+    for field in dataclasses.fields(Limits):
+        default = field.default if isinstance(field.default, str) else f"{field.default:,}".removesuffix(".0")
+        rows.append((_option_of(field), default, field.metadata["meaning"]))
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"{option:<{first}} {default:>{second}}  {meaning}" for option, default, meaning in rows)
 
 
 def _limits(options: argparse.Namespace) -> Limits:

@@ -10,7 +10,7 @@ the file `a1_coverage.pth` of the package `coverage`. At the end the results of 
 (`[coverage:run]` in setup.cfg). A process that is killed reports nothing.
 
 On Python 3.11 coverage does not see the threads that `_thread` begins. The lines that run on these threads, in
-service/log.py and service/stuck.py, are tested, though the table says that they are not.
+service/sink.py and service/stuck.py, are tested, though the table says that they are not.
 
 The cost: two or three times that of `make test`, and a simulation several times slower.
 

@@ -23,6 +23,7 @@ from reactor import Connection, Limits, Protocol, Reactor, Server, connect  # no
 from reactor.connections.states import NEXT, State  # noqa: E402
 from reactor.net.framing import FramedProtocol  # noqa: E402
 from reactor.net.splitters import DelimitedFrames, PrefixedFrames  # noqa: E402
+from reactor.service.statistics_table import FIGURES  # noqa: E402
 from tests.failures.table import failures  # noqa: E402
 from tests.transcripts.scripts import DIFFERENCES, SCRIPTS  # noqa: E402
 
@@ -44,6 +45,12 @@ def limits() -> str:
         default = field.default if isinstance(field.default, str) else f"{field.default:,}"
         rows.append(f"| `{field.name}` | {default} | {meaning} | {precedent} |")
     return "\n".join(rows)
+
+
+def statistics() -> str:
+    """Every figure of `Server.statistics()`."""
+    rows = ["| name | unit | meaning |", "|---|---|---|"]
+    return "\n".join([*rows, *(f"| `{name}` | {each.unit} | {each.meaning} |" for name, each in FIGURES.items())])
 
 
 def differences() -> str:
@@ -107,6 +114,7 @@ def _arguments(member: object) -> str:
 
 PAGES = tuple(ROOT / folder / "README.md" for folder in (".", "reactor", "tests/transcripts", "tests/failures"))
 TABLES = {"states": states, "limits": limits, "differences": differences, "failures": failures, "others": others}
+TABLES |= {"statistics": statistics}
 TABLES |= {name: functools.partial(api, of) for name, of in API.items()}
 
 

@@ -174,7 +174,8 @@ def soak(app: str, plan: Plan, findings: Findings) -> None:
         reason for reason, limit in ACTING.items() if plan.load_seconds > LIMITS[limit] + ACTING_EXTRA_SECONDS
     ]
     began = time.monotonic()
-    with serving(app, *(f"--{_option(name)}={value}" for name, value in LIMITS.items()), cwd=ROOT) as server:
+    limits = [f"--{_option(name)}={value}" for name, value in LIMITS.items()]
+    with serving(app, "--log-format=json", *limits, cwd=ROOT) as server:  # JSON has the statistics as they are
         try:
             _run_rounds(server, plan, findings)
             findings.exit_status = _end(server)

@@ -32,7 +32,7 @@ DEADLINE_SECONDS = float(os.environ.get("REACTOR_TEST_DEADLINE_SECONDS", "60"))
 # A server with nothing to do may wake up now and then to look: ours, with its watchdog, does so ten times a second. A
 # server that sleeps only for a millisecond at a time wakes up 150 times in `IDLE_SECONDS`.
 IDLE_SECONDS, IDLE_LOOKS, IDLE_WAKE_UPS = 0.15, 5, 15
-STATISTICS = r" statistics: (\{.*\})$"  # the log line that answers SIGUSR1
+STATISTICS = r" INFO statistics (\{.*\})$"  # what answers SIGUSR1 in a JSON log, as `Lines` keeps it
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER: close sends a reset
 
 
@@ -46,7 +46,7 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
 
 
 class Lines:
-    """The lines of a stream, read by a thread as they come."""
+    """The lines of a stream, read by a thread as they come. A line of a JSON log is kept as `plain_rows`."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._lines: list[str] = []
@@ -59,7 +59,7 @@ class Lines:
         with contextlib.suppress(ValueError):  # a test that has read enough has closed it
             for line in stream:
                 with self._changed:
-                    self._lines.append(line)
+                    self._lines += plain_rows(line)
                     self._changed.notify_all()
         with self._changed:
             self._ended = True
@@ -93,6 +93,21 @@ class Lines:
     def text(self) -> str:
         """All lines so far, as they were written."""
         return "".join(self._lines)
+
+
+def plain_rows(line: str) -> list[str]:
+    """A line of a JSON log in rows as a plain log has them, with the items of its record as JSON; else `line` itself.
+
+    So a test can search a log without asking for its format.
+    """
+    if not line.startswith('{"time": '):
+        return [line]
+    items = json.loads(line)
+    time, level, pid, _ = (items.pop(name) for name in ("time", "level", "pid", "logger"))
+    message, trace = items.pop("message"), items.pop("exception", "")
+    head, *rows = f"{message}\n{trace}".strip("\n").split("\n")
+    extra = f" {json.dumps(items)}" if items else ""
+    return [f"{time} [{pid}] {level} {head}{extra}\n", *(f"    {row}\n" for row in rows)]
 
 
 class ServerProcess:
@@ -132,10 +147,11 @@ class ServerProcess:
         return self.wait()
 
     def statistics(self) -> dict[str, Any]:
-        """Its `Server.statistics()`, which it logs when it gets SIGUSR1."""
+        """Its `Server.statistics()`, which it logs when it gets SIGUSR1. It must have `--log-format json`."""
         asked_before = self.stderr.count(STATISTICS)
         self.send_signal(signal.SIGUSR1)
-        statistics: dict[str, Any] = json.loads(self.stderr.wait_for(STATISTICS, asked_before + 1)[1])
+        items = json.loads(self.stderr.wait_for(STATISTICS, asked_before + 1)[1])
+        statistics: dict[str, Any] = items["statistics"]
         return statistics
 
     def descriptors(self) -> int:

@@ -16,10 +16,10 @@ import pytest
 
 import reactor
 from reactor import Limits, command_line
+from reactor.service.statistics_table import FIGURES
 from tests.support import (
     DEADLINE_SECONDS,
     ROOT,
-    STATISTICS,
     buffering_environment,
     connect,
     exchange,
@@ -89,7 +89,8 @@ def test_it_says_where_it_listens_and_echoes_there():
 def test_the_line_that_says_where_is_a_log_line_on_standard_error():
     with serving("echo") as server:
         server.terminate()
-        assert re.match(r"\d{4}-\d\d-\d\d \S+ INFO listening on 127\.0\.0\.1:\d+\n", server.stderr.text)
+        when, process = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", rf"\[{server.pid}\]"
+        assert re.match(rf"{when} {process} INFO listening on 127\.0\.0\.1:\d+\n", server.stderr.text)
         assert server.stdout.text == ""
 
 
@@ -211,6 +212,58 @@ def test_it_serves_with_standard_streams_closed_and_no_socket_takes_their_place(
             process.kill()
 
 
+# Logs the end of a connection as the reactor does, and something else that is for debugging.
+LOGGING = """
+import logging
+from reactor import Protocol
+
+class Logging(Protocol):
+    def connection_made(self, connection):
+        logging.getLogger("reactor.access").debug("%(reason)s from %(peer)s", {"peer": "me\\x1b", "reason": "idle"})
+        logging.getLogger("reactor.connections").debug("a detail")
+        logging.getLogger("reactor.connections").info("that is all")
+"""
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ([], []),
+    (["--access-log"], [r"DEBUG idle from me\x1b"]),
+    (["--verbose"], [r"DEBUG idle from me\x1b", "DEBUG a detail"]),
+])  # fmt: skip
+def test_access_log_says_each_end_and_verbose_says_all(folder, options, said):
+    (folder / "mine.py").write_text(LOGGING)
+    with serving("mine:Logging", *options, cwd=folder) as server:
+        connect(server.address).close()
+        server.stderr.wait_for("INFO that is all")
+        log = server.stderr.text
+    assert [text for text in (r"DEBUG idle from me\x1b", "DEBUG a detail") if text in log] == said
+
+
+def test_a_json_log_has_the_items_of_a_record_by_their_names(folder):
+    (folder / "mine.py").write_text(LOGGING)
+    command = [sys.executable, "-m", "reactor", "serve", "mine:Logging", "--bind", "127.0.0.1:0", "--verbose"]
+    options = {"stderr": subprocess.PIPE, "env": package_environment(), "cwd": folder}
+    with subprocess.Popen([*command, "--log-format", "json"], **options) as process:
+        records = iter(lambda: json.loads(process.stderr.readline()), None)
+        try:
+            host, _, port = next(records)["message"].removeprefix("listening on ").partition(":")
+            connect((host, int(port))).close()
+            ended = next(record for record in records if record["logger"] == "reactor.access")
+            assert (ended["pid"], ended["level"], ended["peer"], ended["reason"]) == (
+                process.pid, "DEBUG", "me\x1b", "idle"
+            )  # fmt: skip
+            process.send_signal(signal.SIGUSR1)
+            asked = next(record for record in records if "statistics" in record)
+            assert asked["message"] == "statistics" and asked["statistics"]["accepted"] == 1
+            assert asked["statistics"].keys() == FIGURES.keys()
+            process.terminate()
+            *_, last = map(json.loads, process.stderr)
+            assert last["message"] == "stopped: 1 connection accepted, 0 cut"
+            assert process.wait(DEADLINE_SECONDS) == 0
+        finally:
+            process.kill()
+
+
 def test_verbose_logs_the_end_of_every_connection_with_its_reason():
     with serving("echo", "--verbose") as server:
         connect(server.address).close()
@@ -261,8 +314,8 @@ def test_a_signal_ends_an_idle_server_with_status_0(number):
     with serving("echo") as server:
         server.send_signal(number)
         assert server.wait() == 0
-        assert f"INFO {number.name}: draining for at most 10 seconds\n" in server.stderr.text
-        assert "INFO stopped: 0 connections served, 0 cut\n" in server.stderr.text
+        assert f"INFO {number.name}: draining for at most 10 s\n" in server.stderr.text
+        assert "INFO stopped: 0 connections accepted, 0 cut\n" in server.stderr.text
 
 
 def test_a_drain_stops_listening_and_ends_idle_connections():
@@ -274,7 +327,7 @@ def test_a_drain_stops_listening_and_ends_idle_connections():
             connect(server.address)
         client.close()
         assert server.wait() == 0
-        assert "stopped: 1 connections served, 0 cut" in server.stderr.text
+        assert "stopped: 1 connection accepted, 0 cut" in server.stderr.text
 
 
 def test_a_drain_completes_the_reply_that_is_under_way(folder):
@@ -293,7 +346,7 @@ def test_a_drain_that_must_cut_a_connection_ends_with_status_1(folder):
         client.sendall(b"?")
         assert receive(client, 1) == b"\0"
         assert server.terminate() == 1
-        assert "stopped: 1 connections served, 1 cut" in server.stderr.text
+        assert "stopped: 1 connection accepted, 1 cut" in server.stderr.text
         with pytest.raises(ConnectionResetError):  # its reply is not complete, and it can see that
             receive_all(client)
 
@@ -347,7 +400,7 @@ def test_standard_error_may_be_a_socket():
         with ours.makefile() as lines:
             assert "listening on 127.0.0.1:" in lines.readline()
             process.terminate()
-            assert re.search(r"stopped: \d connections served, 0 cut\n", lines.read())
+            assert re.search(r"stopped: \d connections? accepted, 0 cut\n", lines.read())
             assert process.wait(DEADLINE_SECONDS) == 0
 
 
@@ -386,7 +439,7 @@ def test_it_does_not_leave_before_its_last_lines_are_read():
                 assert exchange(client, b"hello") == b"hello"
             process.terminate()
             lines = process.stderr.read().decode()
-            served = int(re.search(r"stopped: (\d+) connections served, 0 cut\n\Z", lines)[1])
+            served = int(re.search(r"stopped: ([\d,]+) connections accepted, 0 cut\n\Z", lines)[1].replace(",", ""))
             assert lines.count(" DEBUG connection ") == served > 1500
             assert process.wait(DEADLINE_SECONDS) == 0
         finally:
@@ -411,12 +464,12 @@ def test_what_could_not_be_logged_is_in_the_statistics_and_told_in_its_place(tmp
         wait_until(lambda: log.stat().st_size == FILE_BYTES, "a full disk")
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         process.send_signal(signal.SIGUSR1)
-        found = wait_until(lambda: re.search(STATISTICS, log.read_text(), re.MULTILINE), "the statistics")
-        whole, statistics = found.string, json.loads(found[1])
-        lost = int(re.search(r" WARNING (\d+) lines of the log were lost here\n", whole)[1])
-        assert statistics["lost_log_lines"] == lost > 0
-        begin = [line for line in whole.splitlines() if re.match(r"\d{4}-\d\d-\d\d \S+ (INFO|DEBUG|WARNING) ", line)]
-        assert begin == whole.splitlines(), "a line was torn"
+        figure = re.compile(r"lost_log_lines +(\d+)$", re.MULTILINE)
+        found = wait_until(lambda: figure.search(log.read_text()), "the statistics")
+        lost = int(re.search(r" WARNING (\d+) lines? of the log lost here\n", found.string)[1])
+        assert int(found[1]) == lost > 0
+        begins = re.compile(r"\d{4}-\d\d-\d\d \S+ \[\d+\] (INFO|DEBUG|WARNING) |    ")
+        assert not [line for line in found.string.splitlines() if not begins.match(line)], "a line was torn"
         process.terminate()
         assert process.wait(DEADLINE_SECONDS) == 0
 
@@ -464,12 +517,12 @@ def test_what_python_reports_is_logged_too_and_nothing_in_it_drives_the_terminal
             receive_all(client)
         assert server.terminate() == 0
         said = server.stderr.text
-    assert re.search(r"^\S+ \S+ WARNING \S+mine.py:\d+: UserWarning: a warning", said, re.MULTILINE)
-    assert re.search(r"^\S+ \S+ ERROR Exception ignored in: <function Thing.__del__", said, re.MULTILINE)
+    assert re.search(r"^\S+ \S+ \[\d+\] WARNING \S+mine.py:\d+: UserWarning: a warning", said, re.MULTILINE)
+    assert re.search(r"^\S+ \S+ \S+ ERROR Exception ignored in: <function Thing.__del__", said, re.MULTILINE)
     assert r"    LookupError: from \x1b[2J __del__" in said
     assert r"ValueError: from a peer: \x1b[2J\r" in said
     assert "\x1b" not in said
-    assert not re.search(r"^\S+ \S+ INFO forged", said, re.MULTILINE)
+    assert not re.search(r"^\S+ \S+ (\[\d+\] )?INFO forged", said, re.MULTILINE)
 
 
 def test_an_encoding_that_lacks_a_character_loses_no_line(tmp_path):
@@ -508,7 +561,7 @@ def test_help_fits_a_screen(arguments):
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert len(lines) <= 45
+    assert len(lines) <= 23  # of 24: the next prompt has a row, too
 
 
 def test_the_version_is_that_of_the_package():
@@ -516,11 +569,31 @@ def test_the_version_is_that_of_the_package():
     assert (result.returncode, result.stdout, result.stderr) == (0, f"reactor {reactor.__version__}\n", "")
 
 
-def test_help_names_every_limit_with_its_default():
-    words = " ".join(run_reactor("serve", "--help").stdout.split())
-    assert "--drain-seconds S to finish when told to stop (10)" in words
-    for field in dataclasses.fields(Limits):
-        assert f"--{field.name.replace('_', '-')} " in words
+def test_every_limit_is_listed_where_the_help_says_with_its_default_and_its_meaning():
+    assert "`python -m reactor limits`" in run_reactor("serve", "--help").stdout
+    result = run_reactor("limits")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    _, *rows = (line.split(maxsplit=2) for line in result.stdout.splitlines())
+    listed = {option: (default, meaning) for option, default, meaning in rows}
+    assert listed["--drain-seconds"] == ("10", "to finish when told to stop")
+    assert listed["--output-hard-bytes"][0] == "33,554,432"
+    assert listed["--when-full"][0] == "queue"
+    assert listed.keys() == {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Limits)}
+
+
+def test_every_option_is_told_in_the_help_or_among_the_limits():
+    screens = run_reactor("serve", "--help").stdout + run_reactor("limits").stdout
+    told = {"--app", *re.findall(r"--[a-z\d-]+", screens)}
+    options = vars(command_line._parse(["serve", "echo"])).keys() - {"command"}
+    assert {f"--{name.replace('_', '-')}" for name in options} <= told
+
+
+def test_the_list_of_limits_into_a_full_disk_is_no_error():
+    with open("/dev/full", "w") as full:
+        for environment in (buffering_environment(), {**package_environment(), "PYTHONUNBUFFERED": "1"}):
+            result = run_reactor("limits", capture_output=False, stdout=full, stderr=subprocess.PIPE, env=environment)
+            assert (result.returncode, result.stderr) == (0, "")
 
 
 # A Python that is too old.

@@ -3,6 +3,7 @@
 import colorsys
 import concurrent.futures
 import importlib
+import json
 import os
 import pathlib
 import signal
@@ -35,6 +36,24 @@ def assert_refused(result, *words):
         assert word in result.stderr
 
 
+MINE = """
+from reactor import Protocol
+
+NUMBER = 7
+
+def program():
+    raise AssertionError("nobody connects")
+
+async def awaits(stream):
+    pass
+
+class Awaits(Protocol):
+    async def data_received(self, data):
+        pass
+
+class Nothing:
+    pass
+"""
 MISTAKES = {
     "no command": ([], ["COMMAND"]),
     "unknown command": (["sevre"], ["sevre", "serve"]),
@@ -48,6 +67,9 @@ MISTAKES = {
     "missing submodule": (["serve", "reactor.no_such:Echo"], ["'reactor.no_such'"]),
     "missing attribute": (["serve", "reactor.apps.echo:Ehco"], ["'Ehco'", "reactor.apps.echo"]),
     "not callable": (["serve", "mine:NUMBER"], ["mine:NUMBER", "7"]),
+    "a coroutine function": (["serve", "mine:awaits"], ["awaits is a coroutine function", "Protocol class"]),
+    "callbacks that are coroutines": (["serve", "mine:Awaits"], ["Awaits", "async def data_received", "plain `def`"]),
+    "a class without callbacks": (["serve", "mine:Nothing"], ["Nothing has none of the callbacks", "data_received"]),
     "relative module": (["serve", ".mine:program"], ["'.mine:program'"]),
     "port out of range": (["serve", "echo", "--bind", "127.0.0.1:65536"], ["'127.0.0.1:65536'", "65535"]),
     "negative port": (["serve", "echo", "--bind", "127.0.0.1:-1"], ["'127.0.0.1:-1'"]),
@@ -65,6 +87,7 @@ MISTAKES = {
     "path that is too long": (["serve", "echo", "--bind", "unix:/tmp/" + "x" * 200], ["xxx", "too long"]),
     "descriptor that is not open": (["serve", "echo", "--bind", "fd://987"], ["fd://987"]),
     "descriptor that is no socket": (["serve", "echo", "--bind", "fd://2"], ["fd://2"]),
+    "unknown form of the log": (["serve", "echo", "--log-format", "xml"], ["--log-format", "'xml'", "plain", "json"]),
     "limit that is no number": (["serve", "echo", "--backlog", "many"], ["--backlog", "many"]),
     "limit out of range": (["serve", "echo", "--backlog", "0"], ["backlog", "from 1 to 65535"]),
     "limit that is not whole": (["serve", "echo", "--backlog", "1.5"], ["--backlog", "1.5"]),
@@ -82,7 +105,7 @@ MISTAKES = {
 def results(tmp_path_factory):
     """The results of all mistakes, some run side by side: most of the time goes into starting Python."""
     folder = tmp_path_factory.mktemp("mistakes")
-    (folder / "mine.py").write_text("NUMBER = 7\n\ndef program():\n    raise AssertionError('nobody connects')\n")
+    (folder / "mine.py").write_text(MINE)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         yield {name: pool.submit(run_reactor, *arguments, cwd=folder) for name, (arguments, _) in MISTAKES.items()}
 
@@ -96,6 +119,16 @@ def test_a_port_in_use_is_one_clear_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert_refused(run_reactor("serve", "echo", "--bind", address), address, "in use")
+
+
+def test_where_the_log_is_json_a_mistake_is_too():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for mistake, word in ((["nosuch:Program"], "'nosuch'"), (["echo", "--bind", address], address)):
+            result = run_reactor("serve", *mistake, "--log-format", "json")
+            assert result.returncode == 2 and result.stderr.count("\n") == 1
+            said = json.loads(result.stderr)
+            assert said["level"] == "ERROR" and word in said["message"]
 
 
 def test_an_address_given_twice_is_one_clear_line():

@@ -19,7 +19,7 @@ FLOORS = {
     " budgets access_log reaper dispatcher fast_path acceptor reactor",
     "net": "unix_paths addresses lookups connector splitters framing",
     "coroutines": "",
-    "service": "stuck log descriptors drain server status",
+    "service": "stuck units lines sink log descriptors drain statistics_table server status",
     "apps": "chat echo",
 }
 ORDER = [f"reactor.{floor}.{name}" for floor, names in FLOORS.items() for name in names.split()]

@@ -11,7 +11,6 @@ closes its loop at the end.
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import math
 import os
@@ -33,7 +32,9 @@ from ..net.addresses import Address, bind, parse
 from ..net.unix_paths import OwnPath, own_path
 from .descriptors import make_room
 from .drain import Drain
+from .statistics_table import Statistics
 from .stuck import WayOut
+from .units import counted, duration
 
 logger = logging.getLogger("reactor.service")
 
@@ -196,8 +197,8 @@ class Server:
         finally:
             if os.getpid() == process:  # a forked child may leave by SystemExit, and ends nothing here (L5)
                 self._finish(watchdog)
-        served = self.reactor.counters.accepted
-        report(logger, logging.INFO, "stopped: %d connections served, %d cut", served, self._drain.cut)
+        accepted = counted(self.reactor.counters.accepted, "connection")
+        report(logger, logging.INFO, "stopped: %s accepted, %d cut", accepted, self._drain.cut)
         return self._drain.cut
 
     def _watch(self) -> Watchdog | None:
@@ -262,12 +263,15 @@ class Server:
     def statistics(self) -> dict[str, Any]:
         """What happened so far, by name: the reactor's counters and `listening`. Call it from any thread.
 
-        `lost_log_lines` counts the lines that the whole process could not log (`loop.reports.lost`).
+        `statistics_table.FIGURES` has every name, with its unit and its meaning. `closed` is a dictionary by reason,
+        and `lag_seconds` one by percentile. The counts never fall; what its meaning calls "now" goes up and down.
         """
         return {"listening": list(self.addresses), "lost_log_lines": lost(), **self.reactor.counters.snapshot()}
 
     def _log_statistics(self) -> None:
-        report(logger, logging.INFO, "statistics: %s", json.dumps(self.statistics()))
+        # A mapping: a JSON log has the figures as they are. Its text is a table, and the newline begins the first row.
+        figures = {"statistics": Statistics(self.statistics())}
+        report(logger, logging.INFO, "statistics\n%(statistics)s", figures)
 
     def _on_signal(self, name: str) -> None:
         if name == "SIGHUP" and self._drain.begun:
@@ -277,7 +281,7 @@ class Server:
             report(logger, logging.INFO, "%s again: stopping at once", name)
             self.reactor.stop()
         else:
-            report(logger, logging.INFO, "%s: draining for at most %g seconds", name, self.limits.drain_seconds)
+            report(logger, logging.INFO, "%s: draining %s", name, _at_most(self.limits.drain_seconds))
             self._begin_drain()
 
     def _begin_drain(self) -> None:
@@ -310,6 +314,10 @@ def _start_thread(thread: threading.Thread) -> None:
         thread.start()
     except RuntimeError as exc:  # the system or a container limits threads (P4)
         raise RuntimeError(f"there is no thread to serve on: {exc}") from None
+
+
+def _at_most(seconds: float) -> str:
+    return "without a deadline" if seconds == math.inf else f"for at most {duration(seconds)}"
 
 
 def _check_limits_of_the_loop(limits: Limits, reactor_limits: Limits) -> None:

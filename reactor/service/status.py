@@ -11,6 +11,7 @@ import os
 
 from ..connections.reactor import Reactor
 from .log import LogHandler
+from .units import size
 
 PERIOD_SECONDS = 1.0
 USUAL_COLUMNS = 80  # where the terminal does not say
@@ -63,15 +64,18 @@ class StatusLine:
         self._reactor.call_later(PERIOD_SECONDS, self._tick)
 
     def text(self) -> str:
-        """The line: connections now, and the rates of input since the last call."""
+        """The line: connections now, and the rates of input since the last call. FULL: newcomers have no place.
+
+        With seven digits in each number it still fits a screen of 80 columns.
+        """
         counters = self._reactor.counters
         now = (self._reactor.time(), counters.receives, counters.bytes_received)
-        seconds, messages, size = (after - before for after, before in zip(now, self._before, strict=True))
+        seconds, messages, received = (after - before for after, before in zip(now, self._before, strict=True))
         self._before = now
         seconds = max(seconds, 1e-9)
         return (
-            f"{counters.open:,} connections   {messages / seconds:,.0f} messages/s   "
-            f"{size / seconds / 1e6:,.1f} MB/s   {counters.accepted:,} accepted"
+            f"{counters.open:,} connections{' FULL' if counters.full else ''}  {messages / seconds:,.0f} messages/s  "
+            f"{size(received / seconds)}/s  {counters.accepted:,} accepted"
         )
 
     def clear(self) -> None:

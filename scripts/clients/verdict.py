@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from reactor.net.addresses import describe
+from reactor.connections.sockaddr import describe
 
 from .client import ERRORS, Client, Outcome
 from .swarm import Swarm

@@ -44,7 +44,7 @@ class Talker:
 @contextlib.contextmanager
 def room(*options, talkers):
     """A server and its clients, which have all heard each other come."""
-    with serving("chat", *options) as server, contextlib.ExitStack() as stack:
+    with serving("chat", "--log-format", "json", *options) as server, contextlib.ExitStack() as stack:
         inside = []
         for _ in range(talkers):
             inside.append(Talker(server))

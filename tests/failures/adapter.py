@@ -229,7 +229,8 @@ class ReactorAdapter(Adapter):
             return [sys.executable, str(PROGRAMS_FOLDER / "reactor_interrupts.py"), bind]
         options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         served = f"tests.failures.programs.reactor_programs:{class_name(program)}"
-        return [sys.executable, "-m", "reactor", "serve", served, "--bind", bind, *options]
+        command = [sys.executable, "-m", "reactor", "serve", served, "--bind", bind]
+        return [*command, "--log-format", "json", *options]  # for its statistics
 
 
 # What asyncio's protocols have, and what `programs/by_hand.py` writes for them. uvloop's protocols have the same.

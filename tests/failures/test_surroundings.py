@@ -17,7 +17,8 @@ import pytest
 from tests.support import DEADLINE_SECONDS, ROOT, connect, exchange, free_port, package_environment, wait_until
 
 CONNECTIONS = 1000  # so many ends are more than a terminal or a pipe holds unread
-LINES_OF_A_LOG = ["--verbose"]  # makes ours log each of them; the others log what they log
+# Makes ours log each of them, beside a status line; the others log what they log.
+LINES_OF_A_LOG = ["--verbose", "--log-format", "plain"]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from reactor.loop.reports import lost, report
-from reactor.service.log import LineFormatter
+from reactor.service.lines import LineFormatter
 
 logger = logging.getLogger("reactor.test_reports")
 

@@ -1,4 +1,4 @@
-"""Log lines on every kind of descriptor that can refuse them, and the form of a line.
+"""Log lines on every kind of descriptor that can refuse them.
 
 The writer must never wait. If it did, a test would hang, and pytest would show where.
 """
@@ -6,10 +6,10 @@ The writer must never wait. If it did, a test would hang, and pytest would show 
 import asyncio
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import pty
-import re
 import select
 import signal
 import socket
@@ -19,24 +19,18 @@ import warnings
 import pytest
 
 from reactor.loop import reports
-from reactor.service import log
-from reactor.service.log import BACKLOG_BYTES, LINE_CHARACTERS, LineFormatter, LogHandler, printable
+from reactor.service import sink
+from reactor.service.lines import LINE_CHARACTERS, JsonFormatter, LineFormatter
+from reactor.service.log import LogHandler
+from reactor.service.sink import BACKLOG_BYTES
 from tests.support import DEADLINE_SECONDS, wait_until
 
 LINE = "line {} " + "x" * 100
 MORE_THAN_THE_KERNEL_TAKES = 2000  # lines like this: a pipe takes 64 KiB, a terminal less
 
 
-def record(text, *args, exc=None):
-    exc_info = None if exc is None else (type(exc), exc, exc.__traceback__)
-    return logging.LogRecord("reactor.test", logging.INFO, "file.py", 7, text, args, exc_info)
-
-
-def raised(exc):
-    try:
-        raise exc
-    except type(exc) as caught:
-        return caught
+def record(text, *args):
+    return logging.LogRecord("reactor.test", logging.INFO, "file.py", 7, text, args, None)
 
 
 class Mute:
@@ -46,62 +40,6 @@ class Mute:
         raise LookupError("on purpose")
 
     __repr__ = __str__
-
-
-# What a line looks like.
-
-
-@pytest.fixture
-def formatter():
-    return LineFormatter("%(levelname)s %(message)s")
-
-
-def test_a_line_has_its_time_and_its_level():
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO hello", LineFormatter().format(record("hello")))
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("\x1b[2J", r"\x1b[2J"),
-        ("a\rb", r"a\rb"),
-        ("a\nb", r"a\nb"),
-        ("\x00\x07\x7f", r"\x00\x07\x7f"),
-        ("\x9b2J\x85", r"\x9b2J\x85"),  # C1: CSI and NEL in one character
-        ("\u202egnp.exe\u2028", r"\u202egnp.exe\u2028"),
-        ("\ud800", r"\ud800"),
-        ("ein Maß, µs, 日本", "ein Maß, µs, 日本"),
-    ],
-)
-def test_what_is_not_for_the_eye_is_an_escape(formatter, text, shown):
-    assert printable(text) == shown
-    assert formatter.format(record("from %s", text)) == f"INFO from {shown}"
-
-
-def test_a_traceback_keeps_its_rows_and_none_of_them_begins_like_a_line(formatter):
-    exc = raised(ValueError("bad \x1b[2J\r\nINFO forged"))
-    line, *rows = formatter.format(record("it failed: %s", exc, exc=exc)).split("\n")
-    assert line == r"INFO it failed: bad \x1b[2J\r\nINFO forged"
-    assert rows[0] == "    Traceback (most recent call last):"
-    assert rows[-2:] == [r"    ValueError: bad \x1b[2J\r", "    INFO forged"]
-    assert all(row.startswith("    ") for row in rows)
-
-
-def test_a_format_that_has_rows_of_its_own_keeps_them(formatter):
-    shown = formatter.format(record("%s blocks; it is at\n%s", "a\nb", "File\n\tcode\x1b\n"))
-    assert shown == "INFO a\n    b blocks; it is at\n    File\n            code\\x1b"
-
-
-def test_a_stack_is_shown_in_rows(formatter):
-    asked = record("here")
-    asked.stack_info = "Stack:\n  File"
-    assert formatter.format(asked) == "INFO here\n    Stack:\n      File"
-
-
-def test_without_an_exception_there_is_no_traceback(formatter):
-    asked = record("here")
-    asked.exc_info = (None, None, None)
-    assert formatter.format(asked) == "INFO here"
 
 
 # On a pipe that is read.
@@ -198,15 +136,6 @@ def test_an_object_whose_text_asks_for_an_end_is_no_way_out(pipe, open_handler, 
     assert os.read(pipe[0], 4096).decode() == f"a log line cannot be formatted: {kind.__name__} in 'from %s'\n"
 
 
-def test_an_exception_that_cannot_say_whether_it_is_true_is_told_with_its_place():
-    class Undecided(Exception):
-        def __bool__(self):
-            raise ValueError("on purpose")
-
-    line = LineFormatter().format(record("it raised", exc=raised(Undecided())))
-    assert re.search(r'\n {6}File ".*test_log.py", line \d+, in raised\n.*\n    Undecided, whose text', line), line
-
-
 def test_not_even_its_format_can_be_told(pipe, open_handler, lost):
     open_handler(pipe[1]).handle(record(Mute()))
     assert lost() == 1
@@ -267,7 +196,7 @@ def not_reopened(monkeypatch):
     def refuse(fd):
         raise PermissionError(13, "on purpose")
 
-    monkeypatch.setattr(log, "_name_of", refuse)
+    monkeypatch.setattr(sink, "_name_of", refuse)
 
 
 def finish(handler, fd):
@@ -320,7 +249,7 @@ def test_the_other_end_of_a_terminal_is_not_opened_again(open_handler):
 def test_without_proc_a_terminal_is_opened_by_its_name(monkeypatch):
     window, ours = pty.openpty()
     monkeypatch.setattr(os.path, "exists", lambda name: False)
-    assert log._name_of(ours) == os.ttyname(ours)
+    assert sink._name_of(ours) == os.ttyname(ours)
     os.close(window)
     os.close(ours)
 
@@ -355,7 +284,7 @@ def test_what_waits_is_bounded_and_what_is_lost_is_told_in_its_place(ends, open_
     reader.join()
     *lines, notice, last = reader.lines()
     assert numbers(lines) == list(range(many - dropped))
-    assert notice == f"{dropped} lines of the log were lost here"
+    assert notice == f"{dropped:,} lines of the log lost here"
     assert numbers([last]) == [many]
     assert lost() == dropped
 
@@ -383,7 +312,7 @@ def test_without_a_thread_the_next_line_tries_again(ends, open_handler, monkeypa
     def no_thread(*arguments):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(log._thread, "start_new_thread", no_thread)
+    monkeypatch.setattr(sink._thread, "start_new_thread", no_thread)
     handler = open_handler(ends[1])
     flood(handler, MORE_THAN_THE_KERNEL_TAKES)
     monkeypatch.undo()
@@ -398,8 +327,8 @@ def test_a_thread_that_runs_out_of_memory_leaves_what_waits_to_the_next_line(pip
     handler, way = scripted(BlockingIOError(), MemoryError())
     way.fd = pipe[1]
     handler.handle(record("one"))
-    handler.finish(DEADLINE_SECONDS)
-    assert way.written == b"" and handler.sink._waiter is None
+    handler.finish(DEADLINE_SECONDS)  # it waits for the thread, or writes if that has ended
+    assert handler.sink._waiter is None
     handler.handle(record("two"))
     assert way.written == b"one\ntwo\n"
 
@@ -414,7 +343,7 @@ def test_the_end_waits_for_nobody_for_ever(ends, open_handler):
 def test_room_that_is_none_is_not_asked_for_without_a_pause(pipe, open_handler, monkeypatch):
     # As on a terminal with room for one more byte: a newline takes two.
     pauses, writers = [], set()  # by thread: a thread of another test may still pause once
-    monkeypatch.setattr(log.time, "sleep", lambda _seconds: pauses.append(threading.get_ident()))
+    monkeypatch.setattr(sink.time, "sleep", lambda _seconds: pauses.append(threading.get_ident()))
     handler = open_handler(pipe[1])
     way, answers = handler.sink._way, [BlockingIOError() for _ in range(4)]
 
@@ -589,7 +518,7 @@ def test_when_there_is_room_again_it_is_told_what_was_lost(scripted, lost):
     handler, way = scripted(FULL, FULL)
     for text in ("one", "two", "three", "four"):
         handler.handle(record(text))
-    assert way.written == b"2 lines of the log were lost here\nthree\nfour\n"
+    assert way.written == b"2 lines of the log lost here\nthree\nfour\n"
     assert lost() == 2
 
 
@@ -597,8 +526,17 @@ def test_the_rest_of_a_half_written_line_comes_first(scripted, lost):
     handler, way = scripted(2, FULL, FULL)
     for text in ("hello", "two", "three"):
         handler.handle(record(text))
-    assert way.written == b"hello\n1 lines of the log were lost here\nthree\n"
+    assert way.written == b"hello\n1 line of the log lost here\nthree\n"
     assert lost() == 1
+
+
+def test_in_a_json_log_that_too_is_an_object_in_a_line(scripted):
+    handler, way = scripted(FULL)
+    handler.setFormatter(JsonFormatter())
+    for text in ("one", "two", Mute()):
+        handler.handle(record("%s", text))
+    told = [json.loads(line)["message"] for line in way.written.decode().splitlines()]
+    assert told == ["1 line of the log lost here", "two", "a log line cannot be formatted: LookupError in '%s'"]
 
 
 def test_a_line_that_leaves_in_pieces_is_whole(scripted):

@@ -6,13 +6,14 @@ import os
 import pathlib
 import pty
 import re
+import select
 import signal
 import termios
 
 import pytest
 
 from reactor import Limits, Reactor
-from reactor.service.log import LineFormatter
+from reactor.service.lines import LineFormatter
 from reactor.service.status import StatusLine, StatusLineHandler
 from tests.rig import FakeClock as Clock
 from tests.service.terminal import Job, Terminal
@@ -45,7 +46,18 @@ def test_the_text_tells_connections_and_rates(reactor, clock):
     counters = reactor.counters
     counters.accepted, counters.receives, counters.bytes_received = 1234, 5000, 25_600_000
     clock.now += 2.0
-    assert line.text() == "1,234 connections   2,500 messages/s   12.8 MB/s   1,234 accepted"
+    assert line.text() == "1,234 connections  2,500 messages/s  12.8 MB/s  1,234 accepted"
+
+
+def test_it_says_when_all_places_are_taken_and_fits_a_screen_with_large_numbers(reactor, clock):
+    line = StatusLine(reactor, Screen())
+    counters = reactor.counters
+    counters.accepted, counters.receives, counters.bytes_received = 1_234_567, 7_654_321, 123_456_789_012
+    counters.full = True
+    clock.now += 1.0
+    text = line.text()
+    assert text == "1,234,567 connections FULL  7,654,321 messages/s  123 GB/s  1,234,567 accepted"
+    assert len(text) < 80  # the last column stays free
 
 
 def test_the_rates_are_those_since_the_text_before(reactor, clock):
@@ -55,11 +67,11 @@ def test_the_rates_are_those_since_the_text_before(reactor, clock):
     line.text()
     reactor.counters.receives += 7
     clock.now += 1.0
-    assert "   7 messages/s   " in line.text()
+    assert "  7 messages/s  " in line.text()
 
 
 def test_no_time_between_two_texts_is_no_error(reactor):
-    assert StatusLine(reactor, Screen()).text() == "0 connections   0 messages/s   0.0 MB/s   0 accepted"
+    assert StatusLine(reactor, Screen()).text() == "0 connections  0 messages/s  0 B/s  0 accepted"
 
 
 def test_it_is_shown_once_a_second(reactor, clock):
@@ -69,7 +81,7 @@ def test_it_is_shown_once_a_second(reactor, clock):
         clock.now = now
         reactor.run_once(0)  # the loop reads the clock at the end of a turn
         reactor.run_once(0)
-    assert screen.shown == 2 * ["0 connections   0 messages/s   0.0 MB/s   0 accepted"]
+    assert screen.shown == 2 * ["0 connections  0 messages/s  0 B/s  0 accepted"]
 
 
 @pytest.fixture
@@ -117,7 +129,7 @@ def test_clear_takes_it_off_the_screen(reactor, terminal_of):
 # On a terminal.
 
 
-STATUS = r"\d[\d,]* connections   \d[\d,]* messages/s   \d[\d,.]* MB/s   \d[\d,]* accepted"
+STATUS = r"\d[\d,]* connections  \d[\d,]* messages/s  \d[\d.]* \w?B/s  \d[\d,]* accepted"
 
 
 @pytest.fixture
@@ -130,7 +142,7 @@ def terminal():
 def test_on_a_terminal_a_status_line_shows_the_connections(terminal):
     with connect(terminal.wait_for_address()) as client:
         assert exchange(client, b"hello") == b"hello"
-        terminal.wait_for(r"\r\x1b\[K1 connections   \d+ messages/s   0\.0 MB/s   1 accepted")
+        terminal.wait_for(r"\r\x1b\[K1 connections  \d+ messages/s  \d+ B/s  1 accepted")
 
 
 def test_log_lines_and_the_status_line_do_not_mix(terminal):
@@ -140,15 +152,38 @@ def test_log_lines_and_the_status_line_do_not_mix(terminal):
     terminal.wait_for("peer_closed[^\r]*\r\n")
     assert terminal.finish() == 0
     rows = terminal.rows()
-    assert rows and not [row for row in rows if not re.match(r"\d{4}-\d\d-\d\d \S+ (INFO|DEBUG) ", row)]
+    assert rows and not [row for row in rows if not re.match(r"\d{4}-\d\d-\d\d \S+ \[\d+\] (INFO|DEBUG) ", row)]
     assert not [row for row in rows if re.search(STATUS, row)]
+
+
+def test_after_ctrl_s_and_ctrl_q_no_line_is_glued_to_another(terminal):
+    address = terminal.wait_for_address()
+    terminal.wait_for("0 connections .* 0 accepted")
+    terminal.type(b"\x13")
+    with open(f"/proc/{terminal.process.pid}/fd/2", "wb", opener=without_control) as screen:
+        wait_until(lambda: not select.select([], [screen], [], 0)[1], "Ctrl-S")
+    for _ in range(3):
+        connect(address).close()
+    with connect(address) as client:
+        assert exchange(client, b"hello") == b"hello"  # it has logged the ends before
+        terminal.type(b"\x11")
+        terminal.wait_for(r"(?:peer_closed[^\r]*\r\n.*){3}1 connections .* 4 accepted")
+    assert terminal.finish() == 0
+    rows = terminal.rows()
+    assert not [row for row in rows if not re.match(r"\d{4}-\d\d-\d\d \S+ \[\d+\] (INFO|DEBUG) ", row)]
+    assert not [row for row in rows if re.search(STATUS, row)]
+
+
+def without_control(path, flags):
+    """Open a terminal that does not become ours, and do not wait for it."""
+    return os.open(path, flags | os.O_NOCTTY | os.O_NONBLOCK)
 
 
 def test_it_is_cut_to_the_width_of_a_narrow_terminal():
     # A longer line would continue in the next row, and only that row would be erased.
     terminal = Terminal(columns=30)
     try:
-        terminal.wait_for(r"\r\x1b\[K0 connections   0 messages/")
+        terminal.wait_for(r"\r\x1b\[K0 connections  0 messages/")
         terminal.wait_for(r"messages/.*\r\x1b\[K0 connections")
         assert max(map(len, re.findall(r"\d+ connections[^\r]*", terminal.output))) < 30
     finally:

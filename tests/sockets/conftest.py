@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from reactor.service.units import counted
 from tests.support import serving, wait_until
 
 HERE = pathlib.Path(__file__).parent
@@ -22,7 +23,7 @@ def as_it_was(server):
     assert statistics["accepted"] == sum(statistics["closed"].values())
     server.wait_until_idle("every client is gone")
     assert server.terminate() == 0
-    assert f"stopped: {statistics['accepted']} connections served, 0 cut" in server.stderr.text
+    assert f"stopped: {counted(statistics['accepted'], 'connection')} accepted, 0 cut" in server.stderr.text
     for complaint in ("Traceback", "Exception ignored", "Warning", "ERROR"):
         assert complaint not in server.stderr.text, server.stderr.text
 
@@ -37,7 +38,7 @@ def proc():
 @pytest.fixture
 def echo():
     """An echo server."""
-    with serving("echo") as server, as_it_was(server):
+    with serving("echo", "--log-format", "json") as server, as_it_was(server):
         yield server
 
 
@@ -48,7 +49,7 @@ def serve():
 
         def serve(program, *options, **how):
             name = f"programs:{program}" if program[0].isupper() else program
-            server = stack.enter_context(serving(name, *options, cwd=HERE, **how))
+            server = stack.enter_context(serving(name, "--log-format", "json", *options, cwd=HERE, **how))
             stack.enter_context(as_it_was(server))
             return server
 

@@ -58,7 +58,7 @@ class Siege:
 @contextlib.contextmanager
 def besieging(program, *options, **counts):
     """Serve `program` with these limits, besieged by so many of each kind; at the end nobody is left there."""
-    with serving(program, *options, cwd=HERE) as server:
+    with serving(program, "--log-format", "json", *options, cwd=HERE) as server:
         before = server.descriptors()
         with Reactor(limits=client_limits(HONEST)) as reactor:
             yield Siege(reactor, server, Hostility(**counts))
