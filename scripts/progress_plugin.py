@@ -39,15 +39,17 @@ class Reporter:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._pid = os.getpid()
+        self._is_read = True
 
     def _tell(self, *event: Any) -> None:
-        if os.getpid() != self._pid:  # a child that a test forked
+        if os.getpid() != self._pid or not self._is_read:  # another process: a child that a test forked
             return
         rest = json.dumps(event).encode() + b"\n"
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except BrokenPipeError:  # run_tests.py was killed, so nobody wants to know the rest
+            self._is_read = False
             pytest.exit("nobody reads the progress any more", returncode=pytest.ExitCode.INTERRUPTED)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:

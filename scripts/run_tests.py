@@ -96,7 +96,7 @@ def caught_signals() -> Iterator[list[int]]:
     caught: list[int] = []
     before = {number: signal.getsignal(number) for number in ENDINGS}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN or number == signal.SIGINT:  # nohup lets SIGHUP be ignored
+        if handler is not signal.SIG_IGN:  # nohup has SIGHUP ignored
             signal.signal(number, lambda number, _: caught.append(number))
     try:
         yield caught
@@ -129,7 +129,7 @@ def watch(parts: Sequence[Part], tally: Tally, line: ProgressLine, caught: Seque
             if said and not caught:
                 line.clear()
                 output.show("\n".join(said))
-        line.show(tally.progress(), due=tally.is_due())
+        line.show("ending the tests" if caught else tally.progress(), due=not caught and tally.is_due())
 
 
 class Part:
@@ -212,7 +212,7 @@ class Part:
         self._printed.seek(0)
         printed = self._printed.read().decode(errors="replace").strip()
         lines = [text for text in (self.crash(), printed) if text]
-        return [f" {self.name} ".center(WIDTH, "="), *lines] if lines else []
+        return [f"== {self.name} ".ljust(WIDTH, "="), *lines] if lines else []
 
     def kill(self) -> None:
         """End pytest and what is left of its process group."""
@@ -239,10 +239,8 @@ class Tally:
     def progress(self) -> str:
         """How far, what failed, how long."""
         finished, collected, seconds = self._finished(), self._collected(), time.monotonic() - self._began_at
-        counts = self._counts()
-        failed = [f"{counts[outcome]:,} {outcome}" for outcome in BAD if counts[outcome]]
         how_far = f"{finished:,} of {collected:,} tests" if collected else "collecting the tests"
-        return "  ".join([how_far, *failed, duration(seconds)])
+        return "  ".join([how_far, *self._failed(), duration(seconds)])
 
     def is_due(self) -> bool:
         """Whether another tenth of the tests is over since this was last asked."""
@@ -262,11 +260,9 @@ class Tally:
         ]
         lines += [f"{outcome.upper()} {test}" for test, outcome, _ in reports if outcome in BAD]
         crashes = [f"FAILED {part.name}: {crash}" for part in self._parts if (crash := part.crash())]
-        counts = self._counts()
         left = (self._collected() or 0) - self._finished()
-        words = [f"{counts[outcome]:,} {outcome}" for outcome in BAD if counts[outcome]]
-        words += [f"{left:,} not run"] if left else []
-        words += [f"{count:,} {outcome}" for outcome, count in counts.items() if outcome not in BAD]
+        words = self._failed() + ([f"{left:,} not run"] if left else [])
+        words += [f"{count:,} {outcome}" for outcome, count in self._counts().items() if outcome not in BAD]
         failed = "FAILED: " if any(part.status() for part in self._parts) else ""
         seconds = time.monotonic() - self._began_at
         return "\n".join([*lines, *crashes, f"{failed}{', '.join(words) or 'no test'} in {duration(seconds)}"])
@@ -279,6 +275,11 @@ class Tally:
         if any(part.collected is None and part.process.returncode is None for part in self._parts):
             return None
         return sum(part.collected or 0 for part in self._parts)
+
+    def _failed(self) -> list[str]:
+        failed, errors = (self._counts()[outcome] for outcome in BAD)
+        words = [f"{failed:,} failed"] if failed else []
+        return words + ([f"{errors:,} error{'s' if errors > 1 else ''}"] if errors else [])
 
     def _counts(self) -> Counter[str]:
         return Counter(outcome for part in self._parts for _, outcome, _ in part.reports)
