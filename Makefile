@@ -10,7 +10,11 @@
 ##     RATE=0          messages a second in all; 0: as fast as they come back
 ##     HOST= PORT=     where the server is, as above
 ##     ARGS=           more options of scripts/run_clients.py
-## make ladder         run each server of scripts/ladder/ with N clients
+## make ladder         run the servers of scripts/ladder/ in turn, compare them
+##     N=500           connections at the same time
+##     MESSAGES=50     messages from each of them
+##     ROUNDS=5        how often each server is run
+##     ARGS=           --readme: write the table into README.md
 ## make bench          what an echo costs: on our server and on others
 ##     ROUNDS=5        how many; a round takes a few minutes
 ##     ARGS=           more options of scripts/bench.py rounds
@@ -75,6 +79,9 @@ export PYTHONPATH := $(if $(findstring $(colon),$(CURDIR)),.,$(CURDIR))$(if $(PY
 # A value as one word of the shell, whatever is in it. Only ARGS goes in unquoted, because it is several words.
 quote = '$(subst ','\'',$(1))'
 
+# An option for a variable, if the variable was given to make: the default above is that of other targets.
+given = $(if $(filter-out file,$(origin $(1))),$(2) $(call quote,$($(1))))
+
 # RFC 3986 puts brackets around an IPv6 address before a port, and none elsewhere.
 bare_host = $(subst [,,$(subst ],,$(HOST)))
 address   = $(if $(findstring :,$(bare_host)),[$(bare_host)],$(bare_host)):$(PORT)
@@ -109,7 +116,8 @@ run-clients:
 
 ladder:
 	@$(python) scripts/environment.py test
-	@exec .venv/bin/python scripts/ladder.py --connections $(call quote,$(N)) --messages $(call quote,$(MESSAGES)) $(ARGS)
+	@exec .venv/bin/python scripts/ladder.py $(call given,N,--connections) $(call given,MESSAGES,--messages) \
+	    $(call given,ROUNDS,--rounds) $(ARGS)
 
 bench:
 	@$(python) scripts/environment.py test
