@@ -23,8 +23,8 @@ PASSES = "def test_it():\n    pass\n"
 FAILS = "def test_it():\n    assert not 'this'\n"
 ENDS_ITSELF = "import os, signal\ndef test_it():\n    {}\ndef test_after():\n    pass\n"
 DURATION = r"(\d+ min )?\d+ s"
-# A test that has started a server, which is a child of its own. The server holds the FIFO `started` open: so the reader
-# of the FIFO sees the end of the last server.
+# A test that has started a server, which is a child of its own. pytest and the server hold the FIFO `started` open: so
+# the reader of the FIFO sees the end of the last of them.
 SERVES = """
 import os, subprocess, sys, time
 import pytest
@@ -32,9 +32,8 @@ import pytest
 @pytest.fixture
 def server():
     {before}
-    with open({started!r}, "w") as started:
-        command = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
-        server = subprocess.Popen(command, stdout=started)
+    command = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+    server = subprocess.Popen(command, stdout=os.open({started!r}, os.O_WRONLY))
     yield
     if {tidy}:
         server.kill()
@@ -225,7 +224,7 @@ def running(tmp_path, meanwhile, before="", tidy=True, more="", ending_seconds=D
 
 
 def assert_all_have_ended(fifo):
-    assert select.select([fifo], [], [], DEADLINE_SECONDS)[0], "a server is left"
+    assert select.select([fifo], [], [], DEADLINE_SECONDS)[0], "a pytest or a server is left"
     assert os.read(fifo, 100) == b""
 
 
