@@ -52,6 +52,7 @@ OPTIONS = [
 ]
 TICK_SECONDS = 0.1  # between two looks whether a pytest has ended
 ENDING_SECONDS = 15.0  # from the request to end until a pytest is killed
+SILENT_SECONDS = 120.0  # after so long, a log gets a line though nothing is new: it is seen that the tests still run
 WIDTH = 79
 INTERNAL_ERROR = 3
 MEANINGS = {2: "was interrupted", 3: "had an internal error", 4: "did not understand its options", 5: "found no tests"}
@@ -233,21 +234,25 @@ class Tally:
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = parts
-        self._began_at = time.monotonic()
-        self._tenths = 0  # of the tests, when the last plain line was due
+        self._began_at = self._due_at = time.monotonic()  # `_due_at`: when the last plain line was due
+        self._tenths = 0  # of the tests, at that time
 
     def progress(self) -> str:
-        """How far, what failed, how long."""
+        """How far, what failed, how long, and which parts still run if some have ended."""
         finished, collected, seconds = self._finished(), self._collected(), time.monotonic() - self._began_at
         how_far = f"{finished:,} of {collected:,} tests" if collected else "collecting the tests"
-        return "  ".join([how_far, *self._failed(), duration(seconds)])
+        running = [part.name for part in self._parts if part.process.returncode is None]
+        waits_for = [f"in {', '.join(running)}"] if 0 < len(running) < len(self._parts) else []
+        return "  ".join([how_far, *self._failed(), duration(seconds), *waits_for])
 
     def is_due(self) -> bool:
-        """Whether another tenth of the tests is over since this was last asked."""
-        collected = self._collected()
+        """Whether a log needs another line: a tenth of the tests is over since the last one, or a long time."""
+        collected, now = self._collected(), time.monotonic()
         tenths = 10 * self._finished() // collected if collected else 0
-        before, self._tenths = self._tenths, max(tenths, self._tenths)
-        return tenths > before
+        if tenths <= self._tenths and now - self._due_at < SILENT_SECONDS:
+            return False
+        self._tenths, self._due_at = max(tenths, self._tenths), now
+        return True
 
     def total(self) -> str:
         """What was skipped and why, what failed, and the counts."""

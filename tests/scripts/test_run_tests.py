@@ -16,13 +16,14 @@ DEADLINE_SECONDS = 240
 RUN = """
 import sys
 from scripts import output, run_tests
-run_tests.ENDING_SECONDS = {ending_seconds}
+run_tests.ENDING_SECONDS, run_tests.SILENT_SECONDS = {ending_seconds}, {silent_seconds}
 sys.exit(output.run("run_tests", lambda: run_tests.main(sys.argv[3:], [sys.argv[1:2], sys.argv[2:3]])))
 """
 PASSES = "def test_it():\n    pass\n"
 FAILS = "def test_it():\n    assert not 'this'\n"
 ENDS_ITSELF = "import os, signal\ndef test_it():\n    {}\ndef test_after():\n    pass\n"
 DURATION = r"(\d+ min )?\d+ s"
+LAST_PART = r"(  in \S+test_(first|second)\.py)?"  # while one part runs and the other has ended
 # A test that has started a server, which is a child of its own. pytest and the server hold the FIFO `started` open: so
 # the reader of the FIFO sees the end of the last of them.
 SERVES = """
@@ -46,17 +47,17 @@ SLEEPS = "time.sleep(600)"
 HOLDS_OUT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
-def command(tmp_path, first, second, *arguments, ending_seconds=DEADLINE_SECONDS):
+def command(tmp_path, first, second, *arguments, ending_seconds=1e6, silent_seconds=1e6):
     files = []
     for name, text in [("test_first.py", first), ("test_second.py", second)]:
         files.append(tmp_path / name)
         files[-1].write_text(text)
-    return [sys.executable, "-c", RUN.format(ending_seconds=ending_seconds), *files, *arguments]
+    return [sys.executable, "-c", RUN.format(ending_seconds=ending_seconds, silent_seconds=silent_seconds), *files, *arguments]
 
 
-def run(tmp_path, first, second, *arguments):
+def run(tmp_path, first, second, *arguments, **settings):
     return subprocess.run(
-        command(tmp_path, first, second, *arguments),
+        command(tmp_path, first, second, *arguments, **settings),
         cwd=support.ROOT, env=support.package_environment(), capture_output=True, text=True, timeout=DEADLINE_SECONDS,
     )  # fmt: skip
 
@@ -168,14 +169,20 @@ def test_a_log_gets_a_plain_line_for_each_tenth_of_the_tests(tmp_path):
     result = run(tmp_path, many, many)
     lines = result.stderr.splitlines()
     assert 1 <= len(lines) <= 10
-    assert all(re.fullmatch(rf"\d+ of 100 tests  {DURATION}", line) for line in lines), lines
+    assert all(re.fullmatch(rf"\d+ of 100 tests  {DURATION}{LAST_PART}", line) for line in lines), lines
     assert lines[-1].startswith("100 of 100 tests")
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", result.stdout + result.stderr)
 
 
-def test_a_terminal_shows_one_line_that_is_erased_at_the_end(tmp_path):
+def test_a_log_gets_a_line_after_a_long_time_in_which_no_tenth_was_reached(tmp_path):
+    lines = run(tmp_path, PASSES, PASSES, silent_seconds=0).stderr.splitlines()
+    assert any(re.fullmatch(rf"collecting the tests  {DURATION}", line) for line in lines), lines
+
+
+@pytest.mark.parametrize("columns", [300, 20])
+def test_a_terminal_shows_one_line_that_is_erased_at_the_end(tmp_path, columns):
     ours, theirs = os.openpty()
-    environment = {**support.package_environment(), "TERM": "xterm", "COLUMNS": "80"}
+    environment = {**support.package_environment(), "TERM": "xterm", "COLUMNS": str(columns)}
     with subprocess.Popen(
         command(tmp_path, FAILS, PASSES), cwd=support.ROOT, env=environment, stdout=subprocess.PIPE, stderr=theirs
     ) as process:
@@ -191,7 +198,8 @@ def test_a_terminal_shows_one_line_that_is_erased_at_the_end(tmp_path):
     assert process.returncode == 1
     drawn = shown.decode().split("\r\x1b[K")
     assert drawn[0] == drawn[-1] == ""
-    assert all(re.fullmatch(rf"(collecting the tests|\d of 2 tests)(  1 failed)?  {DURATION}|", text) for text in drawn)
+    line = rf"(collecting the tests|\d of 2 tests)(  1 failed)?  {DURATION}{LAST_PART}|"
+    assert all(re.fullmatch(line, text) if columns == 300 else len(text) < columns for text in drawn), drawn
     assert b"\x1b" not in result
 
 
@@ -202,7 +210,7 @@ def test_arguments_go_to_one_pytest(tmp_path):
 
 
 @contextlib.contextmanager
-def running(tmp_path, meanwhile, before="", tidy=True, more="", ending_seconds=DEADLINE_SECONDS):
+def running(tmp_path, meanwhile, before="", tidy=True, more="", ending_seconds=1e6):
     """Run two parts, each with a server; yield the runner and the FIFO once both servers are up."""
     started = tmp_path / "started"
     os.mkfifo(started)
