@@ -84,9 +84,15 @@ def test_a_round_runs_each_step_once_and_the_table_has_the_medians(climb):
     steps = one_step("1_blocking") + one_step("3_selectors")
     speeds = [100, 1, 300, 5, 200, 3]  # of the two steps in turn
     reports = [REPORT | {"messages_per_second": speed, "latency_us": {"p99": speed * 1000}} for speed in speeds]
-    text, runs = climb("--rounds", "3", reports=reports, steps=steps)
+    text, runs = climb("--rounds", "3", "--connections", "3", reports=reports, steps=steps)
     assert len(runs) == 6
     assert [row[4:] for row in rows_of(text)[2:]] == [["200", "200.0"], ["3", "3.0"]]
+
+
+def test_a_server_that_leaves_most_clients_waiting_has_no_speed_in_the_table(climb):
+    text, _ = climb("--rounds", "1", "--connections", "5", steps=ladder.STEPS[:1])
+    _, _, row = rows_of(text)
+    assert (row[1], *row[4:]) == ("2", "", "")
 
 
 def test_the_clients_of_the_blocking_step_do_not_wait_long_in_vain(climb):
@@ -95,7 +101,9 @@ def test_the_clients_of_the_blocking_step_do_not_wait_long_in_vain(climb):
 
 
 def test_every_line_fits_the_screen(climb):
-    text, _ = climb("--rounds", "1", "--connections", "1000000", reports=[REPORT | {"messages_per_second": 1234567}])
+    much = REPORT | {"served": 1000000, "messages_per_second": 1234567, "latency_us": {"p99": 123456789}}
+    text, _ = climb("--rounds", "1", "--connections", "1000000", reports=[much])
+    assert "1,234,567" in text
     assert max(map(len, text.splitlines())) < 80
 
 
@@ -166,21 +174,28 @@ def said(threads, one_thread):
     return sentence
 
 
-def test_what_threads_cost_is_said_with_the_medians_if_it_was_so_in_every_round():
+def test_what_threads_cost_is_said_with_the_medians():
     assert said([run(**MANY), run(**MANY | {"p99_ms": 70.0}), run(**MANY | {"p99_ms": 60.0})], [run()] * 3) == (
-        "2_threads had, in each of the 3 rounds, beside 3_selectors: more threads (10 against 1), more memory (20.0"
-        " against 10.0 MiB), a longer p99 (60.0 against 5.0 ms), fewer messages/s (400 against 500)."
+        "Beside 3_selectors, 2_threads had more threads (10 against 1), more memory (20.0 against 10.0 MiB), a longer"
+        " p99 (60.0 against 5.0 ms), fewer messages/s (400 against 500)."
     )
 
 
 @pytest.mark.parametrize("name, value, absent", [
     ("p99_ms", 4.0, "p99"), ("p99_ms", 5.0, "p99"), ("p99_ms", None, "p99"), ("memory_mib", None, "memory"),
-    ("threads", 1, "threads"), ("messages_per_second", 501.0, "messages/s"),
+    ("threads", 1, "more threads"), ("messages_per_second", 501.0, "messages/s"),
 ])  # fmt: skip
-def test_what_was_not_so_in_one_round_is_not_said(name, value, absent):
-    sentence = said([run(**MANY), run(**MANY | {name: value})], [run()] * 2)
+def test_what_was_not_so_in_two_rounds_of_five_is_not_said(name, value, absent):
+    other = run(**MANY | {name: value})
+    sentence = said([run(**MANY)] * 3 + [other] * 2, [run()] * 5)
     assert sentence.count(" against ") == 3
-    assert absent not in sentence.replace("2_threads", "")
+    assert absent not in sentence
+
+
+def test_what_was_not_so_in_one_round_of_five_is_said_with_the_number_of_rounds():
+    sentence = said([run(**MANY)] * 4 + [run(**MANY | {"p99_ms": 4.0})], [run()] * 5)
+    assert "a longer p99 (50.0 against 5.0 ms; in 4 of 5 rounds)," in sentence
+    assert sentence.count("rounds") == 1
 
 
 def test_nothing_is_said_if_nothing_differed():

@@ -52,7 +52,8 @@ def command(tmp_path, first, second, *arguments, ending_seconds=1e6, silent_seco
     for name, text in [("test_first.py", first), ("test_second.py", second)]:
         files.append(tmp_path / name)
         files[-1].write_text(text)
-    return [sys.executable, "-c", RUN.format(ending_seconds=ending_seconds, silent_seconds=silent_seconds), *files, *arguments]
+    program = RUN.format(ending_seconds=ending_seconds, silent_seconds=silent_seconds)
+    return [sys.executable, "-c", program, *files, *arguments]
 
 
 def run(tmp_path, first, second, *arguments, **settings):
