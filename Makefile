@@ -11,7 +11,11 @@
 ##     RATE=0          messages a second in all; 0: as fast as they come back
 ##     HOST= PORT=     where the server is, as above
 ##     ARGS=           more options of scripts/run_clients.py
-## make ladder         run each server of scripts/ladder/ with N clients
+## make ladder         run the servers of scripts/ladder/ in turn, compare them
+##     N=500           connections at the same time
+##     MESSAGES=50     messages from each of them
+##     ROUNDS=5        how often each server is run
+##     ARGS=           --readme: write the table into README.md
 ## make bench          what an echo costs: on our server and on others
 ##     ROUNDS=5        how many; a round takes a few minutes
 ##     ARGS=           more options of scripts/bench.py rounds
@@ -77,8 +81,8 @@ export PYTHONPATH := $(if $(findstring $(colon),$(CURDIR)),.,$(CURDIR))$(if $(PY
 # A value as one word of the shell, whatever is in it. Only ARGS goes in unquoted, because it is several words.
 quote = '$(subst ','\'',$(1))'
 
-# The option --$(1) if it has a value: without one, the script has a default.
-given = $(if $(2),--$(1) $(call quote,$(2)))
+# The option $(2) for variable $(1), if it was given to make: without one, the script has a default of its own.
+given = $(if $(filter-out file,$(origin $(1))),$(if $($(1)),$(2) $(call quote,$($(1)))))
 
 # RFC 3986 puts brackets around an IPv6 address before a port, and none elsewhere.
 bare_host = $(subst [,,$(subst ],,$(HOST)))
@@ -110,11 +114,12 @@ run-clients:
 	@$(python) scripts/environment.py test
 	@exec .venv/bin/python scripts/run_clients.py --host $(call quote,$(bare_host)) --port $(call quote,$(PORT)) \
 	    --connections $(call quote,$(N)) --size $(call quote,$(SIZE)) --rate $(call quote,$(RATE)) \
-	    $(call given,seconds,$(SECONDS)) $(call given,messages,$(MESSAGES)) $(ARGS)
+	    $(call given,SECONDS,--seconds) $(call given,MESSAGES,--messages) $(ARGS)
 
 ladder:
 	@$(python) scripts/environment.py test
-	@exec .venv/bin/python scripts/ladder.py --connections $(call quote,$(N)) $(call given,messages,$(MESSAGES)) $(ARGS)
+	@exec .venv/bin/python scripts/ladder.py $(call given,N,--connections) $(call given,MESSAGES,--messages) \
+	    $(call given,ROUNDS,--rounds) $(ARGS)
 
 bench:
 	@$(python) scripts/environment.py test
