@@ -21,7 +21,7 @@ CHUNK = 500
 CHUNKS = 5  # `make sim` runs more of them
 # The digest of the first 200 seeds, on every machine and version of Python. An intended change of the core, or of
 # what is drawn, changes it: then write down the new one.
-FIRST_SEEDS, THEIR_DIGEST = range(200), "749481e4"
+FIRST_SEEDS, THEIR_DIGEST = range(200), "f5e1ee57"
 totals = Summary()
 
 
