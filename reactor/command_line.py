@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import contextlib
 import dataclasses
+import difflib
 import importlib
 import logging
 import os
@@ -30,6 +30,7 @@ from .connections.limits import Limits
 from .connections.protocol import Protocol
 from .loop.reports import report
 from .net.addresses import parse
+from .service import server as server_module
 from .service.lines import JsonFormatter, LineFormatter
 from .service.log import LogHandler
 from .service.server import DEFAULT_BIND, Server
@@ -38,6 +39,7 @@ from .service.status import StatusLine, StatusLineHandler, can_show
 logger = logging.getLogger("reactor.service")
 
 APPS = "reactor.apps"
+PACKAGE = os.path.dirname(__file__) + os.sep
 INTERRUPTED = 128 + signal.SIGINT  # the status that a shell reports
 
 FORMATTERS = {"plain": LineFormatter, "json": JsonFormatter}
@@ -50,11 +52,12 @@ factory of them. ADDRESS is HOST:PORT, [IPV6]:PORT, :PORT (every interface),
 unix:PATH or fd://N; port 0 takes a free one and says which."""
 
 EPILOG = """\
-Every limit is an option, too. `python -m reactor limits` lists them all.
+Every limit is an option, too. `{command} limits` lists them all.
+Exit status: 0, or 1 if a connection was cut; 2 if it cannot serve.
 
 examples:
-  reactor serve echo --bind :9000 --max-connections 500
-  reactor serve shop:Server --idle-seconds 30 --log-format json"""
+  {command} serve echo --bind :9000 --max-connections 500
+  {command} serve shop:Shop --idle-seconds 30 --log-format json"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,8 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     atexit.register(_let_go_of_standard_streams)
     options = _parse(arguments)
     if options.command == "limits":
-        with contextlib.suppress(OSError):  # a full disk, a pipe without a reader
+        try:
             print(_table_of_limits(), flush=True)
+        except OSError as exc:  # a full disk, a pipe without a reader
+            return _refuse(exc, "plain")
         return 0
     fd, encoding = _standard_error()
     for_a_person = options.log_format == "plain" and can_show(fd)
@@ -183,30 +188,41 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print one line, without the usage that argparse would print before it."""
-        _say(f"{self.prog}: {message} (see python -m reactor serve --help)")
+        _say(f"{self.prog}: {message} (see {_command()}{self.prog.removeprefix('reactor')} --help)")
         self.exit(2)
+
+    def refuse_unknown(self, arguments: Sequence[str]) -> NoReturn:
+        """Say that there is no option like the first of `arguments`, and which one may be meant."""
+        option = arguments[0].partition("=")[0]
+        close = difflib.get_close_matches(option, self._option_string_actions, 1)
+        meant = "--bind HOST:PORT" if option in ("--host", "--port") else close[0] if close else ""
+        self.error(f"there is no option {arguments[0]}" + (f"; is {meant} meant?" if meant else ""))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
-        prog="reactor",
-        description="An event-loop TCP server in pure Python.",
-        epilog="Where `reactor` is not installed, write `python -m reactor` in the checkout.",
-    )
+    parser = _Parser(prog="reactor", description="An event-loop TCP server in pure Python.")
     parser.add_argument("--version", action="version", version=f"reactor {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    _add_serve(commands)
+    serve = _add_serve(commands)
     text = "list the limits, which are options of serve, with their defaults"
-    commands.add_parser("limits", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    return parser.parse_args(arguments)
+    limits = commands.add_parser("limits", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        (serve if options.command == "serve" else limits).refuse_unknown(unknown)
+    return options
 
 
-def _add_serve(commands: Any) -> None:
+def _command() -> str:
+    """What the user has typed to start this: the installed command, or a module of this Python."""
+    return "reactor" if os.path.basename(sys.argv[0]) == "reactor" else "python -m reactor"
+
+
+def _add_serve(commands: Any) -> _Parser:
     serve = commands.add_parser(
         "serve",
         help="serve a program",
         description=DESCRIPTION,
-        epilog=EPILOG,
+        epilog=EPILOG.format(command=_command()),
         usage="reactor serve APP [--bind ADDRESS]... [--LIMIT VALUE]... [OPTION]...",
         formatter_class=_Formatter,
     )
@@ -231,10 +247,25 @@ def _add_serve(commands: Any) -> None:
     for field in dataclasses.fields(Limits):
         serve.add_argument(
             _option_of(field),
-            type={"int": int, "float": float}.get(str(field.type), str),
+            type={"int": _whole, "float": _seconds}.get(str(field.type), str),
             default=field.default,
             help=argparse.SUPPRESS,  # `reactor limits` lists them
         )
+    return serve  # type: ignore[no-any-return]
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text.replace(",", ""))  # `reactor limits` prints 10,000
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number is needed, not {text!r}") from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number of seconds is needed, not {text!r}") from None
 
 
 def _option_of(field: dataclasses.Field[Any]) -> str:
@@ -292,6 +323,7 @@ def _module(name: str) -> Any:
         folder = ""
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    server_module.importing = name
     try:
         return importlib.import_module(name)
     except KeyboardInterrupt:
@@ -300,6 +332,8 @@ def _module(name: str) -> Any:
         if isinstance(exc, ModuleNotFoundError) and exc.name:
             raise ValueError(f"there is no module {exc.name!r} here or among the installed ones") from None
         raise ValueError(f"importing {name} failed{_whereabouts(exc)}") from None
+    finally:
+        server_module.importing = ""
 
 
 def _attribute(module: Any, path: str, name: str) -> Any:
@@ -316,8 +350,9 @@ def _attribute(module: Any, path: str, name: str) -> Any:
 
 
 def _whereabouts(exc: BaseException) -> str:
-    """Where `exc` was raised, its type and its text."""
-    last = traceback.extract_tb(exc.__traceback__)[-1]
+    """The program's line in which `exc` was raised, its type and its text."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    last = next((frame for frame in reversed(frames) if not frame.filename.startswith(PACKAGE)), frames[-1])
     place = "" if isinstance(exc, SyntaxError) else f" at {last.filename}:{last.lineno}"  # its text names the place
     return f"{place}: {type(exc).__name__}: {_told(str, exc)}"
 

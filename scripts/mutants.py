@@ -16,6 +16,8 @@ import pathlib
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
 from scripts import output
 from scripts.command_line import Parser
 from scripts.proof.hunting import MOST_SEEDS, hunt

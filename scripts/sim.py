@@ -13,8 +13,11 @@ Usage: make sim [SEEDS=10000], make sim SEED=1234, make sim ARGS=--mutants
 """
 
 import argparse
+import pathlib
 import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from scripts import output
 from scripts.command_line import Parser

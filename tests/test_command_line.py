@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -314,7 +315,7 @@ def test_a_signal_ends_an_idle_server_with_status_0(number):
     with serving("echo") as server:
         server.send_signal(number)
         assert server.wait() == 0
-        assert f"INFO {number.name}: draining for at most 10 s\n" in server.stderr.text
+        assert f"INFO {number.name}: draining for at most 10 s; a second signal stops at once\n" in server.stderr.text
         assert "INFO stopped: 0 connections accepted, 0 cut\n" in server.stderr.text
 
 
@@ -589,11 +590,11 @@ def test_every_option_is_told_in_the_help_or_among_the_limits():
     assert {f"--{name.replace('_', '-')}" for name in options} <= told
 
 
-def test_the_list_of_limits_into_a_full_disk_is_no_error():
+def test_a_full_disk_that_does_not_take_the_list_of_limits_is_told_in_one_line():
     with open("/dev/full", "w") as full:
         for environment in (buffering_environment(), {**package_environment(), "PYTHONUNBUFFERED": "1"}):
             result = run_reactor("limits", capture_output=False, stdout=full, stderr=subprocess.PIPE, env=environment)
-            assert (result.returncode, result.stderr) == (0, "")
+            assert (result.returncode, result.stderr) == (2, f"reactor: {os.strerror(errno.ENOSPC)}\n")
 
 
 # A Python that is too old.

@@ -58,7 +58,9 @@ MISTAKES = {
     "no command": ([], ["COMMAND"]),
     "unknown command": (["sevre"], ["sevre", "serve"]),
     "no program": (["serve"], ["APP"]),
-    "unknown option": (["serve", "echo", "--bnid", "x"], ["--bnid", "(see python -m reactor serve --help)"]),
+    "unknown option": (["serve", "echo", "--bnid", "x"], ["is --bind meant?", "python -m reactor serve --help)"]),
+    "an option of other servers": (["serve", "echo", "--port", "80"], ["no option --port; is --bind HOST:PORT meant?"]),
+    "an option of nothing": (["limits", "--xyz"], ["there is no option --xyz (see python -m reactor limits --help)"]),
     "option without its value": (["serve", "echo", "--bind"], ["--bind"]),
     "unknown program": (["serve", "ehco"], ["'ehco'", "echo", "MODULE:NAME"]),
     "no module before the colon": (["serve", ":Echo"], ["':Echo'", "MODULE:NAME"]),
@@ -168,7 +170,7 @@ def test_a_unix_socket_made_for_nothing_is_removed_again(tmp_path):
 def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path):
     path = tmp_path / "precious"
     path.write_text("precious")
-    assert_refused(run_reactor("serve", "echo", "--bind", f"unix:{path}"), str(path), "in use")
+    assert_refused(run_reactor("serve", "echo", "--bind", f"unix:{path}"), str(path), "is not a socket")
     assert path.read_text() == "precious"
 
 
@@ -211,6 +213,10 @@ BROKEN_PROGRAMS = {
         ["mine.py:3", "Mute", "str raises SystemExit"],
     ),
     "a cancelled import": ("import asyncio\nraise asyncio.CancelledError('so')", ["mine.py:2", "CancelledError: so"]),
+    "a server that is started": (
+        "from reactor import Protocol, Server\nServer(Protocol, bind='127.0.0.1:0').run()",
+        ["mine.py:2", "mine starts a server while it is imported", "__main__"],
+    ),
     "a program that leaves": ("import sys\nsys.exit('set NAME first')", ["mine.py:2", "SystemExit: set NAME first"]),
     "a program that leaves content": ("import sys\nsys.exit(0)", ["mine.py:2", "SystemExit: 0"]),
     "a group of errors": ("raise ExceptionGroup('both', [OSError('a')])", ["mine.py:1", "ExceptionGroup: both"]),

@@ -12,8 +12,8 @@ write the fields one by one:
     peer         the address of the other side
     listener     our address; None if we opened the connection
     seconds      from `accept` or `connect` to the end
-    bytes_in     how many bytes were received, and
-    bytes_out    how many the kernel took to send; None if the log was off when the connection began
+    bytes_in     how many bytes were received, also those that were discarded after `close`
+    bytes_out    how many the kernel took to send; both are None if the log was off when the connection began
     reason       the `CloseReason`, as text
     error        what `connection_lost` was told, as text; None if nothing went wrong
 

@@ -143,7 +143,8 @@ class Dispatcher:
                 name = type(protocol).__name__
                 connection._protocol = None  # type: ignore[assignment]  # none of its callbacks is called
                 connection._end(CloseReason.HANDLER_ERROR, TypeError(f"{name} {mistake}"))
-                report(logger, logging.ERROR, "cannot serve %s: %s %s", connection, name, mistake)
+                text = "cannot serve %s: the factory made %s, which %s"
+                report(logger, logging.ERROR, text, connection, name, mistake)
                 return
             self._known_program = type(protocol)
         set_state(connection, NEW, OPEN)

@@ -55,6 +55,8 @@ class Reactor(Loop):
         socket_factory: Callable[..., socket.socket] = socket.socket,
         fast_path: bool = True,
     ) -> None:
+        if limits is not None and not isinstance(limits, Limits):
+            raise TypeError(f"limits must be Limits(...), not {limits!r}")
         self.limits = limits or Limits()
         self.socket_factory = socket_factory
         super().__init__(

@@ -23,7 +23,9 @@ def describe(sockaddr: Any) -> str:
         return f"[{host}]:{port}"
     if isinstance(sockaddr, bytes):  # an abstract UNIX address (unix(7)) begins with a zero byte
         return f"unix:@{os.fsdecode(sockaddr[1:])}"
-    path = str(sockaddr or "")  # empty: most UNIX clients bind no path
+    if not sockaddr:
+        return "unix:(unnamed)"  # most UNIX clients bind no path (unix(7))
+    path = str(sockaddr)
     return f"unix:./{path}" if path.startswith("@") else f"unix:{path}"
 
 

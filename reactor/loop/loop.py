@@ -267,7 +267,9 @@ class Loop:
     def check_thread(self) -> None:
         """RuntimeError if another thread runs the loop: what is changed here meanwhile could be lost or half done."""
         if self._thread is not None and self._thread != threading.get_ident():
-            raise RuntimeError("this is not the thread that runs the loop: use call_soon_threadsafe to call this there")
+            raise RuntimeError(
+                "this is not the thread that runs the loop: use reactor.call_soon_threadsafe(method, ...) in its place"
+            )
 
     def check_caller(self) -> None:
         """RuntimeError if the loop is closed, or another thread runs it."""

@@ -98,6 +98,8 @@ def _take(path: str, sock: socket.socket) -> None:
         try:
             sock.bind(path)
         except OSError as exc:
+            if exc.errno == errno.EADDRINUSE and not _is_socket(path):
+                raise OSError(exc.errno, "the path exists and is not a socket: remove it, or choose another") from None
             if exc.errno == errno.EADDRINUSE and not locked:
                 why = "the path exists, and whether its server lives cannot be found out in this folder"
                 raise OSError(exc.errno, why) from None
@@ -109,13 +111,17 @@ def _take(path: str, sock: socket.socket) -> None:
             raise
 
 
-def _is_stale(path: str) -> bool:
-    """Whether `path` is a socket on which no server listens any more."""
+def _is_socket(path: str) -> bool:
     try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return False  # a file of another kind is never ours to remove: the bind will fail, and say so
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
     except FileNotFoundError:
         return False
+
+
+def _is_stale(path: str) -> bool:
+    """Whether `path` is a socket on which no server listens any more."""
+    if not _is_socket(path):
+        return False  # a file of another kind is never ours to remove: the bind will fail, and say so
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # a live server with a full backlog must not hold us up: EAGAIN means it lives
         return probe.connect_ex(path) == errno.ECONNREFUSED

@@ -42,6 +42,7 @@ DEFAULT_BIND = "127.0.0.1:65432"
 FIRST_HANDED_IN = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 # The limits that concern the loop, not one connection or listener.
 OF_THE_LOOP = ("memory_bytes", "blocked_seconds", "max_threads", "max_thread_queue")
+importing = ""  # the module that `reactor serve` imports at this moment
 _served: weakref.WeakSet[Reactor] = weakref.WeakSet()  # the reactors that servers run
 
 
@@ -85,6 +86,8 @@ class Server:
         reactor: Reactor | None = None,
         fast_path: bool = True,
     ) -> None:
+        if limits is not None and not isinstance(limits, Limits):
+            raise TypeError(f"limits must be Limits(...), not {limits!r}")
         if not callable(program):
             raise TypeError(f"program must be a Protocol class or a factory of them, not {program!r}")
         if mistake := mistake_in(program):
@@ -94,6 +97,8 @@ class Server:
         self.program = program
         if bind is None:
             bind = handed_in() or DEFAULT_BIND
+        elif isinstance(bind, tuple) and any(isinstance(part, int) for part in bind):  # as `socket.bind` takes it
+            raise TypeError(f"an address is text like HOST:PORT, not the tuple {bind!r}")
         self.bind: list[Address] = [parse(text) for text in ([bind] if isinstance(bind, str) else bind)]
         if not self.bind:
             raise ValueError("bind must name at least one address")
@@ -171,6 +176,10 @@ class Server:
         return self._serve()
 
     def _start(self) -> None:
+        if importing:
+            self._finish(None)
+            text = f'{importing} starts a server while it is imported: do that under `if __name__ == "__main__":`'
+            raise RuntimeError(text)
         self._check_not_ended()
         if self._started:
             raise RuntimeError("this server is running already")
@@ -281,7 +290,8 @@ class Server:
             report(logger, logging.INFO, "%s again: stopping at once", name)
             self.reactor.stop()
         else:
-            report(logger, logging.INFO, "%s: draining %s", name, _at_most(self.limits.drain_seconds))
+            text = "%s: draining %s; a second signal stops at once"
+            report(logger, logging.INFO, text, name, _at_most(self.limits.drain_seconds))
             self._begin_drain()
 
     def _begin_drain(self) -> None:

@@ -11,7 +11,7 @@ import os
 
 from ..connections.reactor import Reactor
 from .log import LogHandler
-from .units import size
+from .units import counted, size
 
 PERIOD_SECONDS = 1.0
 USUAL_COLUMNS = 80  # where the terminal does not say
@@ -73,8 +73,9 @@ class StatusLine:
         seconds, messages, received = (after - before for after, before in zip(now, self._before, strict=True))
         self._before = now
         seconds = max(seconds, 1e-9)
+        full = " FULL" if counters.full else ""
         return (
-            f"{counters.open:,} connections{' FULL' if counters.full else ''}  {messages / seconds:,.0f} messages/s  "
+            f"{counted(counters.open, 'connection')}{full}  {messages / seconds:,.0f} messages/s  "
             f"{size(received / seconds)}/s  {counters.accepted:,} accepted"
         )
 

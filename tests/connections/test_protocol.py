@@ -152,5 +152,5 @@ def test_a_protocol_with_a_mistake_ends_its_connection_with_one_line_and_no_call
         stub.finish()
         (record,) = caplog.records
         assert record.levelname == "ERROR" and not record.exc_info
-        assert record.getMessage().startswith(f"cannot serve {connection}: {name} has ")
+        assert record.getMessage().startswith(f"cannot serve {connection}: the factory made {name}, which has ")
         assert connection.close_reason is CloseReason.HANDLER_ERROR and sock.closed and sock.resets

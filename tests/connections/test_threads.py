@@ -61,7 +61,7 @@ OF_A_REACTOR = {
     "stop": lambda reactor, sock: reactor.stop(),
     "close": lambda reactor, sock: reactor.close(),
 }
-refused = pytest.raises(RuntimeError, match="^this is not the thread that runs the loop: use call_soon_threadsafe")
+refused = pytest.raises(RuntimeError, match="^this is not the thread that runs the loop: use reactor.call_soon")
 
 
 @pytest.mark.parametrize("name", OF_A_CONNECTION)

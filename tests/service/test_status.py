@@ -129,7 +129,7 @@ def test_clear_takes_it_off_the_screen(reactor, terminal_of):
 # On a terminal.
 
 
-STATUS = r"\d[\d,]* connections  \d[\d,]* messages/s  \d[\d.]* \w?B/s  \d[\d,]* accepted"
+STATUS = r"\d[\d,]* connections?  \d[\d,]* messages/s  \d[\d.]* \w?B/s  \d[\d,]* accepted"
 
 
 @pytest.fixture
@@ -142,12 +142,12 @@ def terminal():
 def test_on_a_terminal_a_status_line_shows_the_connections(terminal):
     with connect(terminal.wait_for_address()) as client:
         assert exchange(client, b"hello") == b"hello"
-        terminal.wait_for(r"\r\x1b\[K1 connections  \d+ messages/s  \d+ B/s  1 accepted")
+        terminal.wait_for(r"\r\x1b\[K1 connection  \d+ messages/s  \d+ B/s  1 accepted")
 
 
 def test_log_lines_and_the_status_line_do_not_mix(terminal):
     client = connect(terminal.wait_for_address())
-    terminal.wait_for("1 connections .* 1 accepted")
+    terminal.wait_for("1 connection .* 1 accepted")
     client.close()
     terminal.wait_for("peer_closed[^\r]*\r\n")
     assert terminal.finish() == 0
@@ -167,7 +167,7 @@ def test_after_ctrl_s_and_ctrl_q_no_line_is_glued_to_another(terminal):
     with connect(address) as client:
         assert exchange(client, b"hello") == b"hello"  # it has logged the ends before
         terminal.type(b"\x11")
-        terminal.wait_for(r"(?:peer_closed[^\r]*\r\n.*){3}1 connections .* 4 accepted")
+        terminal.wait_for(r"(?:peer_closed[^\r]*\r\n.*){3}1 connection .* 4 accepted")
     assert terminal.finish() == 0
     rows = terminal.rows()
     assert not [row for row in rows if not re.match(r"\d{4}-\d\d-\d\d \S+ \[\d+\] (INFO|DEBUG) ", row)]
