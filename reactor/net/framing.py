@@ -122,7 +122,8 @@ class FramedProtocol(Protocol):
     def frames_ended(self) -> bool | None:
         """Called after the last frame, when the peer has ended its side. Its result means what `eof_received`'s means.
 
-        While frames are paused, it waits too. The beginning of a frame that never became whole is dropped. If it hands the connection over, its result is not used: the `eof_received` of the other protocol is called.
+        While frames are paused, it waits too. The beginning of a frame that never became whole is dropped. If it hands
+        the connection over, its result is not used: the `eof_received` of the other protocol is called.
         """
 
     def data_received(self, data: bytes) -> None:
