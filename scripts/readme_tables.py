@@ -19,7 +19,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reactor import Connection, Limits, Protocol, Reactor, Server, connect  # noqa: E402  # after `sys.path`
+from reactor import CloseReason, Connection, Limits, Protocol, Reactor, Server, connect  # noqa: E402  # after `sys.path`
 from reactor.connections.states import NEXT, State  # noqa: E402
 from reactor.net.framing import FramedProtocol  # noqa: E402
 from reactor.net.splitters import DelimitedFrames, PrefixedFrames  # noqa: E402
@@ -51,6 +51,14 @@ def statistics() -> str:
     """Every figure of `Server.statistics()`."""
     rows = ["| name | unit | meaning |", "|---|---|---|"]
     return "\n".join([*rows, *(f"| `{name}` | {each.unit} | {each.meaning} |" for name, each in FIGURES.items())])
+
+
+def reasons() -> str:
+    """Every `CloseReason`, with the comment that stands behind it; the ids of failures are left out."""
+    rows = ["| `close_reason` | why the connection ended |", "|---|---|"]
+    lines = re.findall(r'^    ([A-Z_]+) = "\w+"  # (.*?)(?: \(\w+\))?$', inspect.getsource(CloseReason), re.MULTILINE)
+    assert [name for name, _ in lines] == [reason.name for reason in CloseReason]
+    return "\n".join([*rows, *(f"| `{name}` | {meaning} |" for name, meaning in lines)])
 
 
 def differences() -> str:
@@ -114,7 +122,7 @@ def _arguments(member: object) -> str:
 
 PAGES = tuple(ROOT / folder / "README.md" for folder in (".", "reactor", "tests/transcripts", "tests/failures"))
 TABLES = {"states": states, "limits": limits, "differences": differences, "failures": failures, "others": others}
-TABLES |= {"statistics": statistics}
+TABLES |= {"statistics": statistics, "reasons": reasons}
 TABLES |= {name: functools.partial(api, of) for name, of in API.items()}
 
 

@@ -17,24 +17,26 @@ import sys
 
 import pytest
 
+from reactor import Server
+from reactor.apps.echo import Echo
 from reactor.connections import protocol
 from scripts import readme_tables
-from tests import support
+from tests import page_programs, support
 
 README = (support.ROOT / "README.md").read_text()
 FOLDERS = ("reactor", "scripts", "tests")
 PAGES = [support.ROOT / "README.md", *(path for name in FOLDERS for path in (support.ROOT / name).rglob("README.md"))]
 MOST_LINES = 400
-PYTHON_BLOCKS = [
-    block
-    for page in PAGES
-    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-]
-# What a client sends to the server of a block, and what it gets back, by the name of its program.
+PYTHON_BLOCKS = [block for page in PAGES for block in page_programs.blocks(page)]
+# What a client sends to the server of a block, and what it gets back, by the name of its program. What the recipes must
+# do beyond this: `test_recipes.py`.
 EXCHANGES = {
     "Echo": (b"hello", b"hello"),
     "Calculator": (b"1+2\n", b"3\n"),
     "Hasher": (b"hello\n", hashlib.sha256(b"hello").hexdigest().encode() + b"\n"),
+    "Client": (b"hello", b"hello"),  # the upstream is an echo
+    "Subscriber": (b"sub birds\npub birds a wren\n", b"birds a wren\n"),
+    "Hello": (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"HTTP/1.1 200 OK\r\n"),
 }
 COMMANDS = [
     line.removeprefix("$ ").split("   #")[0].strip()
@@ -43,8 +45,7 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("$ ")
 ]
-SERVE_FOR_EVER = [block for block in PYTHON_BLOCKS if re.search(r"\.run\(\)\n\Z", block)]
-FIXED_ADDRESS = "127.0.0.1:9000"
+SERVE_FOR_EVER = [block for block in PYTHON_BLOCKS if page_programs.serves_for_ever(block)]
 
 
 def make(*arguments: str, **options: object) -> list[str]:
@@ -57,25 +58,15 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in support.package_environment().items() if name not in inherited}
 
 
-@pytest.mark.parametrize("block", SERVE_FOR_EVER)
+@pytest.mark.parametrize("block", SERVE_FOR_EVER, ids=page_programs.name)
 def test_a_server_in_the_readme_serves(block: str, tmp_path: pathlib.Path) -> None:
-    assert FIXED_ADDRESS in block
-    port = support.free_port()
-    program = tmp_path / "program.py"
-    program.write_text(block.replace(FIXED_ADDRESS, f"127.0.0.1:{port}"))
-    with support.running([sys.executable, program]) as server:
-        with support.wait_until(lambda: connected(port), "it listens") as client:
-            question, answer = EXCHANGES[re.findall(r"^class (\w+)", block, re.MULTILINE)[0]]
-            client.sendall(question)
-            assert support.receive(client, len(answer)) == answer
-        assert server.terminate() == 0
-
-
-def connected(port: int) -> object:
-    try:
-        return support.connect(("127.0.0.1", port))
-    except ConnectionRefusedError:
-        return None
+    question, answer = EXCHANGES[page_programs.name(block)]
+    with Server(Echo, bind="127.0.0.1:0") as upstream:
+        with page_programs.serving(block, tmp_path, upstream.addresses[0]) as server:
+            with support.connect(server.address) as client:
+                client.sendall(question)
+                assert support.receive(client, len(answer)) == answer
+            assert server.terminate() == 0
 
 
 @pytest.mark.parametrize("block", [block for block in PYTHON_BLOCKS if block not in SERVE_FOR_EVER])

@@ -46,6 +46,9 @@ logger = logging.getLogger("reactor.connections")
 class Connection(ConnectionFields):
     """What `connection_made` gives to a program: the transport of PEP 3156.
 
+    Attributes to read: `state` (a `State`), `close_reason` (a `CloseReason`; None until that is known), `limits`,
+    `reactor` (the `Reactor` that serves it), and `serial` (its number, which no other connection of this reactor has).
+
     It belongs to the thread that runs its reactor. On another thread, the methods that change it raise RuntimeError:
     use `reactor.call_soon_threadsafe(connection.write, data)` there. `write` does not look at the thread while a
     callback of this connection runs, so that a reply costs nothing more.
@@ -135,7 +138,8 @@ class Connection(ConnectionFields):
 
         A drain closes a connection that has nothing to send. It waits for a held one, at most for `drain_seconds`. Call
         `release` once for each `hold`. The deadlines of `Limits` still apply. `close` ends all holds. While a call of
-        `Reactor.run_in_thread` is not answered, a drain takes every connection for held.
+        `Reactor.run_in_thread` is not answered, a drain takes every connection for held. While any connection is held,
+        it leaves those that we opened (`connect`): the answer may come from there.
         """
         self.reactor.check_thread()
         self._holds += 1

@@ -41,7 +41,10 @@ def _choice(default: str, choices: tuple[str, ...], meaning: str, precedent: str
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of one server. ValueError names the field and its range when a value makes no sense."""
+    """The bounds of one server. ValueError names the field and its range when a value makes no sense.
+
+    `reactor limits` prints what each means. The unit is in the name or in the meaning.
+    """
 
     # Which connections come in.
     max_connections: int = _count(

@@ -55,7 +55,7 @@ class Protocol:
         """
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called once, last.
+        """Called once, last: at the end of an iteration, never inside `write`, `close` or `abort`.
 
         `exc` is None if both sides closed, after `abort`, or if the server shut down. Otherwise it is what went wrong.
         After `close` that may be a peer that did not take the rest, or did not end, in time (TimeoutError).

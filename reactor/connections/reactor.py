@@ -41,7 +41,8 @@ class Reactor(Loop):
 
     Tests can replace `selector`, `clock` (seconds; it never goes back) and `socket_factory` (called like
     `socket.socket`). Without `fast_path`, each event goes the way that `dispatcher.py` shows, at nearly twice the cost.
-    As a context manager, the reactor closes itself at the end of the block.
+    As a context manager, the reactor closes itself at the end of the block. `abandon`, `check_caller`,
+    `check_idle`, `check_open`, `check_thread`, `progress` and `untaken_wake_ups` are for the package, not for programs.
     """
 
     counters: Counters

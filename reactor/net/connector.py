@@ -278,7 +278,8 @@ def connect(
     A name is looked up on a thread of its own, because getaddrinfo(3) blocks. At most `lookups.MOST_LOOK_UPS` look-ups
     run at once. If there are several addresses, the first that answers is taken (RFC 8305). If no connection can be
     made, or none within `limits.connect_seconds`, `on_failure` is called once: with the OSError of the last try, or
-    with a TimeoutError. Call `connect` on the reactor's thread.
+    with a TimeoutError. `cancel()` of what it returns gives up, and calls no callback. Call `connect` on the reactor's
+    thread.
 
     ValueError for text that is no address, for an endpoint with a bad port or with a name instead of a number, and for
     an empty list. TypeError for an `address` of another kind, and for a `factory` or `on_failure` that cannot be

@@ -86,7 +86,7 @@ class FramedProtocol(Protocol):
     __slots__ = ("connection", "__frames", "__state", "__paused", "__more", "__spent", "__busy")
 
     def connection_made(self, connection: Connection) -> None:
-        """Keeps the connection. Call it when you override it."""
+        """Keeps the connection: call `super().connection_made(connection)` when you override it."""
         self.connection = connection
         self.__frames: Splitter = self.make_splitter(connection.limits.frame_bytes)
         self.__more: Handle | None = None  # the call that will go on with kept frames
@@ -107,19 +107,23 @@ class FramedProtocol(Protocol):
         return True
 
     def make_splitter(self, most: int) -> Splitter:
-        """Make what cuts the stream into frames of at most `most` bytes. This one cuts at each newline."""
+        """Make what cuts the stream into frames of at most `most` bytes.
+
+        This one cuts at each newline. A frame does not include it, but it keeps a carriage return before it.
+        """
         return DelimitedFrames(b"\n", most)
 
     def frame_received(self, frame: bytes) -> None:
         """Called with each frame, in order."""
 
     def frame_too_large(self, error: FrameTooLarge) -> None:
-        """Called when a frame is too long, before the connection closes. Here a program can tell the peer (R4)."""
+        """Called when a frame is too long, before the connection closes: here a program can tell the peer."""
 
     def frames_ended(self) -> bool | None:
         """Called after the last frame, when the peer has ended its side. Its result means what `eof_received`'s means.
 
-        If it hands the connection over, its result is not used: the `eof_received` of the other protocol is called.
+        While frames are paused, it waits too. The beginning of a frame that never became whole is dropped. If it hands
+        the connection over, its result is not used: the `eof_received` of the other protocol is called.
         """
 
     def data_received(self, data: bytes) -> None:
@@ -302,11 +306,13 @@ class FramedProtocol(Protocol):
             self.__hold()
 
     def pause_writing(self) -> None:
+        """Holds frames back while too much output waits: call `super().pause_writing()` when you override it."""
         if self.__state is GONE:
             self.__begin()
         self.__hold()
 
     def resume_writing(self) -> None:
+        """Hands over frames again: call `super().resume_writing()` when you override it, or no more frames come."""
         self.__hold()
 
 
