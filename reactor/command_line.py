@@ -21,6 +21,7 @@ import os
 import pkgutil
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -151,14 +152,21 @@ def _standard_error() -> tuple[int, str]:
 
 
 def _log_what_python_reports() -> None:
-    """Log warnings, and exceptions from a `__del__`. Python would write them to `sys.stderr`, which may wait."""
+    """Log warnings, and exceptions of threads and of `__del__`. Python would write to `sys.stderr`, which may wait."""
     logging.captureWarnings(True)
     sys.unraisablehook = _log_unraisable
+    threading.excepthook = _log_thread
 
 
 def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     text = unraisable.err_msg or "Exception ignored in"
     report(logger, logging.ERROR, "%s: %s", text, _told(repr, unraisable.object), exc=unraisable.exc_value)
+
+
+def _log_thread(raised: threading.ExceptHookArgs) -> None:
+    if raised.exc_type is not SystemExit:  # as `threading.excepthook` does
+        name = raised.thread.name if raised.thread is not None else "unknown"
+        report(logger, logging.ERROR, "a thread raised: %s", name, exc=raised.exc_value)
 
 
 def _let_go_of_standard_streams() -> None:

@@ -212,6 +212,8 @@ class StubReactor:
         self.acceptor = Acceptor(self.dispatcher)
         self.acceptor.ready = 1_000_000  # every connection of the batch has a turn: only the budget counts
 
+    thread_id = None  # no thread runs it
+
     def check_thread(self) -> None:
         """Every test is on the right thread."""
 

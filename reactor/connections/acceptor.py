@@ -91,9 +91,10 @@ class Acceptor:
         self._timers = dispatcher.timers
         self._counters = dispatcher.counters
         self.ready = 1  # how many descriptors are ready in this batch, the listener's among them
-        self._resting: list[Listener] = []
+        self._resting: list[Listener] = []  # for want of a descriptor or of memory
+        self._full: list[Listener] = []  # for want of a place
         self._waking: Handle | None = None  # the timer after which they try again
-        self._logged_at: dict[str, float] = {}  # by subject, when it was logged last
+        self._logged_at: dict[tuple[str, int], float] = {}  # by subject, when it was logged last
 
     def listen(self, sock: socket.socket, factory: Callable[[], Protocol], limits: Limits) -> Listener:
         """Accept connections from the bound stream socket `sock`, from the next iteration on.
@@ -129,8 +130,8 @@ class Acceptor:
                 return
             if limits.when_full == "queue" and self._dispatcher.admission.is_full(limits):
                 if not tried:  # the event says that a newcomer waits
-                    self._note_full(listener, "newcomers wait in the queue of %s", describe(listener.address))
-                    self._stop_watching(listener)  # until a connection ends: nothing else gives a place (A5)
+                    self._note_full(listener, f"newcomers wait in the queue of {describe(listener.address)}")
+                    self._stop_watching(listener, self._full)  # until a connection ends: only that gives a place (A5)
                 return
             try:
                 sock, peername = listener.socket.accept()
@@ -156,25 +157,25 @@ class Acceptor:
             return
         counters, limits = self._counters, listener.limits
         counters.closed[CloseReason.REFUSED] += 1
-        refused = counters.closed[CloseReason.REFUSED]
         if self._dispatcher.admission.is_full(limits):
             limit = "max_connections"
-            self._note_full(listener, "newcomers are refused, %d so far", refused)
+            self._note_full(listener, "newcomers are refused")
         else:
             limit = "max_connections_per_peer"
-            text = "%s has all its places (%s %d): more are refused, %d so far"
-            self._log(limit, text, host, limit, limits.max_connections_per_peer, refused)
+            text = "%s has all its places (%s %d): more are refused"
+            self._log((limit, listener.fd), text, host, limit, limits.max_connections_per_peer)
         log_refused(counters.accepted + counters.connected, peername, sock, limit)
         sock.close()  # no `reset_on_close`: a peer would take a reset for a broken network
 
-    def _note_full(self, listener: Listener, text: str, *args: object) -> None:
-        """All places are taken: count it and say what becomes of newcomers."""
+    def _note_full(self, listener: Listener, what: str) -> None:
+        """A newcomer came while all places are taken: count it, and say what becomes of newcomers."""
         self._counters.times_full += 1
         self._counters.full = True
         limit = "max_connections"
-        self._log(limit, f"all places are taken (%s %d): {text}", limit, listener.limits.max_connections, *args)
+        text = "all places are taken (%s %d): %s"
+        self._log((limit, listener.fd), text, limit, listener.limits.max_connections, what)
 
-    def _log(self, subject: str, text: str, *args: object) -> None:
+    def _log(self, subject: tuple[str, int], text: str, *args: object) -> None:
         """Log a warning, at most one about `subject` in `LOG_SECONDS`."""
         if self._timers.now - self._logged_at.get(subject, -math.inf) >= LOG_SECONDS:
             self._logged_at[subject] = self._timers.now
@@ -189,29 +190,34 @@ class Acceptor:
         """
         if self._waking is None:
             self._waking = self._timers.call_at(self._timers.now + REST_SECONDS, self._rested)
-        self._stop_watching(listener)
+        self._stop_watching(listener, self._resting)
 
-    def _stop_watching(self, listener: Listener) -> None:
-        """Do not watch a listener that cannot accept, until `wake_resting`."""
+    def _stop_watching(self, listener: Listener, rests_in: list[Listener]) -> None:
+        """Do not watch a listener that cannot accept, until it is woken."""
         listener.resting = True
-        self._resting.append(listener)
+        rests_in.append(listener)
         self._watch(listener)
 
     def _log_accept_error(self, listener: Listener, exc: Exception) -> None:
-        self._log("accept", "cannot accept on %s, will try again: %s", describe(listener.address), exc)
+        self._log(("accept", 0), "cannot accept on %s, will try again: %s", describe(listener.address), exc)
 
     def _rested(self) -> None:
         self._waking = None
-        self.wake_resting()
+        resting, self._resting = self._resting, []
+        self._wake(resting)
 
     def wake_resting(self) -> None:
-        """Let the resting listeners try again: a place or a descriptor is free, or the time has passed.
-
-        This works off a snapshot: a listener that the kernel refuses to watch rests again, until a later call (A9).
-        """
-        self._counters.full = False
+        """Let the resting listeners try again: a connection has ended, so a descriptor is free, and perhaps a place."""
         resting, self._resting = self._resting, []
-        for listener in resting:
+        full = self._full
+        is_full = self._dispatcher.admission.is_full
+        self._full = [listener for listener in full if is_full(listener.limits)]  # one that we opened has ended
+        self._counters.full = bool(self._full)
+        self._wake([*resting, *(listener for listener in full if listener not in self._full)])
+
+    def _wake(self, listeners: list[Listener]) -> None:
+        """Watch `listeners` again. They are off their list: one that the kernel refuses to watch rests again (A9)."""
+        for listener in listeners:
             listener.resting = False
             if not listener.closed:
                 self._watch(listener)

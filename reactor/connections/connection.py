@@ -19,6 +19,7 @@ queue, and is settled in the flush phase.
 from __future__ import annotations
 
 import logging
+from threading import get_ident
 from typing import Any
 
 from ..loop.poller import WRITABLE
@@ -50,8 +51,8 @@ class Connection(ConnectionFields):
     `reactor` (the `Reactor` that serves it), and `serial` (its number, which no other connection of this reactor has).
 
     It belongs to the thread that runs its reactor. On another thread, the methods that change it raise RuntimeError:
-    use `reactor.call_soon_threadsafe(connection.write, data)` there. `write` does not look at the thread while a
-    callback of this connection runs, so that a reply costs nothing more.
+    use `reactor.call_soon_threadsafe(connection.write, data)` there. The first
+    `write` inside a callback of its own connection does not look at the thread, so that a reply costs nothing more.
     """
 
     __slots__ = ()
@@ -74,10 +75,20 @@ class Connection(ConnectionFields):
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
-        if self._attended and self._steady and not self._unsent:
+        if self._attended:
+            if self._steady and not self._unsent:
+                self._unsent = data
+            else:
+                self._write_unsteady(data)
+            return
+        if self.reactor.thread_id != get_ident():
+            self.reactor.check_thread()
+        if self._steady and not self._unsent:
             self._unsent = data
+            if not self._attended:
+                self._ask_for_attention()
         else:
-            self._write_otherwise(data)
+            self._write_unsteady(data)
 
     def writelines(self, chunks: Any) -> None:
         """`write` for each of the iterable `chunks`."""
@@ -138,8 +149,8 @@ class Connection(ConnectionFields):
 
         A drain closes a connection that has nothing to send. It waits for a held one, at most for `drain_seconds`. Call
         `release` once for each `hold`. The deadlines of `Limits` still apply. `close` ends all holds. While a call of
-        `Reactor.run_in_thread` is not answered, a drain takes every connection for held. While any connection is held,
-        it leaves those that we opened (`connect`): the answer may come from there.
+        `Reactor.run_in_thread` is not answered, a drain closes no idle connection. While any connection is held, it
+        leaves those that we opened (`connect`): the answer may come from there.
         """
         self.reactor.check_thread()
         self._holds += 1
@@ -366,8 +377,8 @@ class Connection(ConnectionFields):
 
     # Parts of the above.
 
-    def _write_otherwise(self, data: bytes) -> None:
-        if not self._attended:  # else its own callback runs, or it was written to a moment ago
+    def _write_unsteady(self, data: bytes) -> None:
+        if self.reactor.thread_id != get_ident():
             self.reactor.check_thread()
         if not self.state.writes:
             self._refuse_write()

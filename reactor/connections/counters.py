@@ -40,8 +40,8 @@ class Counters(LoopCounters):
         self.receives = 0  # `recv` calls that brought data to deliver
         self.sends = 0  # `send` calls that took data
         self.dropped_writes = 0  # calls of `write` after `close` or after the end
-        self.times_full = 0  # how often a listener stopped accepting because all places were taken
-        self.full = False  # all places are taken now, and a newcomer waits or was refused
+        self.times_full = 0  # how often a listener found a newcomer and no place
+        self.full = False  # that was so, and no connection has ended since
         self.accept_errors = 0  # `accept` calls that failed, except because no connection waited
         self.buffered_bytes = 0  # in the buffers of all connections now; `memory_bytes` bounds it
         self.closed = dict.fromkeys(CloseReason, 0)

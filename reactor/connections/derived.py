@@ -74,7 +74,7 @@ def next_deadline(connection: Connection) -> tuple[float, CloseReason]:
         when, reason = max(heard, progress) + limits.idle_seconds, CloseReason.IDLE_TIMEOUT
     if connection._frame_since + limits.frame_seconds < when and connection._frame_since != NEVER:
         when, reason = connection._frame_since + limits.frame_seconds, CloseReason.FRAME_TIMEOUT
-    # `progress` is NEVER until the kernel was offered output and left some.
+    # `progress` is NEVER until the kernel took some output, or output began to wait.
     if connection.has_output() and progress + limits.write_stall_seconds < when and progress != NEVER:
         when, reason = progress + limits.write_stall_seconds, CloseReason.WRITE_STALLED
     return when, reason

@@ -28,50 +28,50 @@ class ConnectionFields:
     `net.framing`.
     """
 
-    __slots__ = (
-        "state",  # where it is in its life; only `set_state` changes it
-        "limits",  # its `Limits`
-        "reactor",  # the `Reactor` that it lives on; a later file, so its type is not named here
-        "serial",  # its number, which no other connection of this reactor ever has
-        "close_reason",  # why it ended, once that is known
+    __slots__ = {
+        "state": "where it is in its life; only `set_state` changes it",
+        "limits": "its `Limits`",
+        "reactor": "the `Reactor` that it lives on; a later file, so its type is not named here",
+        "serial": "its number, which no other connection of this reactor ever has",
+        "close_reason": "why it ended, once that is known",
         # The socket and the program.
-        "_socket",  # only the dispatcher reads and writes it, and only the reaper closes it
-        "_fd",  # the socket's number while the dispatcher knows the connection by it; then -1
-        "_protocol",  # its callbacks are called
-        "_peername",  # the peer's address, as `accept` or `connect` gave it
-        "_admitted_from",  # the host that it counts for; None if we opened the connection
-        "_error",  # what `connection_lost` will be given
-        "_holds",  # `hold` calls that have not been released
+        "_socket": "only the dispatcher reads and writes it, and only the reaper closes it",
+        "_fd": "the socket's number while the dispatcher knows the connection by it; then -1",
+        "_protocol": "its callbacks are called",
+        "_peername": "the peer's address, as `accept` or `connect` gave it",
+        "_admitted_from": "the host that it counts for; None if we opened the connection",
+        "_error": "what `connection_lost` will be given",
+        "_holds": "`hold` calls that have not been released",
         # Input.
-        "_receive_bytes",  # how much the next `recv` asks for
-        "_reading_paused",  # the program wants no data now
-        "_given_up",  # what a former protocol left: input, and whether the peer has ended (`set_protocol`); else None
-        "_kept_bytes",  # input that is kept for an unfinished frame
-        "_frame_since",  # when that frame began; NEVER without one
+        "_receive_bytes": "how much the next `recv` asks for",
+        "_reading_paused": "the program wants no data now",
+        "_given_up": "what a former protocol left: input, and whether the peer has ended (`set_protocol`); else None",
+        "_kept_bytes": "input that is kept for an unfinished frame",
+        "_frame_since": "when that frame began; NEVER without one",
         # Output.
-        "_unsent",  # the only chunk written since the last send: kept as it is, not copied
-        "_output",  # an `OutputBuffer`, once there is more than that or the kernel was full; else None
-        "_high_bytes",  # more output than this pauses the program's writing
-        "_low_bytes",  # this much output or less resumes it
-        "_writing_paused",  # the program is paused: `pause_writing` was called, and `resume_writing` not since
-        "_fin_sent",  # our side of the socket is shut down
-        "_undelivered",  # while it lingers: how much output its peer did not have at the last look
-        "_dropped_writes",  # writes after `close` or the end
+        "_unsent": "the only chunk written since the last send: kept as it is, not copied",
+        "_output": "an `OutputBuffer`, once there is more than that or the kernel was full; else None",
+        "_high_bytes": "more output than this pauses the program's writing",
+        "_low_bytes": "this much output or less resumes it",
+        "_writing_paused": "the program is paused: `pause_writing` was called, and `resume_writing` not since",
+        "_fin_sent": "our side of the socket is shut down",
+        "_undelivered": "while it lingers: how much output its peer did not have at the last look",
+        "_dropped_writes": "writes after `close` or the end",
         # What the kernel was asked, and has answered.
-        "_interest",  # the events that the kernel watches for
-        "_reported",  # events that the kernel has reported and would report again at every poll (level triggering)
-        "_steady",  # READABLE if it is simple now: open, reading, no `_output`, nothing changed; else 0
+        "_interest": "the events that the kernel watches for",
+        "_reported": "events that the kernel has reported and would report again at every poll (level triggering)",
+        "_steady": "READABLE if it is simple now: open, reading, no `_output`, nothing changed; else 0",
         # When something happened, and when to look next.
-        "_opened_at",  # when it was accepted or connected
-        "_state_since",  # when it came into its state; NEVER until it is settled
-        "_heard_at",  # when input last came
-        "_progress_at",  # when the kernel last took output, or output began to wait
-        "_next_look_at",  # when to look at its deadline; infinity: not at all
+        "_opened_at": "when it was accepted or connected",
+        "_state_since": "when it came into its state; NEVER until it is settled",
+        "_heard_at": "when input last came",
+        "_progress_at": "when the kernel last took output, or output began to wait",
+        "_next_look_at": "when to look at its deadline; infinity: not at all",
         # Settling.
-        "_attention",  # the dispatcher's queue of connections to settle
-        "_attended",  # it is certain to be settled, so that a change need not ask for that
-        "_queued",  # it is in that queue
-    )
+        "_attention": "the dispatcher's queue of connections to settle",
+        "_attended": "it is certain to be settled, so that a change need not ask for that",
+        "_queued": "it is in that queue",
+    }
 
     def __init__(
         self,

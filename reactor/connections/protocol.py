@@ -91,7 +91,15 @@ def mistake_in(program: object) -> str | None:
         for name in CALLBACKS:
             if not callable(getattr(program, name, None)):
                 return f"has no method {name}: derive its class from Protocol"
-    for name in CALLBACKS:
-        if inspect.iscoroutinefunction(getattr(program, name, None)):
+    each = program if isinstance(program, type) else type(program)
+    for name, method in ((name, method) for base in each.__mro__ for name, method in vars(base).items()):
+        if inspect.iscoroutinefunction(method) and _is_callback(each, name):
             return f"has an `async def {name}`: a callback is a plain `def`, because the loop does not await it"
     return None
+
+
+def _is_callback(program: type, name: str) -> bool:
+    """Whether `name` is a callback: of PEP 3156, or a plain method of a base of `program`, such as `frame_received`."""
+    methods = [vars(base).get(name) for base in program.__mro__]
+    plain = [each for each in methods if inspect.isfunction(each) and not inspect.iscoroutinefunction(each)]
+    return name in CALLBACKS or bool(plain)

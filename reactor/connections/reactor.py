@@ -80,8 +80,12 @@ class Reactor(Loop):
         events = self._poll(timeout)
         self._dispatch(events)
         self.dispatcher.flush()
-        if self.dispatcher.reaper.reap():
-            self.acceptor.wake_resting()  # a descriptor and a place are free now (A1, A5)
+        doomed = bool(self.dispatcher.reaper.doomed)
+        try:
+            self.dispatcher.reaper.reap()
+        finally:  # also after SystemExit out of `connection_lost`
+            if doomed:
+                self.acceptor.wake_resting()  # a descriptor and a place are free now (A1, A5)
 
     def _has_more_work(self) -> bool:
         dispatcher = self.dispatcher

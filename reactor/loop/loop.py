@@ -87,7 +87,7 @@ class Loop:
         self._first_asked_at = 0.0  # when the kernel was asked for the first of them
         self.waiting = True  # in the poll, or not running: nothing blocks the loop. The watchdog's thread reads it
         self._pid = os.getpid()
-        self._thread: int | None = None  # the number of the thread that runs it; None while none does
+        self.thread_id: int | None = None  # the number of the thread that runs it; None while none does
         self._ends_in_child = False  # in a fork's child: `stop` or `close` was called before the fork
         self.at_close: set[Callable[[], None]] = set()  # calls by which higher floors give back what they hold
         fork.watch(self)
@@ -239,10 +239,10 @@ class Loop:
     def _begin(self) -> None:
         self.check_idle()
         self._move(STOPPING if self.state is STOPPED else RUNNING)
-        self._thread = threading.get_ident()
+        self.thread_id = threading.get_ident()
 
     def _end(self, state: LoopState) -> None:
-        self._thread = None
+        self.thread_id = None
         if self.state is CLOSING:
             self._give_back_all()
         elif self.state is not CLOSED:  # a fork closed it, in the child
@@ -266,7 +266,7 @@ class Loop:
 
     def check_thread(self) -> None:
         """RuntimeError if another thread runs the loop: what is changed here meanwhile could be lost or half done."""
-        if self._thread is not None and self._thread != threading.get_ident():
+        if self.thread_id is not None and self.thread_id != threading.get_ident():
             raise RuntimeError(
                 "this is not the thread that runs the loop: use reactor.call_soon_threadsafe(method, ...) in its place"
             )

@@ -34,7 +34,11 @@ class Repeat(Handle):
     def __init__(
         self, timers: Timers, seconds: float, callback: Callable[..., object], args: tuple[object, ...]
     ) -> None:
-        if not math.isfinite(seconds) or not float(seconds) > 0:
+        try:
+            good = math.isfinite(seconds) and float(seconds) > 0
+        except OverflowError:  # a whole number that no float can hold
+            good = False
+        if not good:
             raise ValueError(f"the time between two calls must be a finite number of seconds above 0, not {seconds!r}")
         self._timers = timers
         self._start = timers.clock()

@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..connections.limits import Limits
-from ..connections.protocol import Protocol
+from ..connections.protocol import Protocol, mistake_in
 from ..connections.reactor import Reactor
 from ..connections.socket_options import send_at_once
 from ..loop.poller import WRITABLE
@@ -283,12 +283,14 @@ def connect(
 
     ValueError for text that is no address, for an endpoint with a bad port or with a name instead of a number, and for
     an empty list. TypeError for an `address` of another kind, and for a `factory` or `on_failure` that cannot be
-    called. RuntimeError when the reactor is closed. After an exception, no callback is called.
+    called, or a factory with a mistake that can be seen (`protocol.mistake_in`). RuntimeError when the reactor is closed. After an exception, no callback is called.
     """
     reactor.check_caller()
     for name, value in (("factory", factory), ("on_failure", on_failure)):
         if not callable(value):
             raise TypeError(f"{name} must be something that can be called, not {value!r}")
+    if mistake := mistake_in(factory):
+        raise TypeError(f"{getattr(factory, '__name__', factory)} {mistake}")
     endpoints = _endpoints(address)
     connector = Connector(reactor, factory, on_failure, limits or reactor.limits)
     try:

@@ -295,12 +295,14 @@ class FramedProtocol(Protocol):
 
     def pause_frames(self) -> None:
         """Hand over no more frames until `resume_frames`. Again does nothing."""
+        self.connection.reactor.check_thread()
         if self.__state is not GONE:
             self.__paused = True
             self.__hold()
 
     def resume_frames(self) -> None:
         """Hand over frames again, from the next iteration on. Does nothing when they are not paused."""
+        self.connection.reactor.check_thread()
         if self.__paused and self.__state is not GONE:
             self.__paused = False
             self.__hold()

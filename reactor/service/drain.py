@@ -7,8 +7,9 @@ others get `drain_seconds` to finish. Then everything ends, whatever it is doing
 Does a connection owe something? Three parties each know a part of the answer:
 
 - The program. It may *hold* a connection (`Connection.hold`) because its answer comes later, from a timer, a thread or
-  another server. Only the program can know that (E12). While a call of `run_in_thread` is not answered, each connection
-  counts as held: it may be the one that waits for the answer. Once no connection is left, such a call is abandoned.
+  another server. Only the program can know that (E12). While a call of `run_in_thread` is not answered, no connection
+  is closed for being idle: it may be the one that waits for the answer. This is so for calls from before the drain, and
+  for those that input from before the drain brings. Later ones, such as those of a timer, hold nothing.
 - Our own buffers. Output may wait there.
 - The kernel. It may have output that the peer has not received, or input that the program has not seen.
 
@@ -31,6 +32,7 @@ from ..connections.connection import Connection
 from ..connections.reactor import Reactor
 from ..connections.socket_options import reset_on_close, undelivered_output, unread_bytes
 from ..connections.states import ENDED, LINGERING, CloseReason
+from ..loop.timers import Handle
 
 DRAIN_TICK_SECONDS = 0.05  # how often a drain checks whether it is done
 # How long a peer that has everything may take to answer our FIN. A client that reads needs one round trip.
@@ -44,6 +46,8 @@ class Drain:
         self._reactor = reactor
         self._seconds = seconds
         self._began = math.inf  # in seconds of the reactor's clock; infinity before `begin`
+        self._calls: set[Handle] = set()  # those of `run_in_thread` that the drain waits for
+        self._more_calls = True  # input from before the drain may still bring some
         self.cut = 0  # connections that were ended while they owed their peer something
 
     @property
@@ -60,7 +64,11 @@ class Drain:
             self._look()
 
     def finish(self) -> int:
-        """The loop has ended, and all that is left will be closed. Returns how many connections were cut in all."""
+        """The loop has ended, and all that is left will be closed. Returns how many connections were cut in all.
+
+        A call of `run_in_thread` that was not answered counts as one: somebody waits for it.
+        """
+        self.cut += len(self._unanswered([]) if self.begun else self._reactor.threads.unanswered)
         for connection in self._reactor.dispatcher.connections():
             if connection.state is ENDED:
                 continue
@@ -71,19 +79,29 @@ class Drain:
         return self.cut
 
     def _look(self) -> None:
-        if not self._reactor.counters.open:
+        following = self._reactor.call_later(DRAIN_TICK_SECONDS, self._look)
+        connections = self._reactor.dispatcher.connections()
+        calling = bool(self._unanswered(connections))
+        if not self._reactor.counters.open and not calling:
+            following.cancel()
             self._reactor.stop()
             return
-        self._reactor.call_later(DRAIN_TICK_SECONDS, self._look)
-        connections = self._reactor.dispatcher.connections()
-        answering = bool(self._reactor.threads.unanswered) or any(connection._holds for connection in connections)
+        answering = calling or any(connection._holds for connection in connections)
         for connection in connections:
             if connection.state is LINGERING:
                 self._look_at_lingering(connection)
             elif answering and connection._admitted_from is None:
                 pass  # we opened it, and a held connection may need its answer
-            elif not self._is_busy(connection):
+            elif not calling and not self._is_busy(connection):
                 connection.close()
+
+    def _unanswered(self, connections: list[Connection]) -> set[Handle]:
+        """The calls of `run_in_thread` to wait for. A new one counts if it may come from input before the drain."""
+        unanswered: set[Handle] = set(self._reactor.threads.unanswered)
+        if self._more_calls:
+            self._calls |= unanswered
+            self._more_calls = any(self._waits_for_its_turn(connection) for connection in connections)
+        return self._calls & unanswered
 
     def _look_at_lingering(self, connection: Connection) -> None:
         undelivered = undelivered_output(connection)
@@ -122,7 +140,7 @@ class Drain:
             return True
         if connection.is_closing():  # input is discarded and writes are ignored
             return False
-        return connection._holds > 0 or bool(self._reactor.threads.unanswered) or self._waits_for_its_turn(connection)
+        return connection._holds > 0 or self._waits_for_its_turn(connection)
 
     def _waits_for_its_turn(self, connection: Connection) -> bool:
         """Whether it may have input from before the drain that its program has not seen.

@@ -102,6 +102,7 @@ class JsonFormatter(_Formatter):
         line = _dumped({**about, **texts, **others})
         if len(line) > LINE_CHARACTERS:
             texts = {name: _cut_for_json(text) for name, text in texts.items()}
+            others = {name: _cut_for_json(each) if isinstance(each, str) else each for name, each in others.items()}
             line = _dumped({**about, **texts, **others})
         if len(line) > LINE_CHARACTERS:
             line = _dumped({**about, **texts, "left_out": f"{counted(len(others), 'field')}, too long for a line"})

@@ -17,7 +17,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -88,6 +88,8 @@ class Server:
     ) -> None:
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits must be Limits(...), not {limits!r}")
+        if reactor is not None and not isinstance(reactor, Reactor):
+            raise TypeError(f"reactor must be a Reactor, not {reactor!r}")
         if not callable(program):
             raise TypeError(f"program must be a Protocol class or a factory of them, not {program!r}")
         if mistake := mistake_in(program):
@@ -97,6 +99,8 @@ class Server:
         self.program = program
         if bind is None:
             bind = handed_in() or DEFAULT_BIND
+        elif not isinstance(bind, Iterable):
+            raise TypeError(f"bind must be an address like HOST:PORT, or several, not {bind!r}")
         elif isinstance(bind, tuple) and any(isinstance(part, int) for part in bind):  # as `socket.bind` takes it
             raise TypeError(f"an address is text like HOST:PORT, not the tuple {bind!r}")
         self.bind: list[Address] = [parse(text) for text in ([bind] if isinstance(bind, str) else bind)]

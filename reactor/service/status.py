@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from ..connections.reactor import Reactor
+from ..connections.states import CloseReason
 from .log import LogHandler
 from .units import counted, size
 
@@ -56,24 +57,23 @@ class StatusLine:
     def __init__(self, reactor: Reactor, handler: StatusLineHandler) -> None:
         self._reactor = reactor
         self._handler = handler
-        self._before = (reactor.time(), 0, 0)
-        reactor.call_later(PERIOD_SECONDS, self._tick)
-
-    def _tick(self) -> None:
-        self._handler.show(self.text())
-        self._reactor.call_later(PERIOD_SECONDS, self._tick)
+        self._before: tuple[float, int, int, int] = (reactor.time(), 0, 0, 0)
+        reactor.call_every(PERIOD_SECONDS, lambda: handler.show(self.text()))
 
     def text(self) -> str:
-        """The line: connections now, and the rates of input since the last call. FULL: newcomers have no place.
+        """The line: connections now, and the rates of input since the last call.
+
+        FULL: newcomers have no place. REFUSES: some were refused since the last call, because of another limit.
 
         With seven digits in each number it still fits a screen of 80 columns.
         """
         counters = self._reactor.counters
-        now = (self._reactor.time(), counters.receives, counters.bytes_received)
-        seconds, messages, received = (after - before for after, before in zip(now, self._before, strict=True))
+        refused = counters.closed[CloseReason.REFUSED]
+        now = (self._reactor.time(), counters.receives, counters.bytes_received, refused)
+        seconds, messages, received, refusals = (new - old for new, old in zip(now, self._before, strict=True))
         self._before = now
         seconds = max(seconds, 1e-9)
-        full = " FULL" if counters.full else ""
+        full = " FULL" if counters.full else " REFUSES" if refusals else ""
         return (
             f"{counted(counters.open, 'connection')}{full}  {messages / seconds:,.0f} messages/s  "
             f"{size(received / seconds)}/s  {counters.accepted:,} accepted"

@@ -93,8 +93,8 @@ MUTANTS = (
            "        reset_on_close(connection._socket)\n",
            ""),
     Mutant("a drain looks round once", "service/drain.py",
-           "        self._reactor.call_later(DRAIN_TICK_SECONDS, self._look)\n",
-           ""),
+           "self._reactor.call_later(DRAIN_TICK_SECONDS, self._look)\n",
+           "self._reactor.call_later(DRAIN_TICK_SECONDS, int)\n"),
     Mutant("a drain does not end with the last connection", "service/drain.py",
            "            self._reactor.stop()\n"
            "            return\n",

@@ -284,6 +284,21 @@ def test_while_all_places_are_taken_nothing_wakes_the_listener_but_an_end(stub, 
     assert len(made) == 3 and stub.counters.times_full == 1
 
 
+def test_a_listener_without_a_place_sleeps_on_while_another_lacks_a_descriptor(stub):
+    """Each is woken by what it waits for: a place, or time."""
+    waiting, _ = listening(stub, *newcomers("10.0.0.1", "10.0.0.1"), limits=Limits(max_connections=1))
+    ours = adopt(stub, StubSocket(), Recorder())
+    for _ in range(2):
+        stub.acceptor.accept(waiting, READABLE)
+    poor, _ = listening(stub, os_error(errno.EMFILE))
+    stub.acceptor.accept(poor, READABLE)
+    stub.pass_time(REST_SECONDS)
+    assert [stub.poller.watched[listener.fd] for listener in (waiting, poor)] == [0, READABLE]
+    ours.abort()  # we opened it, so no place comes free
+    stub.finish()
+    assert stub.poller.watched[waiting.fd] == 0 and stub.counters.full and stub.counters.times_full == 1
+
+
 def full(stub, when_full):
     """A listener that has no place for the many who come."""
     sockets = newcomers(*["10.0.0.1"] * 1000)
@@ -300,19 +315,18 @@ def test_however_often_a_newcomer_finds_no_place_there_is_at_most_one_log_line_a
     while stub.timers.now < begin + 5 * LOG_SECONDS:
         stub.acceptor.accept(listener, READABLE)
         stub.pass_time(0.05)
-        stub.acceptor.wake_resting()
         turns += 1
     assert stub.counters.times_full >= turns > 50
     assert len(caplog.records) == 5
 
 
-def test_what_is_refused_is_told_with_the_limit_and_how_many_there_were(stub, caplog):
+def test_what_is_refused_is_told_with_the_limit(stub, caplog):
     listener, _ = full(stub, "refuse")
     assert stub.counters.full
     stub.pass_time(LOG_SECONDS)
     stub.acceptor.accept(listener, READABLE)
-    text = "all places are taken (max_connections 1): newcomers are refused, {} so far"
-    assert [record.getMessage() for record in caplog.records] == [text.format(1), text.format(2)]
+    text = "all places are taken (max_connections 1): newcomers are refused"
+    assert [record.getMessage() for record in caplog.records] == [text, text]
 
 
 def test_a_peer_that_has_all_its_places_is_told_beside_the_other_limit(stub, caplog):
@@ -320,8 +334,8 @@ def test_a_peer_that_has_all_its_places_is_told_beside_the_other_limit(stub, cap
     listener, made = listening(stub, *newcomers("10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.3"), limits=limits)
     stub.acceptor.accept(listener, READABLE)
     assert [record.getMessage() for record in caplog.records] == [
-        "10.0.0.1 has all its places (max_connections_per_peer 1): more are refused, 1 so far",
-        "all places are taken (max_connections 2): newcomers are refused, 2 so far",
+        "10.0.0.1 has all its places (max_connections_per_peer 1): more are refused",
+        "all places are taken (max_connections 2): newcomers are refused",
     ]
     assert len(made) == 2
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from reactor import Limits, Reactor, connect
+from reactor import CloseReason, Limits, Reactor, connect
 from reactor.connections.access_log import CountingSocket
 from tests import rig
 from tests.rig import Recorder, StubReactor, StubSocket, adopt, turn_until
@@ -161,3 +161,21 @@ def test_what_is_only_looked_at_is_not_counted():
         assert counting.received == 0
         assert counting.recv(99) == b"hello" and counting.send(b"hi") == 2
         assert (counting.received, counting.sent) == (5, 2)
+
+
+class Leaves(Exception):
+    def __str__(self):
+        raise SystemExit
+
+
+def test_an_error_that_leaves_the_loop_when_it_is_shown_leaves_no_socket_open(reactor, ends):
+    def fail(recorder):
+        raise Leaves
+
+    address = listening(reactor, connection_made=fail)
+    with socket.create_connection(address, rig.DEADLINE_SECONDS) as client:
+        with pytest.raises(SystemExit):
+            turn_until(reactor, lambda: reactor.counters.closed[CloseReason.HANDLER_ERROR], "the end")
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert not reactor.counters.open

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from reactor import CloseReason, Protocol
+from reactor import CloseReason, FramedProtocol, Protocol
 from reactor.connections.protocol import mistake_in
 from tests.rig import Recorder, StubReactor, StubSocket, adopt, turn_until
 
@@ -115,11 +115,23 @@ class Deaf:
         raise AssertionError("it is not a whole program")
 
 
+class AwaitsFrames(FramedProtocol):
+    async def frame_received(self, frame):
+        raise AssertionError("nothing awaits it")
+
+
+class Helps(Protocol):
+    async def help(self):
+        """A coroutine of its own, which it runs in a way of its own."""
+
+
 async def coroutine():
     raise AssertionError("nothing awaits it")
 
 
-@pytest.mark.parametrize("program", [Protocol, Recorder, Recorder(), lambda: None, print, functools.partial(Recorder)])
+@pytest.mark.parametrize(
+    "program", [Protocol, Recorder, Helps, Recorder(), lambda: None, print, functools.partial(Recorder)]
+)
 def test_a_program_without_a_mistake(program):
     assert mistake_in(program) is None
 
@@ -131,6 +143,7 @@ def test_a_program_without_a_mistake(program):
         (coroutine, "is a coroutine function: write a Protocol class"),
         (functools.partial(coroutine), "is a coroutine function: write a Protocol class"),
         (Awaits, "has an `async def data_received`: a callback is a plain `def`"),
+        (AwaitsFrames, "has an `async def frame_received`: a callback is a plain `def`"),
         (Awaits(), "has an `async def data_received`: a callback is a plain `def`"),
         (Deaf(), "has no method data_received: derive its class from Protocol"),
         (None, "has no method connection_made: derive its class from Protocol"),

@@ -139,6 +139,21 @@ def test_a_place_that_comes_free_is_given_away_at_once(descriptors_come_back, cl
             turn_until(reactor, lambda: reactor.counters.accepted == 2, "the second")
 
 
+def test_a_place_that_comes_free_by_system_exit_is_given_away_too(descriptors_come_back, clock):
+    def leave(recorder, exc):
+        raise SystemExit
+
+    with Reactor(clock=clock, limits=Limits(max_connections=1)) as reactor:
+        listener = reactor.listen(socket.create_server(("127.0.0.1", 0)), lambda: Recorder(connection_lost=leave))
+        with socket.create_connection(listener.address), socket.create_connection(listener.address):
+            turn_until(reactor, lambda: listener.resting, "the only place to be taken")
+            reactor.dispatcher.connections()[0].abort()
+            with pytest.raises(SystemExit):
+                turn_until(reactor, lambda: False, "the end")
+            turn_until(reactor, lambda: reactor.counters.accepted == 2, "the second")
+            reactor.dispatcher.connections()[0]._protocol.reactions.clear()
+
+
 # call_soon
 
 

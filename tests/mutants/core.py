@@ -64,12 +64,12 @@ MUTANTS = (
            "tests/connections/test_acceptor.py::"
            "test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_again"),
     Mutant("the timer of the first rest is believed to run for ever", "reactor/connections/acceptor.py",
-           "        self._waking = None\n        self.wake_resting()",
-           "        self.wake_resting()",
+           "        self._waking = None\n        resting, ",
+           "        resting, ",
            "tests/connections/test_acceptor.py::"
            "test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_again"),
     Mutant("while all places are taken, the listener is woken by a timer", "reactor/connections/acceptor.py",
-           "                    self._stop_watching(listener)  # until",
+           "                    self._stop_watching(listener, self._full)  # until",
            "                    self._rest(listener)  # until",
            "tests/connections/test_acceptor.py::"
            "test_while_all_places_are_taken_nothing_wakes_the_listener_but_an_end"),
@@ -79,11 +79,11 @@ MUTANTS = (
            "tests/connections/test_acceptor.py::"
            "test_however_often_a_newcomer_finds_no_place_there_is_at_most_one_log_line_a_second"),
     Mutant("another thread may write", "reactor/connections/connection.py",
-           "        if not self._attended:  # else its own callback runs, or it was written to a moment ago\n",
-           "        if False:\n",
+           "            return\n        if self.reactor.thread_id != get_ident():\n",
+           "            return\n        if False:\n",
            "tests/connections/test_threads.py::test_another_thread_may_not_change_a_connection"),
     Mutant("between two runs, the loop still belongs to the thread of the first", "reactor/loop/loop.py",
-           "    def _end(self, state: LoopState) -> None:\n        self._thread = None\n",
+           "    def _end(self, state: LoopState) -> None:\n        self.thread_id = None\n",
            "    def _end(self, state: LoopState) -> None:\n",
            "tests/connections/test_threads.py::test_while_no_thread_runs_the_loop_any_thread_may"),
     Mutant("what is only looked at counts as received", "reactor/connections/access_log.py",

@@ -1,6 +1,7 @@
 """A framed program: frames come in order, a few at a time, and wait when it pauses. An error ends its connection."""
 
 import socket
+import threading
 
 import pytest
 
@@ -397,3 +398,32 @@ def test_a_program_may_use_the_names_that_come_to_mind(serve):
     served.peer.shutdown(socket.SHUT_WR)
     served.expect_end(CloseReason.PEER_CLOSED)
     assert served.frames == lines(3 * BUDGET)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_another_thread_that_pauses_or_resumes_frames_is_refused_and_changes_nothing(serve, paused):
+    served = serve()
+    if paused:
+        served.protocol.pause_frames()
+    raised = []
+
+    def call():
+        for method in (served.protocol.pause_frames, served.protocol.resume_frames):
+            try:
+                method()
+            except RuntimeError as exc:
+                raised.append(exc)
+
+    def from_outside():
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+
+    served.reactor.call_soon(from_outside)
+    served.turn()
+    assert len(raised) == 2
+    served.hear(b"one\n")
+    assert served.frames == ([] if paused else [b"one"])
+    served.protocol.resume_frames()
+    served.turn()
+    assert served.frames == [b"one"]

@@ -332,7 +332,7 @@ def test_an_answer_that_a_thread_has_ready_is_given_before_the_end(rig, gate):
     assert receive_all(theirs) == b"ready"
 
 
-def test_if_a_thread_has_no_answer_by_the_deadline_all_are_cut_and_their_peers_can_tell(rig, gate):
+def test_if_a_thread_has_no_answer_by_the_deadline_that_counts_as_one_cut_and_idle_connections_end_cleanly(rig, gate):
     pairs = [rig.connect() for _ in range(2)]
     answered = []
     rig.reactor.run_in_thread(gate.wait, DEADLINE_SECONDS, then=answered.append)
@@ -340,12 +340,37 @@ def test_if_a_thread_has_no_answer_by_the_deadline_all_are_cut_and_their_peers_c
     rig.pass_time(DRAIN_SECONDS + 0.1)
     assert rig.stopped
     for connection, _, theirs in pairs:
-        assert connection.close_reason is CloseReason.DRAIN_TIMEOUT
-        with pytest.raises(ConnectionResetError):
-            theirs.recv(1)
-    assert rig.drain.finish() == 2
+        assert connection.close_reason is CloseReason.SHUTDOWN
+        assert theirs.recv(1) == b""
+    assert rig.drain.finish() == 1
     rig.reactor.close()
     assert not answered
+
+
+def test_a_call_that_comes_during_the_drain_holds_nothing(rig, gate):
+    """Such as the heartbeat of a timer: it must not make each drain last to its deadline."""
+    connection, _, theirs = rig.connect()
+    rig.drain.begin()
+    rig.reactor.run_in_thread(gate.wait, DEADLINE_SECONDS, then=print)
+    rig.pass_time(0.1)
+    assert connection.state is State.LINGERING
+    theirs.close()
+    rig.pass_time(0.1)
+    assert rig.stopped and rig.drain.finish() == 0
+
+
+def test_a_call_that_a_request_from_before_the_drain_brings_is_waited_for(rig, gate):
+    def ask(recorder, data):
+        rig.reactor.run_in_thread(gate.wait, DEADLINE_SECONDS, then=lambda future: recorder.connection.write(data))
+
+    connection, _, theirs = unread(rig, data_received=ask)
+    rig.drain.begin()
+    rig.pass_time(0.5)
+    assert connection.state is State.OPEN
+    gate.set()
+    turn_until(rig.reactor, lambda: not rig.reactor.threads.unanswered, "the answer")
+    rig.pass_time(0.1)
+    assert receive_all(theirs) == b"please"
 
 
 def test_a_call_in_a_thread_that_was_taken_back_holds_nothing(rig, gate):
@@ -359,10 +384,17 @@ def test_a_call_in_a_thread_that_was_taken_back_holds_nothing(rig, gate):
     assert connection.state is State.LINGERING
 
 
-def test_without_connections_it_waits_for_no_thread(rig, gate):
-    rig.reactor.run_in_thread(gate.wait, DEADLINE_SECONDS, then=print)
+def test_without_connections_it_waits_for_the_thread_too(rig, gate):
+    """The client has left, and what it asked for is being saved."""
+    answered = []
+    rig.reactor.run_in_thread(gate.wait, DEADLINE_SECONDS, then=answered.append)
     rig.drain.begin()
-    assert rig.stopped
+    rig.pass_time(0.2)
+    assert not rig.stopped
+    gate.set()
+    turn_until(rig.reactor, lambda: answered, "the answer")
+    rig.pass_time(0.1)
+    assert rig.stopped and rig.drain.finish() == 0
 
 
 # Input that the program has not seen yet.

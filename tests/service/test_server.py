@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from reactor import Protocol, Reactor, Server
+from reactor import connect as reactor_connect
 from reactor.apps.echo import Echo
 from reactor.service import server as server_module
 from tests.support import connect, exchange, receive, receive_all, socket_address, wait_until
@@ -46,6 +47,21 @@ def test_a_program_that_cannot_be_called_is_refused(program):
         Server(program)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"bind": 9000}, "bind must be an address like HOST:PORT, or several, not 9000"),
+        ({"bind": b"127.0.0.1:0"}, "an address is text like HOST:PORT"),
+        ({"bind": ("127.0.0.1", 9000)}, "an address is text like HOST:PORT, not the tuple"),
+        ({"limits": {"idle_seconds": 3}}, r"limits must be Limits\(...\), not {'idle_seconds': 3}"),
+        ({"reactor": 5}, "reactor must be a Reactor, not 5"),
+    ],
+)
+def test_an_argument_of_a_wrong_kind_is_refused_with_a_sentence(arguments, said):
+    with pytest.raises(TypeError, match=f"^{said}"):
+        Server(Echo, **arguments)
+
+
 class Awaits(Protocol):
     async def data_received(self, data):
         raise AssertionError("nothing awaits it")
@@ -58,6 +74,8 @@ def test_a_program_with_a_mistake_that_can_be_seen_is_refused(program, said):
     with Reactor() as reactor, socket.create_server(("127.0.0.1", 0)) as sock:
         with pytest.raises(TypeError, match=f"^{said}"):
             reactor.listen(sock, program)
+        with pytest.raises(TypeError, match=f"^{said}"):
+            reactor_connect(reactor, program, "127.0.0.1:9000", print)
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1", "127.0.0.1:65536", ["127.0.0.1:0", "nonsense"], "", []])
