@@ -283,7 +283,8 @@ def connect(
 
     ValueError for text that is no address, for an endpoint with a bad port or with a name instead of a number, and for
     an empty list. TypeError for an `address` of another kind, and for a `factory` or `on_failure` that cannot be
-    called, or a factory with a mistake that can be seen (`protocol.mistake_in`). RuntimeError when the reactor is closed. After an exception, no callback is called.
+    called, or a factory with a mistake that can be seen (`protocol.mistake_in`). RuntimeError when the reactor is
+    closed. After an exception, no callback is called.
     """
     reactor.check_caller()
     for name, value in (("factory", factory), ("on_failure", on_failure)):
