@@ -68,6 +68,11 @@ MUTANTS = (
            "        resting, ",
            "tests/connections/test_acceptor.py::"
            "test_a_listener_that_the_kernel_refuses_to_watch_again_rests_on_and_tries_again"),
+    Mutant("after SystemExit in connection_lost, the place that came free wakes no listener",
+           "reactor/connections/reactor.py",
+           "        try:\n            self.dispatcher.reaper.reap()\n        finally:  # also",
+           "        self.dispatcher.reaper.reap()\n        if True:  # also",
+           "tests/connections/test_reactor.py::test_a_place_that_comes_free_by_system_exit_is_given_away_too"),
     Mutant("while all places are taken, the listener is woken by a timer", "reactor/connections/acceptor.py",
            "                    self._stop_watching(listener, self._full)  # until",
            "                    self._rest(listener)  # until",
