@@ -120,7 +120,7 @@ class Reactor(Loop):
         """Serve the connections that come to the bound stream socket `sock`, one protocol from `factory` each.
 
         The reactor owns the socket from now on. `limits` are those of the reactor unless given. RuntimeError when the
-        reactor is closed, and on another thread. TypeError if `factory` cannot be called, or has a mistake that can be
+        reactor is closed. TypeError if `factory` cannot be called, or has a mistake that can be
         seen (`protocol.mistake_in`). OSError if the kernel cannot listen on the socket or watch it. After an error the
         caller still owns the socket.
         """
@@ -137,7 +137,6 @@ class Reactor(Loop):
         """End every connection (reason `shutdown`), tell their protocols, and give back all descriptors.
 
         Called inside a callback, it stops the loop and closes at the end of the iteration. A second call does nothing.
-        RuntimeError on another thread than that of the loop.
         """
         super().close()
 

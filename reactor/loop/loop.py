@@ -56,6 +56,9 @@ BLOCKED_SECONDS = 1.0  # by default, an iteration that takes longer is logged
 class Loop:
     """An event loop. It belongs to the thread that runs it. A process may have many loops, one to a thread.
 
+    On another thread, `call_soon_threadsafe` alone may be called: the other methods raise RuntimeError there. What asks
+    for a call raises it when the loop is closed.
+
     Tests can replace `selector` and `clock` (seconds; it never goes back). An iteration that takes longer than
     `blocked_seconds` is logged. `max_threads` threads make the calls of `run_in_thread`, and `max_thread_queue` more
     calls may wait. As a context manager, the loop closes itself at the end of the block.
@@ -267,9 +270,7 @@ class Loop:
     def check_thread(self) -> None:
         """RuntimeError if another thread runs the loop: what is changed here meanwhile could be lost or half done."""
         if self.thread_id is not None and self.thread_id != threading.get_ident():
-            raise RuntimeError(
-                "this is not the thread that runs the loop: use reactor.call_soon_threadsafe(method, ...) in its place"
-            )
+            raise RuntimeError("another thread runs this loop: use reactor.call_soon_threadsafe(method, ...)")
 
     def check_caller(self) -> None:
         """RuntimeError if the loop is closed, or another thread runs it."""
@@ -277,10 +278,7 @@ class Loop:
         self.check_thread()
 
     def stop(self) -> None:
-        """Make `run` return at the end of this iteration. If the loop does not run, the next `run` makes only one.
-
-        RuntimeError on another thread than that of the loop.
-        """
+        """Make `run` return at the end of this iteration. If the loop does not run, the next `run` makes only one."""
         self.check_thread()
         if self.state is RUNNING:
             self._move(STOPPING)
@@ -296,7 +294,7 @@ class Loop:
     def call_soon(self, callback: Callable[..., object], *args: object) -> Handle:
         """Call `callback(*args)` in the next "ready" phase, in the order of these calls.
 
-        RuntimeError when the loop is closed, because the call would never be made; and on another thread.
+        RuntimeError when the loop is closed: the call would never be made.
         """
         self.check_caller()
         handle = Handle(callback, args, -math.inf, None)
@@ -304,17 +302,11 @@ class Loop:
         return handle
 
     def call_later(self, seconds: float, callback: Callable[..., object], *args: object) -> Handle:
-        """Call `callback(*args)` when `seconds` have passed, never earlier. ValueError for NaN.
-
-        RuntimeError when the loop is closed, and on another thread.
-        """
+        """Call `callback(*args)` when `seconds` have passed, never earlier. ValueError for NaN."""
         return self.call_at(self.timers.clock() + seconds, callback, *args)
 
     def call_at(self, when: float, callback: Callable[..., object], *args: object) -> Handle:
-        """Call `callback(*args)` at `when`, in seconds of `time()`, never earlier. ValueError for NaN.
-
-        RuntimeError when the loop is closed, and on another thread.
-        """
+        """Call `callback(*args)` at `when`, in seconds of `time()`, never earlier. ValueError for NaN."""
         self.check_caller()
         return self.timers.call_at(when, callback, *args)
 
@@ -325,8 +317,7 @@ class Loop:
         loop is held up, or the callback itself takes too long, the next call is due at the first multiple after that.
         If the callback raises, that is logged, and the calls go on.
 
-        ValueError if `seconds` is not a finite number above 0. TypeError when `callback` cannot be called. RuntimeError
-        when the loop is closed, and on another thread.
+        ValueError if `seconds` is not a finite number above 0. TypeError when `callback` cannot be called.
         """
         self.check_caller()
         return Repeat(self.timers, seconds, callback, args)
@@ -348,10 +339,7 @@ class Loop:
             self._waker.wake()
 
     def run_in_thread(
-        self,
-        function: Callable[..., object],
-        *args: object,
-        then: Callable[[Future[Any]], object] | None = None,
+        self, function: Callable[..., object], *args: object, then: Callable[[Future[Any]], object] | None = None
     ) -> Handle:
         """Call `function(*args)` on a thread, because it blocks. Then call `then(future)` in the loop.
 
@@ -361,8 +349,8 @@ class Loop:
         `cancel()` of the handle takes the call back: `then` is not called. A function that runs already goes on, but
         its outcome is dropped. The same happens to all calls when the loop closes: it waits for no thread.
 
-        queue.Full when more calls wait than the limits allow. RuntimeError when the loop is closed, on another thread,
-        and when the system gives no thread. TypeError when `function` or `then` cannot be called.
+        queue.Full when more calls wait than the limits allow. RuntimeError when the loop is closed, or the system gives
+        no thread. TypeError when `function` or `then` cannot be called.
         """
         self.check_caller()
         return self.threads.call(function, args, then)
@@ -376,8 +364,7 @@ class Loop:
         the loop goes on watching.
 
         OSError when the kernel cannot watch `fd` (epoll refuses regular files), or when this loop already uses it for
-        something else. TypeError when `callback` cannot be called. RuntimeError when the loop is closed, and on
-        another thread.
+        something else. TypeError when `callback` cannot be called. RuntimeError when the loop is closed.
         """
         self.check_caller()
         self._watches.set(fd, "reader", Call(callback, args))
@@ -392,12 +379,12 @@ class Loop:
         self._watches.set(fd, "writer", Call(callback, args))
 
     def remove_reader(self, fd: Any) -> bool:
-        """Stop watching `fd` for input. False if it was not watched for input. RuntimeError on another thread."""
+        """Stop watching `fd` for input. False if it was not watched for input."""
         self.check_thread()
         return self._watches.set(fd, "reader", None)
 
     def remove_writer(self, fd: Any) -> bool:
-        """Stop watching `fd` for room. False if it was not watched for room. RuntimeError on another thread."""
+        """Stop watching `fd` for room. False if it was not watched for room."""
         self.check_thread()
         return self._watches.set(fd, "writer", None)
 
@@ -445,7 +432,6 @@ class Loop:
         """Give back all descriptors and signals.
 
         Inside a callback, it stops the loop, which closes at the end of the iteration. A second call does nothing.
-        RuntimeError on another thread than that of the loop.
         """
         self.check_thread()
         if self.state in RUNS:

@@ -61,7 +61,7 @@ OF_A_REACTOR = {
     "stop": lambda reactor, sock: reactor.stop(),
     "close": lambda reactor, sock: reactor.close(),
 }
-refused = pytest.raises(RuntimeError, match="^this is not the thread that runs the loop: use reactor.call_soon")
+refused = pytest.raises(RuntimeError, match="^another thread runs this loop: use reactor.call_soon_threadsafe")
 
 
 @pytest.mark.parametrize("name", OF_A_CONNECTION)
