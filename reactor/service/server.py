@@ -34,7 +34,7 @@ from .descriptors import make_room
 from .drain import Drain
 from .statistics_table import Statistics
 from .stuck import WayOut
-from .units import counted, duration
+from .units import counted
 
 logger = logging.getLogger("reactor.service")
 
@@ -331,7 +331,7 @@ def _start_thread(thread: threading.Thread) -> None:
 
 
 def _at_most(seconds: float) -> str:
-    return "without a deadline" if seconds == math.inf else f"for at most {duration(seconds)}"
+    return "without a deadline" if seconds == math.inf else f"for at most {seconds:g} s"
 
 
 def _check_limits_of_the_loop(limits: Limits, reactor_limits: Limits) -> None:
