@@ -48,6 +48,7 @@ HOLDS_OUT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 def command(tmp_path, first, second, *arguments, ending_seconds=1e6, silent_seconds=1e6):
+    (tmp_path / "pytest.ini").touch()  # the names of tests begin here, wherever the checkout lies
     files = []
     for name, text in [("test_first.py", first), ("test_second.py", second)]:
         files.append(tmp_path / name)
