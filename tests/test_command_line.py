@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import logging
 import os
 import pathlib
 import re
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -588,6 +590,20 @@ def test_every_option_is_told_in_the_help_or_among_the_limits():
     told = {"--app", *re.findall(r"--[a-z\d-]+", screens)}
     options = vars(command_line._parse(["serve", "echo"])).keys() - {"command"}
     assert {f"--{name.replace('_', '-')}" for name in options} <= told
+
+
+def test_what_a_thread_raises_is_logged_and_waits_for_no_reader(monkeypatch, caplog):
+    """Python would write it to `sys.stderr`, which may be a full pipe."""
+    for owner, name in ((sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back at the end
+    monkeypatch.setattr(logging, "captureWarnings", lambda on: None)
+    command_line._log_what_python_reports()
+    for raises in (lambda: 1 / 0, lambda: sys.exit("of no interest")):
+        thread = threading.Thread(target=raises, name="of the program")
+        thread.start()
+        thread.join()
+    (record,) = caplog.records
+    assert record.getMessage() == "a thread raised: of the program" and record.exc_info[0] is ZeroDivisionError
 
 
 def test_a_full_disk_that_does_not_take_the_list_of_limits_is_told_in_one_line():

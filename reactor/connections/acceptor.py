@@ -11,7 +11,8 @@ The kernel completes handshakes by itself, and queues the connections that are n
 (`backlog` in `Limits`), the kernel drops a handshake, and the client tries again a second later.
 
 So there is a budget for each turn. Errors are told apart by their numbers. And a listener that cannot accept *rests*:
-it is not watched until a descriptor is free or a short time has passed (A1, A2).
+it is not watched. Without a descriptor, it rests until one is free or a short time has passed (A1, A2). Without a place
+for one more connection, it rests until a connection ends (A5). A warning says so, at most once a second.
 
 A `Listener` is the state of a listening socket. The `Acceptor` makes its system calls, as the `Dispatcher` does for a
 `Connection`.
@@ -209,9 +210,9 @@ class Acceptor:
     def wake_resting(self) -> None:
         """Let the resting listeners try again: a connection has ended, so a descriptor is free, and perhaps a place."""
         resting, self._resting = self._resting, []
-        full = self._full
-        is_full = self._dispatcher.admission.is_full
-        self._full = [listener for listener in full if is_full(listener.limits)]  # one that we opened has ended
+        full, is_full = self._full, self._dispatcher.admission.is_full
+        # Still without a place, if what has ended is a connection that we opened.
+        self._full = [listener for listener in full if not listener.closed and is_full(listener.limits)]
         self._counters.full = bool(self._full)
         self._wake([*resting, *(listener for listener in full if listener not in self._full)])
 

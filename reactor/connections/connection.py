@@ -75,11 +75,8 @@ class Connection(ConnectionFields):
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
-        if self._attended:
-            if self._steady and not self._unsent:
-                self._unsent = data
-            else:
-                self._write_unsteady(data)
+        if self._attended and self._steady and not self._unsent:
+            self._unsent = data
             return
         if self.reactor.thread_id != get_ident():
             self.reactor.check_thread()
@@ -378,8 +375,6 @@ class Connection(ConnectionFields):
     # Parts of the above.
 
     def _write_unsteady(self, data: bytes) -> None:
-        if self.reactor.thread_id != get_ident():
-            self.reactor.check_thread()
         if not self.state.writes:
             self._refuse_write()
         elif self._unsent or self._output is not None:  # asked in place: no foreign code runs before it is stored below

@@ -98,6 +98,12 @@ def mistake_in(program: object) -> str | None:
     return None
 
 
+def check_program(program: object) -> None:
+    """TypeError if there is a mistake in `program` that can be seen."""
+    if mistake := mistake_in(program):
+        raise TypeError(f"{getattr(program, '__name__', program)} {mistake}")
+
+
 def _is_callback(program: type, name: str) -> bool:
     """Whether `name` is a callback: of PEP 3156, or a plain method of a base of `program`, such as `frame_received`."""
     methods = [vars(base).get(name) for base in program.__mro__]

@@ -32,7 +32,7 @@ from .acceptor import Acceptor, Listener
 from .counters import Counters
 from .dispatcher import Dispatcher
 from .limits import Limits
-from .protocol import Protocol, mistake_in
+from .protocol import Protocol, check_program
 from .states import CloseReason
 
 
@@ -127,8 +127,7 @@ class Reactor(Loop):
         self.check_caller()
         if not callable(factory):
             raise TypeError(f"the factory of protocols must be callable, not of type {type(factory).__name__}")
-        if mistake := mistake_in(factory):
-            raise TypeError(f"{getattr(factory, '__name__', factory)} {mistake}")
+        check_program(factory)
         return self.acceptor.listen(sock, factory, limits or self.limits)
 
     # Ending it.

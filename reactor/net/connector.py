@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..connections.limits import Limits
-from ..connections.protocol import Protocol, mistake_in
+from ..connections.protocol import Protocol, check_program
 from ..connections.reactor import Reactor
 from ..connections.socket_options import send_at_once
 from ..loop.poller import WRITABLE
@@ -290,8 +290,7 @@ def connect(
     for name, value in (("factory", factory), ("on_failure", on_failure)):
         if not callable(value):
             raise TypeError(f"{name} must be something that can be called, not {value!r}")
-    if mistake := mistake_in(factory):
-        raise TypeError(f"{getattr(factory, '__name__', factory)} {mistake}")
+    check_program(factory)
     endpoints = _endpoints(address)
     connector = Connector(reactor, factory, on_failure, limits or reactor.limits)
     try:

@@ -23,7 +23,7 @@ from typing import Any
 
 from ..connections.acceptor import Listener
 from ..connections.limits import Limits
-from ..connections.protocol import Protocol, mistake_in
+from ..connections.protocol import Protocol, check_program
 from ..connections.reactor import Reactor
 from ..connections.sockaddr import describe
 from ..loop.reports import lost, report
@@ -92,8 +92,7 @@ class Server:
             raise TypeError(f"reactor must be a Reactor, not {reactor!r}")
         if not callable(program):
             raise TypeError(f"program must be a Protocol class or a factory of them, not {program!r}")
-        if mistake := mistake_in(program):
-            raise TypeError(f"{getattr(program, '__name__', program)} {mistake}")
+        check_program(program)
         if reactor is not None and not fast_path:
             raise ValueError("the reactor that is given has a path already: give fast_path to Reactor(fast_path=...)")
         self.program = program

@@ -65,7 +65,7 @@ class StatusLine:
 
         FULL: newcomers have no place. REFUSES: some were refused since the last call, because of another limit.
 
-        With seven digits in each number it still fits a screen of 80 columns.
+        With seven digits in each number it fits a screen of 80 columns, if nothing is refused.
         """
         counters = self._reactor.counters
         refused = counters.closed[CloseReason.REFUSED]

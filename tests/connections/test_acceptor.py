@@ -299,6 +299,16 @@ def test_a_listener_without_a_place_sleeps_on_while_another_lacks_a_descriptor(s
     assert stub.poller.watched[waiting.fd] == 0 and stub.counters.full and stub.counters.times_full == 1
 
 
+def test_a_listener_that_is_stopped_waits_for_no_place(stub):
+    listener, made = full(stub, "queue")
+    stub.acceptor.accept(listener, READABLE)
+    assert stub.counters.full
+    stub.acceptor.stop_listening(listener)
+    adopt(stub, StubSocket(), Recorder()).abort()  # we opened it: no place comes free
+    stub.finish()
+    assert not stub.counters.full and made[0].connection.state is State.OPEN
+
+
 def full(stub, when_full):
     """A listener that has no place for the many who come."""
     sockets = newcomers(*["10.0.0.1"] * 1000)

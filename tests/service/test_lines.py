@@ -192,6 +192,13 @@ def test_a_long_line_of_json_is_cut_inside_its_texts(piece):
         assert len(kept) + int(missing.replace(",", "")) >= LINE_CHARACTERS
 
 
+def test_a_long_item_is_cut_and_the_short_ones_beside_it_stay():
+    """A peer chooses the text of an error. It must not hide which peer that was."""
+    said = told("%(error)s", {"peer": "127.0.0.1:1", "bytes_in": 5, "error": "e" * LINE_CHARACTERS})
+    assert (said["peer"], said["bytes_in"]) == ("127.0.0.1:1", 5) and "left_out" not in said
+    assert said["error"].startswith("eee") and said["error"].endswith("characters more)")
+
+
 def test_items_that_make_a_line_too_long_are_left_out_of_it():
     said = told("from %(peer)s", {"peer": "p" * LINE_CHARACTERS, "more": list(range(100_000))})
     assert said["message"].startswith("from ppp") and "more" not in said

@@ -12,7 +12,7 @@ import termios
 
 import pytest
 
-from reactor import Limits, Reactor
+from reactor import CloseReason, Limits, Reactor
 from reactor.service.lines import LineFormatter
 from reactor.service.status import StatusLine, StatusLineHandler
 from tests.rig import FakeClock as Clock
@@ -58,6 +58,14 @@ def test_it_says_when_all_places_are_taken_and_fits_a_screen_with_large_numbers(
     text = line.text()
     assert text == "1,234,567 connections FULL  7,654,321 messages/s  123 GB/s  1,234,567 accepted"
     assert len(text) < 80  # the last column stays free
+
+
+def test_it_says_once_that_newcomers_were_refused_though_there_are_places(reactor, clock):
+    line = StatusLine(reactor, Screen())
+    reactor.counters.accepted, reactor.counters.closed[CloseReason.REFUSED] = 3, 2
+    for said in (" REFUSES", ""):
+        clock.now += 1.0
+        assert line.text() == f"1 connection{said}  0 messages/s  0 B/s  3 accepted"
 
 
 def test_the_rates_are_those_since_the_text_before(reactor, clock):
