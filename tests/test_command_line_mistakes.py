@@ -44,7 +44,7 @@ NUMBER = 7
 def program():
     raise AssertionError("nobody connects")
 
-async def awaits(stream):
+async def awaits():
     pass
 
 class Awaits(Protocol):
@@ -69,7 +69,7 @@ MISTAKES = {
     "missing submodule": (["serve", "reactor.no_such:Echo"], ["'reactor.no_such'"]),
     "missing attribute": (["serve", "reactor.apps.echo:Ehco"], ["'Ehco'", "reactor.apps.echo"]),
     "not callable": (["serve", "mine:NUMBER"], ["mine:NUMBER", "7"]),
-    "a coroutine function": (["serve", "mine:awaits"], ["awaits is a coroutine function", "Protocol class"]),
+    "a coroutine without a stream": (["serve", "mine:awaits"], ["awaits must take one argument", "awaits(stream)"]),
     "callbacks that are coroutines": (["serve", "mine:Awaits"], ["Awaits", "async def data_received", "plain `def`"]),
     "a class without callbacks": (["serve", "mine:Nothing"], ["Nothing has none of the callbacks", "data_received"]),
     "relative module": (["serve", ".mine:program"], ["'.mine:program'"]),

@@ -86,7 +86,8 @@ def mistake_in(program: object) -> str | None:
         if not any(hasattr(program, name) for name in CALLBACKS):
             return f"has none of the callbacks of a Protocol ({', '.join(CALLBACKS)})"
     elif callable(program):
-        return "is a coroutine function: write a Protocol class" if inspect.iscoroutinefunction(program) else None
+        mistake = "is a coroutine function: give it to Server(...), or write a Protocol class"
+        return mistake if inspect.iscoroutinefunction(program) else None
     else:
         for name in CALLBACKS:
             if not callable(getattr(program, name, None)):

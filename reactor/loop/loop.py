@@ -93,6 +93,7 @@ class Loop:
         self.thread_id: int | None = None  # the number of the thread that runs it; None while none does
         self._ends_in_child = False  # in a fork's child: `stop` or `close` was called before the fork
         self.at_close: set[Callable[[], None]] = set()  # calls by which higher floors give back what they hold
+        self.extensions: dict[type, Any] = {}  # what higher floors keep for this loop: one object of each class
         fork.watch(self)
 
     # The iteration.
@@ -469,6 +470,7 @@ class Loop:
         self._foreign.clear()
         self._watches.clear()
         self.at_close.clear()
+        self.extensions.clear()
         self._waker.abandon()
         self.poller.close()
 

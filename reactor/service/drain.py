@@ -7,9 +7,11 @@ others get `drain_seconds` to finish. Then everything ends, whatever it is doing
 Does a connection owe something? Three parties each know a part of the answer:
 
 - The program. It may *hold* a connection (`Connection.hold`) because its answer comes later, from a timer, a thread or
-  another server. Only the program can know that (E12). While a call of `run_in_thread` is not answered, no connection
-  is closed for being idle: it may be the one that waits for the answer. This is so for calls from before the drain, and
-  for those that input from before the drain brings. Later ones, such as those of a timer, hold nothing.
+  another server. Only the program can know that (E12). A protocol may also have a method `owes_answer`, which says so:
+  a coroutine that serves a connection owes one while it does not wait in a read. While a call of `run_in_thread` is
+  not answered, no connection is closed for being idle: it may be the one that waits for the answer. This is so for
+  calls from before the drain, and for those that input from before the drain brings. Later ones, such as those of a
+  timer, hold nothing.
 - Our own buffers. Output may wait there.
 - The kernel. It may have output that the peer has not received, or input that the program has not seen.
 
@@ -32,6 +34,7 @@ from ..connections.connection import Connection
 from ..connections.reactor import Reactor
 from ..connections.socket_options import reset_on_close, undelivered_output, unread_bytes
 from ..connections.states import ENDED, LINGERING, CloseReason
+from ..coroutines.roots import outliving, tell_draining
 from ..loop.timers import Handle
 
 DRAIN_TICK_SECONDS = 0.05  # how often a drain checks whether it is done
@@ -61,7 +64,10 @@ class Drain:
             self._began = self._reactor.time()
             # The deadline has its own timer, so nothing during the drain can move it.
             self._reactor.call_later(self._seconds, self._end)
-            self._look()
+            if tell_draining(self._reactor):
+                self._reactor.call_soon(self._look)  # after the tasks that were told: they may write a last word
+            else:
+                self._look()
 
     def finish(self) -> int:
         """The loop has ended, and all that is left will be closed. Returns how many connections were cut in all.
@@ -82,11 +88,11 @@ class Drain:
         following = self._reactor.call_later(DRAIN_TICK_SECONDS, self._look)
         connections = self._reactor.dispatcher.connections()
         calling = bool(self._unanswered(connections))
-        if not self._reactor.counters.open and not calling:
+        if not self._reactor.counters.open and not calling and not outliving(self._reactor):
             following.cancel()
             self._reactor.stop()
             return
-        answering = calling or any(connection._holds for connection in connections)
+        answering = calling or any(_is_held(connection) for connection in connections)
         for connection in connections:
             if connection.state is LINGERING:
                 self._look_at_lingering(connection)
@@ -140,7 +146,7 @@ class Drain:
             return True
         if connection.is_closing():  # input is discarded and writes are ignored
             return False
-        return connection._holds > 0 or self._waits_for_its_turn(connection)
+        return _is_held(connection) or self._waits_for_its_turn(connection)
 
     def _waits_for_its_turn(self, connection: Connection) -> bool:
         """Whether it may have input from before the drain that its program has not seen.
@@ -148,3 +154,9 @@ class Drain:
         After one receive it counts as seen: the drain does not wait for a client that never stops sending.
         """
         return connection.is_reading() and connection._heard_at < self._began and bool(unread_bytes(connection._socket))
+
+
+def _is_held(connection: Connection) -> bool:
+    """Whether the program has said that an answer will come later."""
+    owes_answer = getattr(connection._protocol, "owes_answer", None)
+    return connection._holds > 0 or (owes_answer is not None and bool(owes_answer()))

@@ -26,6 +26,8 @@ from ..connections.limits import Limits
 from ..connections.protocol import Protocol, check_program
 from ..connections.reactor import Reactor
 from ..connections.sockaddr import describe
+from ..coroutines.handlers import Handler, handler_factory, is_handler
+from ..coroutines.tree import task_tree
 from ..loop.reports import lost, report
 from ..loop.watchdog import Watchdog
 from ..net.addresses import Address, bind, parse
@@ -63,7 +65,8 @@ class Server:
     """Serves `program` at the addresses `bind`.
 
     `program` makes one protocol for each connection. It is a `Protocol` class, or anything that returns a protocol when
-    it is called without arguments. `bind` is an address or a sequence of addresses (see `net.addresses`). Without it
+    it is called without arguments. Or it is an async function that takes a `Stream`: then each connection has a task
+    that runs it. `bind` is an address or a sequence of addresses (see `net.addresses`). Without it
     the server uses the sockets that were handed in (`handed_in`), or else port 65432 of this machine.
 
     `limits` apply to the connections and to the drain. The default is the limits of `reactor`. `memory_bytes`,
@@ -79,7 +82,7 @@ class Server:
 
     def __init__(
         self,
-        program: Callable[[], Protocol],
+        program: Callable[[], Protocol] | Handler,
         bind: str | Sequence[str] | None = None,
         *,
         limits: Limits | None = None,
@@ -90,12 +93,10 @@ class Server:
             raise TypeError(f"limits must be Limits(...), not {limits!r}")
         if reactor is not None and not isinstance(reactor, Reactor):
             raise TypeError(f"reactor must be a Reactor, not {reactor!r}")
-        if not callable(program):
-            raise TypeError(f"program must be a Protocol class or a factory of them, not {program!r}")
-        check_program(program)
+        factory = _factory_of(program)
         if reactor is not None and not fast_path:
             raise ValueError("the reactor that is given has a path already: give fast_path to Reactor(fast_path=...)")
-        self.program = program
+        self.program = factory  # makes a protocol for each connection
         if bind is None:
             bind = handed_in() or DEFAULT_BIND
         elif not isinstance(bind, Iterable):
@@ -284,6 +285,8 @@ class Server:
         # A mapping: a JSON log has the figures as they are. Its text is a table, and the newline begins the first row.
         figures = {"statistics": Statistics(self.statistics())}
         report(logger, logging.INFO, "statistics\n%(statistics)s", figures)
+        if tasks := task_tree(self.reactor):
+            report(logger, logging.INFO, "tasks\n%s", "\n".join(tasks))
 
     def _on_signal(self, name: str) -> None:
         if name == "SIGHUP" and self._drain.begun:
@@ -320,6 +323,16 @@ class Server:
         self.close()
         if self._thread is not None:
             self._thread.join()
+
+
+def _factory_of(program: object) -> Callable[[], Protocol]:
+    """What makes a protocol for each connection. TypeError if `program` has a mistake that can be seen."""
+    if not callable(program):
+        raise TypeError(f"program must be a Protocol class, a factory of them or an async function, not {program!r}")
+    if is_handler(program):
+        return handler_factory(program)
+    check_program(program)
+    return program
 
 
 def _start_thread(thread: threading.Thread) -> None:

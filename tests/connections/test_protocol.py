@@ -140,8 +140,8 @@ def test_a_program_without_a_mistake(program):
     ("program", "said"),
     [
         (int, "has none of the callbacks of a Protocol (connection_made, data_received, "),
-        (coroutine, "is a coroutine function: write a Protocol class"),
-        (functools.partial(coroutine), "is a coroutine function: write a Protocol class"),
+        (coroutine, "is a coroutine function: give it to Server(...), or write a Protocol class"),
+        (functools.partial(coroutine), "is a coroutine function: give it to Server(...), or write a Protocol class"),
         (Awaits, "has an `async def data_received`: a callback is a plain `def`"),
         (AwaitsFrames, "has an `async def frame_received`: a callback is a plain `def`"),
         (Awaits(), "has an `async def data_received`: a callback is a plain `def`"),

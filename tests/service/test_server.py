@@ -43,7 +43,7 @@ def test_a_factory_is_a_program_and_makes_one_protocol_for_each_connection():
 
 @pytest.mark.parametrize("program", [None, "echo", Echo()])
 def test_a_program_that_cannot_be_called_is_refused(program):
-    with pytest.raises(TypeError, match="program must be a Protocol class or a factory"):
+    with pytest.raises(TypeError, match="program must be a Protocol class, a factory of them or an async function"):
         Server(program)
 
 
