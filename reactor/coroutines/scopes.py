@@ -79,7 +79,7 @@ class CancelScope:
             self.shield = self.shield and task.can_be_shielded()
             task.doomed = self.is_doomed()
         if self._seconds < INFINITY:
-            deadline = self.deadline = task.clock() + self._seconds
+            deadline = self.deadline = task.reactor.timers.clock() + self._seconds
             if deadline < task.next_look:
                 task.look_at(deadline)
         return self

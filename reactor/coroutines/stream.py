@@ -128,11 +128,12 @@ class Stream(Protocol):
         """
         if self._kept is not None:
             return (yield from self._read_kept().__await__())
-        task = get_current()
-        if task.doomed or self._reader is not None:
-            self._refuse(task)
-        self._reader = task
+        if self._reader is not None:
+            self._refuse()
+        self._reader = get_current()  # no local variable: each idle connection would keep it
         try:
+            if self._reader.doomed:
+                raise Cancelled
             return (yield)
         finally:
             self._reader = None
@@ -226,8 +227,10 @@ class Stream(Protocol):
             self._raise_if_lost()
             return False
         task = get_current()
-        if task.doomed or self._reader is not None:
-            self._refuse(task)
+        if self._reader is not None:
+            self._refuse()
+        if task.doomed:
+            raise Cancelled
         if self._kept is not None and len(self._kept):  # the peer owes us the rest from now on
             since = connection._frame_since
             self._account(connection.reactor.timers.now if since == NEVER else since)
@@ -241,8 +244,8 @@ class Stream(Protocol):
             self._keep(data)
         return bool(data)
 
-    def _refuse(self, task: Task) -> None:
-        if task.doomed:
+    def _refuse(self) -> None:
+        if get_current().doomed:
             raise Cancelled
         raise RuntimeError("another task is reading from this stream")
 

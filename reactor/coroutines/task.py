@@ -53,8 +53,8 @@ class Task(CancelScope):
     Attributes to read: `reactor`; `error`, what the coroutine raised; `result`, what it returned.
     """
 
-    __slots__ = ("reactor", "clock", "scope", "groups", "doomed", "next_look", "result", "error",
-                 "steps", "_owner", "_coroutine", "_send", "_run", "_timer", "_wake_up")  # fmt: skip
+    __slots__ = ("reactor", "scope", "groups", "doomed", "next_look", "result", "error",
+                 "steps", "_owner", "_send", "_run", "_timer", "_wake_up")  # fmt: skip
 
     def __init__(
         self, reactor: Reactor, coroutine: Coroutine[Any, Any, Any], owner: Owner, parent: CancelScope | None = None
@@ -64,7 +64,6 @@ class Task(CancelScope):
         self._task = self  # so that `cancel` finds it
         self._parent = parent
         self.reactor = reactor
-        self.clock = reactor.timers.clock
         self.scope: CancelScope = self  # the innermost that it is in
         self.groups: tuple[Any, ...] = ()  # the `TaskGroup`s that it has entered
         self.doomed = parent is not None and parent.is_doomed()  # whether its waits raise, as `scope.is_doomed()` says
@@ -72,11 +71,11 @@ class Task(CancelScope):
         self.result: Any = None
         self.error: BaseException | None = None
         self._owner: Owner | None = owner
-        self._coroutine = coroutine
         context = copy_context()
         context.run(CURRENT.set, self)
         # What `resume` needs: to look these up at each message cost 400 instructions.
-        self._run, self._send = context.run, coroutine.send
+        self._run: Any = context.run
+        self._send: Any = coroutine.send
         self._timer: Handle | None = None
         self._wake_up: Handle | None = None  # the call that resumes it, since `wake`
         self.steps = 0  # waits that were over at once since the last break (rule 6)
@@ -96,7 +95,7 @@ class Task(CancelScope):
     def throw(self, exc: BaseException) -> None:
         """Have its `pause` raise `exc`. For the loop alone (rule 1)."""
         try:
-            foreign = self._run(self._coroutine.throw, exc)
+            foreign = self._run(self.coroutine.throw, exc)
         except BaseException as end:
             self._end(end)
         else:
@@ -122,7 +121,7 @@ class Task(CancelScope):
             self.error = end.with_traceback(trace and trace.tb_next)
         owner, self._owner = self._owner, None
         # All that refers back to it, so that no cycle is left for the garbage collector.
-        self._task = self.scope = self._run = self._send = self._coroutine = self._wake_up = None  # type: ignore[assignment]
+        self._task = self.scope = self._run = self._send = self._wake_up = None  # type: ignore[assignment]
         if self._timer is not None:
             self._timer.cancel()
         assert owner is not None, "a task ended twice"
@@ -133,7 +132,8 @@ class Task(CancelScope):
     @property
     def coroutine(self) -> Coroutine[Any, Any, Any]:
         """The coroutine that it runs."""
-        return self._coroutine
+        coroutine: Coroutine[Any, Any, Any] = self._send.__self__  # a slot less for each idle connection
+        return coroutine
 
     # Being woken.
 
