@@ -100,7 +100,8 @@ class Watches:
             self._make(watch.writer)
 
     def _make(self, call: Call) -> None:
-        self._counters.callback_errors += not Handle(call.callback, call.args, -math.inf, None).run()
+        if not Handle(call.callback, call.args, -math.inf, None).run():
+            self._counters.callback_errors += 1
 
     def clear(self) -> None:
         """Forget all watches: the loop is closed, or is the copy in a fork's child."""

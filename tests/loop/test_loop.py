@@ -6,6 +6,7 @@ import pytest
 
 from reactor.loop.loop import Loop
 from reactor.loop.states import CLOSED, IDLE, NEXT, STOPPED, LoopState
+from tests.rig import turn_until
 
 
 @pytest.fixture
@@ -99,6 +100,26 @@ def test_an_exception_is_counted_and_the_descriptor_watched_on(loop, pair, caplo
     loop.run_once(0)
     assert loop.counters.callback_errors == 2 and "ZeroDivisionError" in caplog.text
     loop.remove_reader(ours)
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["returns", "raises"])
+@pytest.mark.parametrize("way", ["call_soon", "call_later", "add_reader", "add_writer"])
+def test_an_exception_that_is_counted_inside_a_callback_stays_counted(loop, pair, caplog, way, raises):
+    called = []
+
+    def run_others():
+        called.append(way)
+        loop.counters.callback_errors += 1  # as a scheduler does that runs calls of its own
+        if raises:
+            raise LookupError("on purpose")
+
+    ours, theirs = pair
+    theirs.send(b"x")
+    getattr(loop, way)(*{"call_soon": [], "call_later": [0]}.get(way, [ours]), run_others)
+    turn_until(loop, lambda: called, "the call")
+    assert loop.counters.callback_errors == 1 + raises == 1 + len(caplog.records)
+    loop.remove_reader(ours)
+    loop.remove_writer(ours)
 
 
 def test_what_cannot_be_watched_is_refused_and_nothing_is_left(loop, pair, tmp_path):
