@@ -1,7 +1,7 @@
 """The bench from the shell: what an echo costs, ours beside others.
 
     bench.py rounds         interleaved rounds of all rows: CPU time, system calls, memory, latency   (make bench)
-    bench.py instructions   user-space instructions per echo, by valgrind                  (make bench-instructions)
+    bench.py instructions   user-space instructions per message, by valgrind               (make bench-instructions)
     bench.py pictures       saved figures of `rounds` as SVG                                 (make bench-pictures)
 
 It needs Linux, because it reads from /proc what a server uses. If a C compiler, strace, valgrind or a rival is
@@ -112,22 +112,36 @@ def _instructions(options: argparse.Namespace, tools: Tools) -> int:
         output.show(f"bench: instructions not counted: {reason}")
         return 0 if options.check else 1
     found = _counted_contenders(options, tools)
-    counts: dict[str, float] = {}
-    for who in found:
-        rounds.show_progress(who.name)
-        counts[who.name] = instructions.per_echo(who, tools)
-    rounds.show_progress("")
-    base = counts[contenders.BASE]
-    table = [
-        {"server": name, "instructions / echo": f"{count:,.0f}", f"× {contenders.BASE}": f"{count / base:.3f}"}
-        for name, count in counts.items()
-    ]
-    version = contenders.python_version(options.python)
-    size = f"{instructions.CONNECTIONS} connections, {rows.MESSAGE_BYTES} bytes"
-    output.show(f"User-space instructions per echo, {size}, Python {version}:\n\n{report.table(table)}")
+    counts = _count(found, tools, instructions.ECHO)
+    setting = f"{instructions.CONNECTIONS} connections, Python {contenders.python_version(options.python)}"
+    table = _table_of(counts, "echo")
+    output.show(f"User-space instructions per echo of {rows.MESSAGE_BYTES} bytes, {setting}:\n\n{table}")
+    if not options.check:
+        table = _table_of(_count(found, tools, instructions.SEGMENT), "segment")
+        what = f"segment of {rows.LINES} lines of {rows.LINE_BYTES} bytes"
+        output.show(f"\nUser-space instructions per {what}, line echo, {setting}:\n\n{table}")
     if options.profile:
         output.show(f"\n{_profile(options, tools, counts)}")
     return _check(instructions.relative(counts), options.check) if options.check else 0
+
+
+def _count(found: list[Contender], tools: Tools, work: instructions.Work) -> dict[str, float]:
+    counts = {}
+    for who in found:
+        rounds.show_progress(f"{work.program} {who.name}")
+        counts[who.name] = instructions.per_message(who, tools, work)
+    rounds.show_progress("")
+    return counts
+
+
+def _table_of(counts: dict[str, float], message: str) -> str:
+    rows_of_table = []
+    for name, count in counts.items():
+        relative = f"{count / counts[contenders.BASE]:.3f}"
+        rows_of_table.append(
+            {"server": name, f"instructions / {message}": f"{count:,.0f}", f"× {contenders.BASE}": relative}
+        )
+    return report.table(rows_of_table)
 
 
 def _counted_contenders(options: argparse.Namespace, tools: Tools) -> list[Contender]:
@@ -194,7 +208,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command.add_argument("--output", type=pathlib.Path, default=RESULTS, metavar="FILE",
                          help="where to save (%(default)s)")  # fmt: skip
 
-    command = _command(commands, "instructions", _instructions, "count user-space instructions per echo")
+    command = _command(commands, "instructions", _instructions, "count user-space instructions per message")
     command.add_argument("--python", type=_program, default=sys.executable, help="the interpreter to count with")
     command.add_argument("--check", type=_scale, metavar="RATIO", help="fail if ours / asyncio's Protocol is above it")
     command.add_argument("--profile", action="store_true", help="also ours by function")

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from .contenders import BIND, SERVERS, Contender
 from .generator import Tools, loading
-from .instructions import CONNECTIONS, FEW, send_volleys
+from .instructions import CONNECTIONS, ECHO, send_volleys
 from .processes import MeasurementError, running
 
 MARKER = "Echo.data_received"  # called once for each echo
@@ -86,14 +86,14 @@ def _recorded(contender: Contender, python: str, tools: Tools) -> pathlib.Path:
     record.unlink(missing_ok=True)
     tools.built(HERE / "attribution.c", "-shared", "-fPIC", f"-I{_include(python)}", name="attribution/attribution.so")
     valgrind = ["valgrind", "--tool=callgrind", "--combine-dumps=yes", f"--callgrind-out-file={record}"]
-    window = [str(folder), MARKER, str(FEW), str(ECHOES)]
+    window = [str(folder), MARKER, str(ECHO.few), str(ECHOES)]
     server = [python, str(SERVERS / "attributed.py"), *window, "serve", "echo", *BIND]
     # Writing the record blocks the loop. The report of that would cost more than the echoes, so it is switched off.
     command = [*valgrind, *server, "--blocked-seconds", "inf"]
     with running(command, contender.name, contender.root, PYTHONHASHSEED="0") as process:
         with loading(tools.load_command(), process.port) as load:
             load.connect(CONNECTIONS)
-            send_volleys(process, load, FEW + ECHOES + 2 * CONNECTIONS)
+            send_volleys(process, load, ECHO, ECHO.few + ECHOES + 2 * CONNECTIONS)
             process.end()
     return record
 

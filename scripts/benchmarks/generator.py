@@ -79,9 +79,12 @@ class Load:
         """Send `count` messages of `size` bytes over all connections; return seconds, and latency percentiles in µs."""
         return self._order(f"echo {count} {size} {line}")
 
-    def volley(self, size: int, between: Callable[[], object]) -> None:
-        """Send a message of `size` bytes on each connection, call `between()`, then receive all of them back."""
-        self._order(f"send {size}")
+    def volley(self, size: int, line: int, between: Callable[[], object]) -> None:
+        """Send a message of `size` bytes on each connection, call `between()`, then receive all of them back.
+
+        With `line` > 0, a message is lines of `line` bytes each.
+        """
+        self._order(f"send {size} {line}")
         between()
         self._order("collect")
 

@@ -11,7 +11,7 @@
  *     connect N             have N connections open
  *     echo COUNT SIZE LINE  COUNT messages of SIZE bytes in all, each connection sending its next when the last
  *                           is back whole; with LINE > 0 a message is lines, of LINE bytes with their newline
- *     send SIZE             a message of SIZE bytes on each connection, and then
+ *     send SIZE LINE        a message of SIZE bytes on each connection, in lines as above, and then
  *     collect               wait until all of them are back
  *     churn COUNT SIZE AT   COUNT times connect, one echo, close; AT of them at the same time
  *     firehose SIZE         one more connection, writing blocks of SIZE bytes and reading them back without end,
@@ -363,8 +363,8 @@ int main(int argc, char **argv)
         } else if (sscanf(line, "echo %lu %lu %lu", &count, &size, &last) == 3 && count && size) {
             make_pattern(size, last);
             echo(count);
-        } else if (sscanf(line, "send %lu", &size) == 1 && size) {
-            make_pattern(size, 0);
+        } else if (sscanf(line, "send %lu %lu", &size, &last) == 2 && size) {
+            make_pattern(size, last);
             send_volley();
         } else if (strcmp(line, "collect\n") == 0) {
             collect();

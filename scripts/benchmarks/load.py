@@ -85,9 +85,9 @@ class Load:
         waiting = iter(list(self._clients.values()))
         return self._run(self._clients, count, lambda: next(waiting, None), lambda client: client)
 
-    def send(self, size: int) -> Report:
+    def send(self, size: int, line: int) -> Report:
         """Send a message on each connection: the first half of a volley."""
-        self._give_messages(size, 0)
+        self._give_messages(size, line)
         for client in self._clients.values():
             self._begin(client)
         return {"sent": len(self._clients)}

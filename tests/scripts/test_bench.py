@@ -293,7 +293,9 @@ def test_a_server_that_is_not_known_gets_one_line():
 def counted(monkeypatch):
     """Stand-ins for valgrind: ours takes 600 instructions, asyncio's Protocol 1,000."""
     monkeypatch.setattr(instructions, "missing", lambda: "")
-    monkeypatch.setattr(instructions, "per_echo", lambda who, tools: 600.0 if who.name == "reactor" else 1000.0)
+    monkeypatch.setattr(
+        instructions, "per_message", lambda who, tools, work: 600.0 if who.name == "reactor" else 1000.0
+    )
 
 
 @pytest.mark.parametrize(("ratio", "status", "verdict"), [("0.6", 0, "within"), ("0.59", 1, "above")])
@@ -302,6 +304,13 @@ def test_the_check_fails_when_ours_is_above_the_ratio(counted, capsys, ratio, st
     printed = capsys.readouterr().out
     assert printed.endswith(f"\n0.600 × asyncio Protocol, {verdict} the {float(ratio):g} allowed\n")
     assert "uvloop" not in printed
+
+
+def test_without_a_check_segments_of_lines_are_counted_too(counted, capsys):
+    assert bench.main(["instructions"]) == 0
+    echo, segment = capsys.readouterr().out.split("\n\nUser-space instructions per segment of 16 lines of 16 bytes, ")
+    assert "| reactor " in echo and "instructions / echo" in echo
+    assert "| reactor " in segment and "instructions / segment" in segment
 
 
 def test_another_checkout_is_counted_too(counted, capsys, tmp_path):

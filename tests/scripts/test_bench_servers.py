@@ -5,6 +5,7 @@ Counts of system calls and instructions do not depend on other load on the machi
 """
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import socket
@@ -103,10 +104,11 @@ def test_our_line_echo_sends_once_for_a_segment(tools):
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not here")
-def test_instructions_are_counted_by_the_difference_of_two_runs(tools):
+@pytest.mark.parametrize("work", [instructions.ECHO, instructions.SEGMENT], ids=["echo", "lines"])
+def test_instructions_are_counted_by_the_difference_of_two_runs(tools, work):
     floor = contender("floor (Python, bare epoll)", tools)
-    # An echo needs some five thousand; a start takes hundreds of millions.
-    assert 1_000 < instructions.per_echo(floor, tools, (100, 300)) < 100_000
+    # A message needs some five thousand; a start takes hundreds of millions.
+    assert 1_000 < instructions.per_message(floor, tools, dataclasses.replace(work, few=100, many=300)) < 100_000
 
 
 # The load.
@@ -166,7 +168,7 @@ def test_a_volley_is_sent_whole_before_what_comes_between_and_then_all_of_it_is_
         for _ in seen:
             arrived.acquire()
         seen.clear()
-        load.volley(64, open_gate)
+        load.volley(64, 0, open_gate)
     assert [len(data) for data in seen] == [64] * 3
 
 
@@ -176,7 +178,8 @@ def test_the_load_sends_lines_when_told_to(load_command):
         load.connect(1)
         seen.clear()
         load.echo(2, 64, 16)
-    assert len(seen) == 2
+        load.volley(64, 16, lambda: None)
+    assert len(seen) == 3
     for data in seen:
         assert [len(line) for line in data.split(b"\n")] == [15, 15, 15, 15, 0]
 
