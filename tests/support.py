@@ -292,10 +292,16 @@ def socket_address(text: str) -> tuple[str, int]:
 
 
 def free_port() -> int:
-    """A port that is free now. Another program may take it before it is used."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+    """A port where nothing listens, and that the kernel gives to no other program while this process lives.
+
+    It stays bound here. A server that sets SO_REUSEADDR can listen there all the same (socket(7), ip(7)).
+    """
+    sock = socket.socket()
+    atexit.register(sock.close)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    port: int = sock.getsockname()[1]
+    return port
 
 
 def connect(address: tuple[str, int]) -> socket.socket:
