@@ -145,11 +145,12 @@ def _table_of(counts: dict[str, float], message: str) -> str:
 
 
 def _counted_contenders(options: argparse.Namespace, tools: Tools) -> list[Contender]:
-    """Ours and asyncio's; without --check also the floor, the limit, and uvloop if it is installed."""
+    """Ours and asyncio's Protocol; without --check also streams, the floor, the limit, and uvloop if it is there."""
     names = [goals.OURS, contenders.BASE]
-    found = contenders.standard() + contenders.rivals()[:1]
+    found = contenders.standard() + contenders.rivals()
     if not options.check:
-        names += ["floor (Python, bare epoll)", "uvloop Protocol"]
+        names += [goals.OUR_STREAMS, "asyncio streams", "floor (Python, bare epoll)", "uvloop Protocol"]
+        names += ["uvloop streams"]
         found += contenders.limit(tools)
         names += [who.name for who in found if who.name.startswith("limit")]
     absent = [who for who in found if who.package and contenders.version(who.package, options.python) is None]

@@ -12,6 +12,7 @@ an awaitable of a generator function, by setting a flag of its code (PEP 492).
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -35,9 +36,9 @@ def suspending(function: Callable[P, Generator[None, Any, T]]) -> Callable[P, Co
     flag that an `async def` has.
     """
     code = function.__code__
-    flags = code.co_flags & ~inspect.CO_GENERATOR | inspect.CO_COROUTINE
-    function.__code__ = code.replace(co_flags=flags)
-    return function  # type: ignore[return-value]
+    code = code.replace(co_flags=code.co_flags & ~inspect.CO_GENERATOR | inspect.CO_COROUTINE)
+    made = types.FunctionType(code, function.__globals__, function.__name__, function.__defaults__)
+    return functools.update_wrapper(made, function)
 
 
 @types.coroutine

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -68,11 +69,13 @@ class Roots:
 
     def _finish_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         """The garbage collector has found a generator that was left in the middle. It may run on any thread."""
-        try:
-            self.reactor.call_soon_threadsafe(self.start, _finish, generator)
-        except RuntimeError:  # the reactor is closed: its `finally` runs now, and its waits raise
+        if self.reactor.state is CLOSED:  # its `finally` runs now, and its waits raise
             self.start(_finish, generator)
             make_last_calls(self.reactor)
+        elif self.reactor.thread_id in (None, threading.get_ident()):
+            self.start(_finish, generator)
+        else:
+            self.reactor.call_soon_threadsafe(self.start, _finish, generator)
 
 
 async def _finish(generator: AsyncGenerator[Any, Any]) -> None:

@@ -16,7 +16,7 @@ While a read waits for the rest of a line, the peer has `frame_seconds` for it (
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from types import TracebackType
 from typing import Any, Self
 
@@ -169,23 +169,24 @@ class Stream(Protocol):
         """The whole lines that have come, without their newlines: one to `most` of them; [] at the peer's end.
 
         A carriage return before the newline stays. An unfinished last line comes too. FrameTooLarge if a line is longer
-        than `frame_bytes`.
+        than `frame_bytes`. ValueError unless `most` is 1 or more.
         """
-        if not await self._find(b"\n", None):
-            rest = self._take_rest()
-            return [rest] if rest else []
-        assert self._kept is not None
-        lines = self._kept.take_lines(most)
-        get_current().steps += len(lines)
+        if most < 1:
+            raise ValueError(f"the number of lines must be 1 or more, not {most}")
+        lines = await self._split_lines(most)
+        taken = lines[: -most - 1 : -1]
+        del lines[-most:]
         self._note_taken()
-        return lines
+        return taken
 
-    def lines(self) -> Lines:
+    async def lines(self) -> AsyncGenerator[bytes, None]:
         """`async for line in stream.lines()`: each line without its newline, until the peer's end. See `read_lines`.
 
         After `break`, the lines that have come stay to be read.
         """
-        return Lines(self)
+        while lines := await self._split_lines(STEPS_PER_TURN):
+            while lines:
+                yield lines.pop()
 
     # Parts of these.
 
@@ -219,6 +220,26 @@ class Stream(Protocol):
                     return count
             if not await self._more():
                 return 0
+
+    async def _split_lines(self, most: int) -> list[bytes]:
+        """Wait until a whole line has come. The lines that have come, the first one last; [] at the peer's end.
+
+        They still belong to `_kept`: to take a line is to take it off this list.
+        """
+        longest = self.connection.limits.frame_bytes
+        if self._kept is not None:
+            self._note_taken()
+            if step():
+                await sleep(0)
+        while self._kept is None or not self._kept.split(most, longest):
+            if len(self._kept or b"") > longest:
+                raise FrameTooLarge(f"more than {longest} bytes before b'\\n'")
+            if not await self._more():
+                rest = self._take_rest()
+                return [rest] if rest else []
+        lines = self._kept.lines
+        get_current().steps += len(lines)
+        return lines
 
     async def _more(self) -> bool:
         """Wait for more input, and put it behind what is kept. False at the peer's end."""
@@ -280,10 +301,10 @@ class Stream(Protocol):
         if self._lost is None and connection.state is not ENDED:  # after that its buffers are not counted
             connection._keep_input(len(self._kept or b""), since)
 
-    def _take(self, count: int, dropped: int = 0) -> bytes:
+    def _take(self, count: int) -> bytes:
         kept = self._kept
         assert kept is not None
-        piece = kept.take(count, dropped)
+        piece = kept.take(count)
         self._note_taken()
         return piece
 
@@ -353,26 +374,4 @@ class Stream(Protocol):
             self.close()
         else:
             self.abort()
-
-
-class Lines:
-    """The lines of a stream: what `async for line in stream.lines()` asks for the next one."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        stream = self._stream
-        count = await stream._find(b"\n", None)
-        if count:
-            return stream._take(count, 1)
-        rest = stream._take_rest()
-        if not rest:
-            raise StopAsyncIteration
-        return rest
 

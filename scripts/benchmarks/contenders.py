@@ -6,7 +6,8 @@ features at all: the least there can be in Python (`floor`), and in C (`limit`).
 
 Each serves two programs. `echo` sends back what comes, as it comes. `lines` answers line by line, like a program with
 its own protocol; there a server wins that sends many small answers at once, and one loses that sends each by itself.
-Ours is started as its users start it, by `python -m reactor serve`, with limits, deadlines, counters and watchdog.
+Ours is started as its users start it, by `python -m reactor serve`, with limits, deadlines, counters and watchdog. It
+comes twice: as a Protocol and, as "reactor streams", by coroutines.
 """
 
 from __future__ import annotations
@@ -47,12 +48,17 @@ def _script(name: str, file: str, *words: str, package: str = "") -> Contender:
 
 
 def _ours() -> Contender:
+    return _served("reactor", "echo", "scripts.benchmarks.servers.reactor_lines:Lines")
+
+
+def _our_streams() -> Contender:
+    module = "scripts.benchmarks.servers.reactor_streams"
+    return _served("reactor streams", f"{module}:echo", f"{module}:lines")
+
+
+def _served(name: str, echo: str, lines: str) -> Contender:
     serve = (sys.executable, "-m", "reactor", "serve")
-    return Contender(
-        "reactor",
-        (*serve, "echo", *BIND),
-        (*serve, "scripts.benchmarks.servers.reactor_lines:Lines", *BIND),
-    )
+    return Contender(name, (*serve, echo, *BIND), (*serve, lines, *BIND))
 
 
 def standard() -> list[Contender]:
@@ -60,6 +66,7 @@ def standard() -> list[Contender]:
     return [
         _ours(),
         _script("asyncio Protocol", "asyncio_echo.py", "protocol", "asyncio"),
+        _our_streams(),
         _script("asyncio streams", "asyncio_echo.py", "streams", "asyncio"),
         _script("threads", "threads_echo.py"),
         _script("floor (Python, bare epoll)", "floor.py"),

@@ -31,7 +31,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from . import rounds
 from .contenders import BASE
-from .goals import OURS
+from .goals import OUR_STREAMS, OURS
 from .rounds import Results
 
 TEXT = "#777777"  # against white 4.5 : 1, against GitHub's dark page 4.2 : 1 (WCAG 2.1)
@@ -46,9 +46,11 @@ STYLE: Any = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11, "axes.titlelocation": "left",
     "legend.frameon": False, "legend.labelcolor": TEXT, "grid.color": TEXT, "grid.alpha": 0.25,
 }  # fmt: skip
+EACH_OF_OURS = (OURS, OUR_STREAMS)
 # Which servers are drawn as lines, and how: more lines would be hard to tell apart.
 LINES = {
     OURS: (ORANGE, "o"),
+    OUR_STREAMS: ("#e8995c", "o"),
     BASE: ("#3a87c8", "s"),
     "asyncio streams": ("#56a8d8", "D"),
     "uvloop Protocol": ("#c46a9f", "^"),
@@ -89,8 +91,8 @@ def _cpu_per_echo(results: Results, measured: list[str]) -> Picture:
     for place, who in enumerate(order):
         kernel = medians[who] * (rounds.median_of(results, "echo", who, "kernel_share") or 0.0)
         axes.barh(place, kernel, color=KERNEL, height=0.68)
-        axes.barh(place, medians[who] - kernel, left=kernel, color=ORANGE if who == OURS else BLUE, height=0.68)
-        weight = "bold" if who == OURS else "normal"
+        axes.barh(place, medians[who] - kernel, left=kernel, color=_colour(who), height=0.68)
+        weight = "bold" if who in EACH_OF_OURS else "normal"
         end = medians[who], place
         axes.annotate(f"{end[0]:.1f}", end, (5, 0), textcoords="offset points", va="center", weight=weight)
     _name_rows(axes, order)
@@ -108,7 +110,7 @@ def _connections(results: Results, measured: list[str]) -> Picture:
     for who in (name for name in LINES if name in measured):
         points = _medians(details["microseconds"] for details in _details(results, "growth", who))
         colour, marker = LINES[who]
-        width = 2.6 if who == OURS else 1.5
+        width = 2.6 if who in EACH_OF_OURS else 1.5
         axes.plot([int(step) for step in points], list(points.values()), color=colour, marker=marker, linewidth=width)
         ends.append((list(points.values())[-1], who))
     axes.set_xscale("log")
@@ -134,7 +136,7 @@ def _latency(results: Results, measured: list[str]) -> Picture:
     order = sorted(measured, key=lambda who: -beside[who]["p99"])
     picture, axes = _canvas(0.42 * len(order) + 1.3)
     for place, who in enumerate(order):
-        colour = ORANGE if who == OURS else BLUE
+        colour = _colour(who)
         for figures, height, face in ((quiet[who], place + 0.17, "none"), (beside[who], place - 0.17, colour)):
             values = [figures[name] for name in PERCENTILES]
             axes.plot(values, [height] * len(values), color=colour, linewidth=1, alpha=0.6)
@@ -153,6 +155,10 @@ def _latency(results: Results, measured: list[str]) -> Picture:
     return picture
 
 
+def _colour(who: str) -> str:
+    return ORANGE if who in EACH_OF_OURS else BLUE
+
+
 def _canvas(height_inches: float) -> tuple[Picture, Axes]:
     picture, axes = pyplot.subplots(figsize=(WIDTH_INCHES, height_inches))
     return picture, axes
@@ -162,7 +168,7 @@ def _name_rows(axes: Axes, order: list[str]) -> None:
     axes.set_yticks(range(len(order)), order)
     axes.tick_params(axis="y", length=0)
     for label, who in zip(axes.get_yticklabels(), order, strict=True):
-        if who == OURS:
+        if who in EACH_OF_OURS:
             label.set(color=ORANGE, weight="bold")
 
 
@@ -173,7 +179,7 @@ def _name_ends(axes: Axes, ends: list[tuple[float, str]], last: float) -> None:
     for value, who in sorted(ends):
         height = float(to_share(axes.transData.transform((last, value)))[1])
         height = lowest = max(height, lowest + LEAST_GAP)
-        weight = "bold" if who == OURS else "normal"
+        weight = "bold" if who in EACH_OF_OURS else "normal"
         style: dict[str, Any] = {"va": "center", "color": LINES[who][0], "weight": weight}
         axes.text(1.02, height, f"{who}  {value:.1f}", transform=axes.transAxes, **style)
 

@@ -94,6 +94,7 @@ def _goals(results: Results) -> str:
             continue
         of = f"× {goal.reference}" if goal.reference else row["unit"]
         lines.append({
+            "server": goal.ours,
             "goal": f"{row['title']}{f', {goal.call}' if goal.call else ''}",
             "at most": f"{goal.most:g} {of}",
             "measured": "-" if measured is None else _number(measured),

@@ -81,7 +81,7 @@ MUTANTS = (
            "            self._reactor.call_later(self._seconds, self._end)\n",
            ""),
     Mutant("a drain closes busy connections", "service/drain.py",
-           "        return connection._holds > 0 or",
+           "        return _is_held(connection) or",
            "        return"),
     Mutant("a drain closes connections with unread input", "service/drain.py",
            "        return connection.is_reading() and connection._heard_at < self._began and",
