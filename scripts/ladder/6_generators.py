@@ -13,9 +13,9 @@ This is where `await` comes from. `await f()` runs `f` and passes each value tha
 `yield` in `ready` stops `ready`, `recv` and `echo` together, and its value comes out of `task.send` in `resume`. Each
 function in between has to be an `async def`. (`yield from`, of PEP 380, does the same. PEP 492 made it `await`.)
 
-With it, `serve` and `echo` are those of step 2, plus `await` at each call that waits. If a client does not read,
-`sendall` stops the task of that client alone, and no output piles up. A task stops only at an `await`, so most of the
-locks of step 2 are not needed.
+`serve` and `echo` are those of step 2, with an `await` at each call that waits. If a client does not read, `sendall`
+stops the task of that client alone, and no output piles up. A task stops only at an `await`, so most of the locks of
+step 2 are not needed.
 
 This scheduler is complete, and still you should not run it:
 
