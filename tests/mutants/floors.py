@@ -326,6 +326,23 @@ MUTANTS = (
            '"Cc", "Cf", ',
            '"Cc", ',
            "tests/apps/test_chat.py::test_no_control_of_any_kind_is_said"),
+    Mutant("a coroutine of the ladder reads on while there are bytes, and the others wait",
+           "scripts/ladder/6_generators.py",
+           "        await ready(connection, EVENT_READ)  # even if bytes are here: the others must have their turn\n"
+           "        with contextlib.suppress(BlockingIOError):\n            return connection.recv(size)\n",
+           "        with contextlib.suppress(BlockingIOError):\n            return connection.recv(size)\n"
+           "        await ready(connection, EVENT_READ)\n",
+           "tests/scripts/test_ladder_steps.py::"
+           "test_generators_gives_all_a_turn_after_one_recv_even_if_more_bytes_are_here"),
+    Mutant("a coroutine of the ladder that was resumed for nothing breaks", "scripts/ladder/6_generators.py",
+           "        with contextlib.suppress(BlockingIOError):\n            return connection.recv(size)\n",
+           "        return connection.recv(size)\n",
+           "tests/scripts/test_ladder_steps.py::test_generators_waits_again_if_it_was_resumed_and_there_was_nothing"),
+    Mutant("a coroutine of the ladder loses what the kernel did not take", "scripts/ladder/6_generators.py",
+           "data = data[connection.send(data) :]",
+           "data = b\"\" if connection.send(data) else data",
+           "tests/scripts/test_ladder_steps.py::"
+           "test_generators_reads_nothing_more_from_a_client_that_does_not_read"),
     Mutant("a rate that is not a number is taken", "scripts/run_clients.py",
            "    if not (low <= value <= high or (zero and value == 0)):\n",
            "    if (value < low or value > high) and not (zero and value == 0):\n",
