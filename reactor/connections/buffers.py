@@ -17,8 +17,8 @@ The program may write at any moment, even while a block is offered to the kernel
 before it is offered, and `put_back` puts the rest of it in front again. What was written in between comes behind it.
 Each change of the queue is one call of a function in C, and the size is changed after the queue.
 
-The cost: a small piece that has to wait is copied once. Most replies never come here: a `Connection` keeps its only
-unsent chunk itself.
+The cost: a small piece that has to wait is copied once. Most replies never come here: a `Connection` keeps what was
+not offered to the kernel yet itself, if it is one chunk, or if it is small pieces below the high mark.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections import deque
 
 BLOCK_BYTES = 65536  # the most of a buffer that one send carries: about what a socket takes at once
+LARGE_BYTES = BLOCK_BYTES // 2  # a piece of this size or more is kept as it is, not copied
 
 
 class OutputBuffer:
@@ -50,19 +51,20 @@ class OutputBuffer:
         last = self._blocks[-1] if self._blocks else None
         if type(last) is bytearray and len(last) + size <= BLOCK_BYTES:
             last += data
-        elif size < BLOCK_BYTES // 2:
+        elif size < LARGE_BYTES:
             self._blocks.append(bytearray(data))
         else:
             self._blocks.append(data)
         self._size += size
 
-    def prepend(self, data: bytes, sent: int) -> None:
-        """Put `data` at the front. The kernel has its first `sent` bytes already.
+    def prepend(self, data: bytes | bytearray, sent: int) -> None:
+        """Put `data` at the front. The kernel has its first `sent` bytes already. A `bytearray` is kept.
 
         This buffer must be new: nothing was taken from it yet.
         """
         size = len(data) - sent
-        block = data if len(data) >= BLOCK_BYTES // 2 else bytearray(data)  # later small pieces can be added to it
+        small = type(data) is bytes and len(data) < LARGE_BYTES
+        block = bytearray(data) if small else data  # later small pieces can be added to a bytearray
         self._sent = sent
         self._blocks.appendleft(block)
         self._size += size

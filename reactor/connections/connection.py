@@ -24,7 +24,7 @@ from typing import Any
 
 from ..loop.poller import WRITABLE
 from ..loop.reports import report
-from .buffers import OutputBuffer
+from .buffers import LARGE_BYTES, OutputBuffer
 from .fields import SMALL_RECEIVE_BYTES, ConnectionFields
 from .protocol import Protocol
 from .sockaddr import describe
@@ -51,8 +51,8 @@ class Connection(ConnectionFields):
     `reactor` (the `Reactor` that serves it), and `serial` (its number, which no other connection of this reactor has).
 
     It belongs to the thread that runs its reactor. On another thread, the methods that change it raise RuntimeError:
-    use `reactor.call_soon_threadsafe(connection.write, data)` there. The first
-    `write` inside a callback of its own connection does not look at the thread, so that a reply costs nothing more.
+    use `reactor.call_soon_threadsafe(connection.write, data)` there. Most small writes inside a callback of its own
+    connection do not look at the thread, so that a reply costs nothing more.
     """
 
     __slots__ = ()
@@ -62,8 +62,9 @@ class Connection(ConnectionFields):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of `data`, in order, after what was written before. Returns at once.
 
-        A `bytes` object is kept; a small one that must wait is copied once. A `bytearray` or `memoryview` is copied
-        here, because its owner may change it before it is sent. Empty data does nothing. After the end, or after
+        The only `bytes` object of a callback is offered to the kernel as it is. Small ones of one callback are
+        gathered, and leave as one `send`. None is copied more than once. A `bytearray` or `memoryview` is copied here
+        first, because its owner may change it before it is sent. Empty data does nothing. After the end, or after
         `close`, the data is dropped and counted: a peer may leave at any moment, so this is not the program's mistake
         (W4). TypeError if `data` is not bytes. RuntimeError after `write_eof`: this is the program's mistake (PEP
         3156).
@@ -77,6 +78,12 @@ class Connection(ConnectionFields):
             data = _as_bytes(data)
         if self._attended and self._steady and not self._unsent:
             self._unsent = data
+            return
+        if self._attended and type(self._unsent) is bytearray and len(data) < LARGE_BYTES and self._steady:
+            # As in `_gather`. `_steady` is asked last: it is 0 if foreign code has just moved what was gathered.
+            self._unsent += data
+            if len(self._unsent) > self._high_bytes:
+                self._check_high_mark()
             return
         if self.reactor.thread_id != get_ident():
             self.reactor.check_thread()
@@ -294,7 +301,7 @@ class Connection(ConnectionFields):
         """Ask `recv` for little again, until that is filled."""
         self._receive_bytes = min(SMALL_RECEIVE_BYTES, self.limits.receive_bytes)
 
-    def _take_output(self) -> bytes | memoryview:
+    def _take_output(self) -> bytes | bytearray | memoryview:
         """Take out what to offer to the kernel next. `_put_back` then gets what the kernel did not take.
 
         In between, a `__del__` or a signal handler may write: those bytes come after these.
@@ -304,7 +311,7 @@ class Connection(ConnectionFields):
         data, self._unsent = self._unsent, b""
         return data
 
-    def _put_back(self, data: bytes | memoryview, count: int) -> bool:
+    def _put_back(self, data: bytes | bytearray | memoryview, count: int) -> bool:
         """Keep what the kernel left of `data`, after it took `count` bytes. Return whether nothing waits now."""
         if count or not self._interest & WRITABLE:  # progress, or the beginning of a wait (W6)
             self._progress_at = self.reactor.timers.now
@@ -320,7 +327,7 @@ class Connection(ConnectionFields):
         return not (self._unsent or self._output is not None)
 
     def _buffered_bytes(self) -> int:
-        """How many bytes it keeps, for `memory_bytes`. A chunk that the kernel was not offered yet does not count."""
+        """How many bytes it keeps, for `memory_bytes`. What the kernel was not offered yet does not count."""
         return self._kept_bytes + (len(self._output) if self._output is not None else 0)
 
     def _drop_buffers(self) -> None:
@@ -335,8 +342,12 @@ class Connection(ConnectionFields):
         """Pause the program's writing if more than the high mark waits.
 
         A single chunk that the kernel was not offered yet does not count. Mostly the kernel takes all of it, and a
-        needless pause and resume took a sixth of the cost of a 1 MiB message.
+        needless pause and resume took a sixth of the cost of a 1 MiB message. Gathered chunks count. If they are more
+        than a mark allows, they move to the buffer, because a write compares only the buffer with the hard mark.
         """
+        low_enough = len(self._unsent) <= self._high_bytes <= self.limits.output_hard_bytes
+        if type(self._unsent) is bytearray and not low_enough:
+            self._start_output(b"", 0)
         if self._output is not None and len(self._output) > self._high_bytes and self.state.writes:
             self._pause()
 
@@ -387,6 +398,8 @@ class Connection(ConnectionFields):
 
     def _append(self, data: bytes) -> None:
         if self._output is None:  # the kernel was not offered the first chunk, so the program could not be paused yet
+            if self._gather(data):
+                return
             self._start_output(b"", 0)
         elif len(self._output) > self.limits.output_hard_bytes:  # the program did not pause (W1)
             waiting, hard = len(self._output), self.limits.output_hard_bytes
@@ -401,7 +414,25 @@ class Connection(ConnectionFields):
             self._ask_for_attention()
         self._check_high_mark()
 
-    def _start_output(self, data: bytes, sent: int) -> None:
+    def _gather(self, data: bytes) -> bool:
+        """Put `data` behind the chunk that the kernel was not offered yet, in one bytearray. False if one is large.
+
+        `write` itself adds most of those that follow. A bytearray in `_unsent` says that several chunks wait there.
+        """
+        unsent = self._unsent
+        if len(unsent) >= LARGE_BYTES or len(data) >= LARGE_BYTES:
+            return False
+        gathered = unsent if type(unsent) is bytearray else bytearray(unsent)
+        if self._unsent is not unsent or self._output is not None:  # foreign code has just written
+            return False
+        self._unsent = gathered
+        gathered += data
+        if not self._attended:
+            self._ask_for_attention()
+        self._check_high_mark()
+        return True
+
+    def _start_output(self, data: bytes | bytearray, sent: int) -> None:
         """Buffer the rest of `data`, of which `sent` bytes are gone; then `_unsent`; then what is buffered."""
         output = OutputBuffer()  # first: an allocation may run the garbage collector, and a `__del__` may write
         self._steady = 0

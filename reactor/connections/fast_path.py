@@ -23,6 +23,7 @@ def dispatch(dispatcher: Dispatcher, events: list[tuple[int, int]]) -> None:
     now = dispatcher.timers.now
     refused = False  # the kernel has taken less than it was offered, so it is not asked again
     connection: Connection | None
+    data: bytes | bytearray
     try:
         for fd, happened in events:
             try:

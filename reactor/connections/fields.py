@@ -49,7 +49,7 @@ class ConnectionFields:
         "_kept_bytes": "input that is kept for an unfinished frame",
         "_frame_since": "when that frame began; NEVER without one",
         # Output.
-        "_unsent": "the only chunk written since the last send: kept as it is, not copied",
+        "_unsent": "written since the last send: one chunk as it is (bytes), or several small ones (a bytearray)",
         "_output": "an `OutputBuffer`, once there is more than that or the kernel was full; else None",
         "_high_bytes": "more output than this pauses the program's writing",
         "_low_bytes": "this much output or less resumes it",
@@ -98,7 +98,7 @@ class ConnectionFields:
         self._given_up: tuple[bytes, bool] | None = None
         self._kept_bytes = 0
         self._frame_since = NEVER
-        self._unsent = b""
+        self._unsent: bytes | bytearray = b""
         self._output: OutputBuffer | None = None
         self._high_bytes = limits.output_high_bytes
         self._low_bytes = limits.output_low_bytes

@@ -117,7 +117,7 @@ class Loop:
         for _ in range(len(self._foreign)):  # a snapshot: threads may add calls faster than we take them
             self._ready.append(self._foreign.popleft())
         for _ in range(len(self._ready)):  # a snapshot: a call that queues itself again must not starve the sockets
-            if not self._ready.popleft().run():  # not `+= not run()`: that reads the count before the call
+            if not self._ready.popleft().run():  # no `+= not ...`: it reads the count before the call
                 self.counters.callback_errors += 1
 
     def _poll(self, timeout: float) -> list[tuple[int, int]]:

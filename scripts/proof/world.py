@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from reactor.connections import buffers, dispatcher
+from reactor.connections import connection as connection_module
 from reactor.connections.connection import Connection
 from reactor.connections.limits import Limits
 from reactor.connections.protocol import Protocol
@@ -261,6 +262,8 @@ def _watched_core(world: World) -> Iterator[None]:
     replaced: list[tuple[Any, str, Any]] = [
         (dispatcher, "Connection", world.make_connection),
         (buffers, "BLOCK_BYTES", world.scenario.block),
+        (buffers, "LARGE_BYTES", world.scenario.block // 2),
+        (connection_module, "LARGE_BYTES", world.scenario.block // 2),
         (poller, "EVENTS_PER_POLL", world.scenario.batch),
         (loop, "EVENTS_PER_POLL", world.scenario.batch),
         *world.upstreams.replacements(),

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from reactor.connections import buffers, dispatcher
+from reactor.connections import connection as connection_module
 from reactor.connections.connection import Connection
 from reactor.connections.states import CloseReason
 from reactor.simulation.sockets import Faults
@@ -92,11 +93,16 @@ def test_a_trace_tells_what_happened():
     assert text.endswith("every law held")
 
 
-def test_afterwards_all_is_as_it_was():
+def surroundings():
+    """What a scenario replaces while it runs."""
     logger = logging.getLogger("reactor")
-    before = logger.propagate, logger.level, list(logger.handlers), len(os.listdir("/dev/fd")), buffers.BLOCK_BYTES
+    sizes = buffers.BLOCK_BYTES, buffers.LARGE_BYTES, connection_module.LARGE_BYTES
+    return logger.propagate, logger.level, list(logger.handlers), len(os.listdir("/dev/fd")), sizes
+
+
+def test_afterwards_all_is_as_it_was():
+    before = surroundings()
     for seed in range(30):
         simulate(seed)
     assert dispatcher.Connection is Connection
-    after = logger.propagate, logger.level, list(logger.handlers), len(os.listdir("/dev/fd")), buffers.BLOCK_BYTES
-    assert after == before
+    assert surroundings() == before
