@@ -4,7 +4,7 @@ A proxy stands between two speeds. If it reads from the fast side as fast as it 
 taken, without a bound. And each side may end in its own way, which the other side must see as it was: an end of one
 direction, while the other goes on, or a reset.
 
-Here each direction is one task, of three lines (`pass_on`). `await sink.write(data)` waits while the slow side has more
+Here each direction is one task (`pass_on`). `await sink.write(data)` waits while the slow side has more
 than its high mark to take. Meanwhile nothing is read from the fast side, so TCP holds that peer back. If a task meets
 an error, its group cancels the other one, and both sides are reset. A peer must not take half a reply for the whole.
 
@@ -37,7 +37,6 @@ def proxy_to(address: str) -> Callable[[Stream], Awaitable[None]]:
         raise ValueError(f"{address} is a socket to listen on; nothing can be connected to it")
 
     async def proxy(client: Stream) -> None:
-        client.connection.hold()  # a drain waits until both sides have ended
         try:
             upstream = await open_stream(address)
         except OSError as exc:
@@ -57,6 +56,7 @@ def proxy_to(address: str) -> Callable[[Stream], Awaitable[None]]:
 
 async def pass_on(source: Stream, sink: Stream) -> None:
     """Write to `sink` what comes from `source`, up to its end, and then end that direction."""
+    source.connection.hold()  # a drain waits until it is closed, and resets it if that takes too long
     while data := await source.read():
         await sink.write(data)
     sink.write_eof()
