@@ -185,10 +185,11 @@ def test_many_who_do_not_read_are_ended_when_together_they_cost_too_much():
 
 
 def test_one_who_does_not_read_is_not_listened_to_either():
-    with room(talkers=3) as (_, (speaker, listener, slow)):
+    with room(talkers=3) as (server, (speaker, listener, slow)):
         lines = 8 * 1024
         assert speak_and_listen(speaker, listener, lines) == []
         slow.say(b"what?")
+        server.wait_until_idle("it has done what it does with that")
         speaker.say(b"anyone?")
         assert listener.hear() == speaker.name + b": anyone?"  # and not "what?", which was said earlier
         assert slow.hear_all(lines) == [speaker.name + b": " + LINE] * lines

@@ -4,12 +4,14 @@ import itertools
 import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 
-from reactor.apps.chat import A_NAME, HELP, MOST_LISTED
+from reactor import Server
+from reactor.apps.chat import A_NAME, HELP, MOST_LISTED, Chat
 from tests.apps.talkers import Talker, comes, expect_closed, goes, room
-from tests.support import DEADLINE_SECONDS, package_environment, running, serving
+from tests.support import DEADLINE_SECONDS, package_environment, running, serving, socket_address, wait_until
 
 # Rooms and names.
 
@@ -39,6 +41,22 @@ def test_a_room_ends_with_the_last_who_is_in_it():
             assert talker.hear() == b"# you are in room%d with 0 others" % number
         talker.say(b"/join room0")
         assert talker.hear() == b"# you are in room0 with 0 others"
+
+
+def test_nothing_is_kept_of_those_who_have_gone():
+    chat = Chat()
+    with Server(chat, bind="127.0.0.1:0") as server:
+        place = types.SimpleNamespace(address=socket_address(server.addresses[0]))
+        inside = [Talker(place) for _ in range(3)]
+        for number, talker in enumerate(inside):
+            talker.say(b"/join room%d\n/name ann%d" % (number, number))
+        wait_until(lambda: chat.rooms.keys() == {"room0", "room1", "room2"}, "everybody is in a room of his own")
+        wait_until(lambda: chat.talkers.keys() == {"ann0", "ann1", "ann2"}, "everybody has a name")
+        inside[0].leave()
+        inside[1].vanish()
+        wait_until(lambda: (len(chat.rooms), len(chat.talkers)) == (1, 1), "two have gone")
+        inside[2].leave()
+        wait_until(lambda: (len(chat.rooms), len(chat.talkers)) == (0, 0), "all have gone")
 
 
 def test_the_room_in_which_one_is_already_is_not_left():

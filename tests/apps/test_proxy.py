@@ -260,7 +260,8 @@ def test_curl_fetches_through_it(tmp_path: pathlib.Path) -> None:
     with page_programs.serving(hello, tmp_path) as upstream:
         with support.serving("proxy", "--to", upstream.addresses[0]) as server:
             url = f"http://{server.addresses[0]}/"
-            command = ["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", str(support.DEADLINE_SECONDS)]
+            most = str(support.DEADLINE_SECONDS)
+            command = ["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", most]
             result = subprocess.run([*command, url, url], capture_output=True, timeout=2 * support.DEADLINE_SECONDS)
             assert (result.stdout, result.stderr, result.returncode) == (b"hello\nhello\n", b"", 0)
 
