@@ -17,8 +17,8 @@ that is only a little slow is not listened to, until it has read what waits for 
 A client is gone, and no FIN has told so: its machine is off, or its cable is cut. Nothing would ever come from it, and
 nothing need be sent to it. So to a client that is silent for a minute a heartbeat is sent, a line with nothing but `#`.
 A living client's kernel acknowledges it. If that does not happen within another minute, the kernel gives the connection
-up (tcp(7), TCP_USER_TIMEOUT; where there is no such option, after its usual time, up to a quarter of an hour). The
-person sees a `#` now and then, which `nc` cannot hide.
+up (tcp(7), TCP_USER_TIMEOUT; where there is no such option, after its usual time, up to a quarter of an hour). And it
+keeps `idle_seconds` from ending a client that only reads. The cost: a person sees a `#` now and then.
 
 A client sends what a terminal obeys. An ESC can clear the screen. A carriage return can overwrite the speaker's name.
 Unicode can reverse the direction of writing, or hide words. So each character that is not text becomes U+FFFD, the
