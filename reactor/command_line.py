@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import dataclasses
 import difflib
 import importlib
@@ -28,7 +29,6 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .connections.limits import Limits
-from .connections.protocol import Protocol
 from .loop.reports import report
 from .net.addresses import parse
 from .service import server as server_module
@@ -48,9 +48,10 @@ FORMATTERS = {"plain": LineFormatter, "json": JsonFormatter}
 DESCRIPTION = """\
 Serve a program over TCP from one event loop.
 
-APP is a built-in program (chat, echo) or MODULE:NAME, a Protocol class or a
-factory of them. ADDRESS is HOST:PORT, [IPV6]:PORT, :PORT (every interface),
-unix:PATH or fd://N; port 0 takes a free one and says which."""
+APP is a built-in program ({programs}) or MODULE:NAME: an
+async def, a Protocol class or a factory of them. ADDRESS is HOST:PORT,
+[IPV6]:PORT, :PORT (every interface), unix:PATH or fd://N; port 0 takes a free
+one and says which."""
 
 EPILOG = """\
 Every limit is an option, too. `{command} limits` lists them all.
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace, handler: LogHandler) -> int:
     try:
-        program, fast_path = load_program(options.app), not options.plain_path
+        program, fast_path = load_program(options.app, options), not options.plain_path
         server = Server(program, options.bind, limits=_limits(options), fast_path=fast_path)
     except (OSError, ValueError, TypeError) as exc:
         return _refuse(exc, options.log_format)
@@ -212,6 +213,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"reactor {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     serve = _add_serve(commands)
+    _add_options_of_program(serve, sys.argv[1:] if arguments is None else arguments)
     text = "list the limits, which are options of serve, with their defaults"
     limits = commands.add_parser("limits", help=text, description=f"{text[0].upper()}{text[1:]}.")
     options, unknown = parser.parse_known_args(arguments)
@@ -229,7 +231,7 @@ def _add_serve(commands: Any) -> _Parser:
     serve = commands.add_parser(
         "serve",
         help="serve a program",
-        description=DESCRIPTION,
+        description=DESCRIPTION.format(programs=", ".join(_built_in_programs())),
         epilog=EPILOG.format(command=_command()),
         usage="reactor serve APP [--bind ADDRESS]... [--LIMIT VALUE]... [OPTION]...",
         formatter_class=_Formatter,
@@ -260,6 +262,17 @@ def _add_serve(commands: Any) -> _Parser:
             help=argparse.SUPPRESS,  # `reactor limits` lists them
         )
     return serve  # type: ignore[no-any-return]
+
+
+def _add_options_of_program(serve: _Parser, arguments: Sequence[str]) -> None:
+    """Add the options that the built-in program among `arguments` has for itself, such as `--to` of the proxy."""
+    programs = _built_in_programs()
+    name = next((argument for argument in arguments if argument in programs), None)
+    if name is not None:
+        with contextlib.suppress(ValueError):  # it cannot be imported: `load_program` will say so
+            module = _module(f"{APPS}.{name}")
+            if hasattr(module, "add_options"):
+                module.add_options(serve.add_argument_group(f"options of {name}"))
 
 
 def _whole(text: str) -> int:
@@ -302,21 +315,25 @@ def _address(text: str) -> str:
     return text
 
 
-def load_program(name: str) -> Callable[[], Protocol]:
+def load_program(name: str, options: argparse.Namespace | None = None) -> Callable[..., Any]:
     """The built-in program called `name`, or the `NAME` of `MODULE:NAME`. ValueError if there is none.
 
-    A built-in program is the `PROGRAM` of a module in `reactor.apps`, so a new file there is a new program. Modules
-    are found as `python -m` finds them, also in the current folder.
+    A built-in program is the `PROGRAM` of a module in `reactor.apps`, so a new file there is a new program. If it has
+    options of its own, the module has two functions in place of that: `add_options(parser)`, and
+    `make_program(options)`, which raises ValueError with one line if they are wrong. Modules are found as `python -m`
+    finds them, also in the current folder.
     """
     module_name, colon, attribute = name.partition(":")
     if not colon and name in _built_in_programs():
         module_name, attribute = f"{APPS}.{name}", "PROGRAM"
+        if hasattr(module := _module(module_name), "make_program"):
+            return module.make_program(options)  # type: ignore[no-any-return]
     elif not attribute or not module_name or module_name.startswith("."):
         known = ", ".join(_built_in_programs())
         raise ValueError(f"there is no program {name!r}: write {known} or MODULE:NAME")
     program = _attribute(_module(module_name), attribute, name)
     if not callable(program):
-        raise ValueError(f"{name} is not a Protocol class or a factory of them, but {_told(repr, program)}")
+        raise ValueError(f"{name} is not an async def, a Protocol class or a factory, but {_told(repr, program)}")
     return program  # type: ignore[no-any-return]  # its return value is unknown until it is called
 
 

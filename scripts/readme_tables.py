@@ -19,9 +19,38 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reactor import CloseReason, Connection, Limits, Protocol, Reactor, Server, connect  # noqa: E402  # after `sys.path`
+from reactor import (  # noqa: E402  # after `sys.path`
+    Cancelled,
+    CancelScope,
+    CloseReason,
+    Connection,
+    Event,
+    FramedProtocol,
+    FrameTooLarge,
+    IncompleteReadError,
+    Limits,
+    Listener,
+    Lock,
+    Protocol,
+    Queue,
+    QueueEmpty,
+    QueueFull,
+    Reactor,
+    Semaphore,
+    Server,
+    Stream,
+    TaskGroup,
+    connect,
+    move_on_after,
+    open_stream,
+    run,
+    run_in_thread,
+    shield,
+    sleep,
+    spawn,
+    timeout,
+)
 from reactor.connections.states import NEXT, State  # noqa: E402
-from reactor.net.framing import FramedProtocol  # noqa: E402
 from reactor.net.splitters import DelimitedFrames, PrefixedFrames  # noqa: E402
 from reactor.service.statistics_table import FIGURES  # noqa: E402
 from tests.failures.table import failures  # noqa: E402
@@ -75,9 +104,11 @@ def differences() -> str:
 
 
 # What the floors of the package ask of one another.
-INNER = ("abandon", "check_idle", "check_open", "give_up_input", "progress", "untaken_wake_ups")
+INNER = ("abandon", "check_idle", "check_open", "give_up_input", "is_awaited", "is_doomed", "progress", "task_ended")
+INNER += ("unshield", "untaken_wake_ups")
 API: dict[str, type] = {
     "server": Server,
+    "stream": Stream,
     "connection": Connection,
     "protocol": Protocol,
     "framed": FramedProtocol,
@@ -85,18 +116,56 @@ API: dict[str, type] = {
 }
 
 
+# For coroutines, in the order in which a newcomer needs them.
+TASKS = (timeout, move_on_after, sleep, TaskGroup, run_in_thread, open_stream, Listener, run, spawn)
+TASKS += (shield, CancelScope)
+SHARED = (Event, Lock, Semaphore, Queue)
+ERRORS = (Cancelled, IncompleteReadError, FrameTooLarge, QueueFull, QueueEmpty)
+
+
 def api(of: type) -> str:
     """Every public name of the class `of`, with its arguments and the first sentence of its docstring."""
     rows = ["| name | what it does |", "|---|---|"]
     if of in (Server, Reactor):  # a program makes these by itself
         rows.append(_row(of.__name__, of))
+    return "\n".join([*rows, *(_row(name, member) for name, member in _methods(of))])
+
+
+def _methods(of: type) -> list[tuple[str, object]]:
+    """The methods and properties of the class `of` that are for programs, by name."""
+    found: list[tuple[str, object]] = []
     for name in dir(of):
         member = inspect.getattr_static(of, name)
         inherited = of is FramedProtocol and member is inspect.getattr_static(Protocol, name, None)
         for_programs = not (name.startswith("_") or name in INNER or inherited)
-        if for_programs and inspect.isfunction(member) and member.__doc__:
-            rows.append(_row(name, member))
+        if for_programs and (inspect.isfunction(member) or isinstance(member, property)) and member.__doc__:
+            found.append((name, member))
+    return found
+
+
+def tasks() -> str:
+    """What a coroutine calls, with the methods of what that returns."""
+    rows = ["| name | what it does |", "|---|---|"]
+    for each in TASKS:
+        rows.append(_row(each.__name__, each))
+        if each in (TaskGroup, CancelScope):
+            rows += [_row(f"{each.__name__}.{name}", member) for name, member in _methods(each)]
     return "\n".join(rows)
+
+
+def shared() -> str:
+    """What tasks share, with the names of the methods."""
+    rows = ["| name | what it is | methods |", "|---|---|---|"]
+    for each in SHARED:
+        methods = ", ".join(f"`{_awaited(member)}{name}{_arguments(member)}`" for name, member in _methods(each))
+        rows.append(f"{_row(each.__name__, each)} {methods} |")
+    return "\n".join(rows)
+
+
+def errors() -> str:
+    """The exceptions that coroutines meet."""
+    rows = ["| exception | when it is raised |", "|---|---|"]
+    return "\n".join([*rows, *(f"| `{each.__name__}` | {_first_sentence(each)} |" for each in ERRORS)])
 
 
 def others() -> str:
@@ -106,13 +175,28 @@ def others() -> str:
 
 
 def _row(name: str, member: object) -> str:
-    text = " ".join(inspect.getdoc(member).split("\n\n")[0].split())
-    return f"| `{name}{_arguments(member)}` | {re.split(r'(?<=[.]) ', text)[0]} |"
+    return f"| `{_awaited(member)}{name}{_arguments(member)}` | {_first_sentence(member)} |"
+
+
+def _awaited(member: object) -> str:
+    """"await " for what has to be awaited."""
+    returns = str(getattr(member, "__annotations__", {}).get("return", ""))
+    waits = inspect.iscoroutinefunction(member) or returns.startswith("Awaitable")
+    return "await " if waits else ""
+
+
+def _first_sentence(member: object) -> str:
+    text = " ".join((inspect.getdoc(member) or "").split("\n\n")[0].split())
+    return re.split(r"(?<=[.]) ", text)[0]
 
 
 def _arguments(member: object) -> str:
+    if isinstance(member, property):
+        return ""
+    if member is timeout:  # at run time it has those of `CancelScope`, which are not for it
+        return "(seconds)"
     try:
-        signature = inspect.signature(member)
+        signature = inspect.signature(member)  # type: ignore[arg-type]
     except ValueError:  # a class without arguments of its own
         return "()"
     parameters = [each.replace(annotation=each.empty) for each in signature.parameters.values() if each.name != "self"]
@@ -122,6 +206,7 @@ def _arguments(member: object) -> str:
 
 PAGES = tuple(ROOT / folder / "README.md" for folder in (".", "reactor", "tests/transcripts", "tests/failures"))
 TABLES = {"states": states, "limits": limits, "differences": differences, "failures": failures, "others": others}
+TABLES |= {"tasks": tasks, "shared": shared, "errors": errors}
 TABLES |= {"statistics": statistics, "reasons": reasons}
 TABLES |= {name: functools.partial(api, of) for name, of in API.items()}
 

@@ -29,14 +29,14 @@ def serves_for_ever(block: str) -> bool:
 
 
 def name(block: str) -> str:
-    """The class that its server serves."""
+    """The class or function that its server serves."""
     found = re.search(r"^Server\((\w+),", block, re.MULTILINE)
     assert found, block
     return found[1]
 
 
 def of_page(page: pathlib.Path, served: str) -> str:
-    """The program of `page` whose server serves the class `served`."""
+    """The program of `page` whose server serves `served`."""
     (program,) = [block for block in blocks(page) if serves_for_ever(block) and name(block) == served]
     return program
 
@@ -52,6 +52,6 @@ def serving(
         block = block.replace(old, new)
     program = folder / "program.py"
     program.write_text(SHOW_LOG + block)
-    with support.running([sys.executable, program]) as server:
+    with support.running([sys.executable, program], cwd=folder) as server:
         server.wait_until_listening()
         yield server

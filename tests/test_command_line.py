@@ -567,6 +567,24 @@ def test_help_fits_a_screen(arguments):
     assert len(lines) <= 23  # of 24: the next prompt has a row, too
 
 
+def test_the_options_of_a_program_are_in_its_help_alone():
+    help_of = {app: run_reactor("serve", app, "--help").stdout for app in ("proxy", "echo")}
+    assert re.search(r"^options of proxy:\n  --to ADDRESS         where to connect", help_of["proxy"], re.MULTILINE)
+    assert "--to " not in help_of["echo"]
+
+
+def test_the_options_of_a_program_may_stand_before_it():
+    arguments = ["serve", "--to", "127.0.0.1:1", "--backlog", "7", "proxy", "--verbose"]
+    options = command_line._parse(arguments)
+    assert (options.app, options.to, options.backlog, options.verbose) == ("proxy", "127.0.0.1:1", 7, True)
+
+
+def test_the_help_lists_the_programs_that_there_are():
+    told = re.search(r"built-in program \(([a-z, ]+)\)", " ".join(run_reactor("serve", "--help").stdout.split()))[1]
+    there = [path.stem for path in (ROOT / "reactor" / "apps").glob("[a-z]*.py")]
+    assert sorted(told.split(", ")) == sorted(there)
+
+
 def test_the_version_is_that_of_the_package():
     result = run_reactor("--version")
     assert (result.returncode, result.stdout, result.stderr) == (0, f"reactor {reactor.__version__}\n", "")

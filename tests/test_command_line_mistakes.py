@@ -96,6 +96,10 @@ MISTAKES = {
     "a mistake of several lines": (["serve", "eh\nco"], [r"'eh\nco'"]),
     "an option of several lines": (["serve", "echo", "--bnid\n=x"], ["--bnid"]),
     "limit that is NaN": (["serve", "echo", "--drain-seconds", "nan"], ["drain_seconds", "nan"]),
+    "a proxy to nowhere": (["serve", "proxy"], ["proxy needs --to ADDRESS"]),
+    "a proxy to no address": (["serve", "proxy", "--to", "8000"], ["argument --to: '8000'", "127.0.0.1:8000"]),
+    "a proxy to a descriptor": (["serve", "proxy", "--to", "fd://3"], ["--to: fd://3 is a socket to listen on"]),
+    "an option of another program": (["serve", "echo", "--to", ":80"], ["there is no option --to"]),
     "limits that contradict": (
         ["serve", "echo", "--output-low-bytes", "9", "--output-high-bytes", "8"],
         ["output_low_bytes <= output_high_bytes", "9, 8"],

@@ -20,7 +20,7 @@ FLOORS = {
     "net": "unix_paths addresses lookups connector splitters framing",
     "coroutines": "pausing scopes task waiting groups threads kept roots stream handlers opening program tree",
     "service": "stuck units lines sink log descriptors drain statistics_table server status",
-    "apps": "chat echo",
+    "apps": "chat proxy echo",
 }
 ORDER = [f"reactor.{floor}.{name}" for floor, names in FLOORS.items() for name in names.split()]
 # What a program imports, and what the shell runs: these may use every floor.

@@ -1,7 +1,8 @@
 """The recipes of `reactor/README.md` do what the page says, not only for one exchange.
 
 A reader copies a recipe into production. So each is run as it stands, against clients that do not read, leave, break
-off, or send rubbish, and is told to stop while it works.
+off, or send rubbish, and is told to stop while it works. The tests of the proxy are those of the program `proxy`, which
+is the same with a log: `apps/test_proxy.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import itertools
 import pathlib
 import signal
 import socket
-import threading
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -21,15 +22,14 @@ from tests import page_programs, support
 
 PAGE = support.ROOT / "reactor" / "README.md"
 LARGE_MESSAGES = 400  # of 60 kB: more than the kernel's buffers and what the recipe keeps for a subscriber
-MANY_BYTES = 48 << 20  # more than all kernel buffers and `output_hard_bytes` together
 
 
 @contextlib.contextmanager
 def recipe(
-    served: str, folder: pathlib.Path, upstream: str = "", changes: dict[str, str] | None = None
+    served: str, folder: pathlib.Path, changes: dict[str, str] | None = None
 ) -> Iterator[support.ServerProcess]:
-    """Run the recipe whose server serves the class `served`."""
-    with page_programs.serving(page_programs.of_page(PAGE, served), folder, upstream, changes) as server:
+    """Run the recipe whose server serves `served`."""
+    with page_programs.serving(page_programs.of_page(PAGE, served), folder, changes=changes) as server:
         yield server
 
 
@@ -56,125 +56,59 @@ class Lines:
         return self._file.readline().decode().removesuffix("\n")
 
 
-# The proxy.
+# A time-out for each client.
 
 
-class Proxied:
-    """A proxy in its own process, and the upstream that it connects to, in this one."""
-
-    def __init__(self, server: support.ServerProcess, listener: socket.socket) -> None:
-        self.server = server
-        self.listener = listener
-
-    def accept(self) -> socket.socket:
-        """The next connection that the proxy opens."""
-        upstream = self.listener.accept()[0]
-        upstream.settimeout(support.DEADLINE_SECONDS)
-        return upstream
-
-    @contextlib.contextmanager
-    def pair(self, first: str = "client") -> Iterator[tuple[socket.socket, socket.socket]]:
-        """Both ends of one proxied connection: the `first` side ("client" or "upstream"), and the other."""
-        with support.connect(self.server.address) as client, self.accept() as upstream:
-            yield (client, upstream) if first == "client" else (upstream, client)
+def test_a_client_that_is_too_slow_is_told_so_however_its_bytes_come(tmp_path: pathlib.Path) -> None:
+    changes = {"timeout(20)": "timeout(1)"}
+    with recipe("register", tmp_path, changes=changes) as server, Lines(server) as silent, Lines(server) as slow:
+        assert (slow.next(), silent.next()) == ("your name?", "your name?")
+        slow.ask("ann")
+        assert slow.next() == "your town?"
+        slow.socket.sendall(b"Ber")
+        for client in (silent, slow):
+            assert (client.next(), client.next()) == ("too late", "")
+        assert "Traceback" not in server.stderr.text
 
 
-@pytest.fixture
-def proxied(tmp_path: pathlib.Path) -> Iterator[Proxied]:
-    """The recipe of the proxy, and its upstream."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        listener.settimeout(support.DEADLINE_SECONDS)
-        with recipe("Client", tmp_path, f"127.0.0.1:{listener.getsockname()[1]}") as server:
-            yield Proxied(server, listener)
+# A graceful end.
 
 
-SIDES = pytest.mark.parametrize("first", ["client", "upstream"])
+def test_a_drain_lets_the_ticker_have_a_last_word(tmp_path: pathlib.Path) -> None:
+    changes = {"move_on_after(1)": "move_on_after(3600)"}
+    with recipe("ticker", tmp_path, changes=changes) as server, Lines(server) as client, Lines(server) as gone:
+        assert (client.next(), gone.next()) == ("tick", "tick")
+        support.reset(gone.socket)
+        server.send_signal(signal.SIGTERM)
+        assert (client.next(), client.next()) == ("the server ends: come again", "")
+        client.socket.shutdown(socket.SHUT_WR)
+        assert server.wait() == 0
+        assert " 0 cut" in server.stderr.text
 
 
-@SIDES
-def test_a_side_that_has_ended_still_gets_the_answer(proxied: Proxied, first: str) -> None:
-    with proxied.pair(first) as (one, other):
-        one.sendall(b"question")
-        one.shutdown(socket.SHUT_WR)
-        assert support.receive_all(other) == b"question"
-        for part in (b"ans", b"wer"):
-            other.sendall(part)
-            assert support.receive(one, 3) == part
-        other.shutdown(socket.SHUT_WR)
-        assert support.receive_all(one) == b""
-        assert proxied.server.terminate() == 0
-        assert " 0 cut" in proxied.server.stderr.text
+def test_the_ticker_ticks(tmp_path: pathlib.Path) -> None:
+    with recipe("ticker", tmp_path, changes={"move_on_after(1)": "move_on_after(0.001)"}) as server:
+        with Lines(server) as client:
+            assert [client.next() for _ in range(3)] == ["tick"] * 3
+        server.wait_until_idle("its client has left")
 
 
-@SIDES
-def test_a_side_that_does_not_read_stops_the_other_and_loses_nothing(proxied: Proxied, first: str) -> None:
-    with proxied.pair(first) as (one, other):
-        sender = threading.Thread(target=send_and_end, args=(one, support.patterned(MANY_BYTES)))
-        sender.start()
-        support.receive(other, 1)
-        proxied.server.wait_until_idle("all that fits into the buffers is taken")
-        assert sender.is_alive()
-        assert support.receive_all(other) == support.patterned(MANY_BYTES)[1:]
-        sender.join(support.DEADLINE_SECONDS)
-        assert proxied.server.peak_resident_bytes() < MANY_BYTES
+# A worker thread.
 
 
-def send_and_end(sock: socket.socket, data: bytes) -> None:
-    with contextlib.suppress(OSError):  # the receiver then misses something, and the test says what
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-
-
-@SIDES
-def test_a_reset_is_passed_on(proxied: Proxied, first: str) -> None:
-    with proxied.pair(first) as (one, other):
-        one.sendall(b"half a")
-        assert support.receive(other, 6) == b"half a"
-        support.reset(one)
-        with pytest.raises(ConnectionResetError):
-            support.receive_all(other)
-
-
-def test_a_client_without_an_upstream_is_closed_and_the_next_one_is_served(proxied: Proxied) -> None:
-    address = proxied.listener.getsockname()
-    proxied.listener.close()
-    with support.connect(proxied.server.address) as client:
-        client.sendall(b"hello")
-        assert support.receive_all(client) == b""
-    with socket.create_server(address) as proxied.listener, proxied.pair() as (client, upstream):
-        client.sendall(b"hello")
-        assert support.receive(upstream, 5) == b"hello"
-
-
-def test_a_client_that_leaves_while_the_upstream_is_awaited_leaves_nothing_behind(proxied: Proxied) -> None:
-    server = proxied.server
-    before = server.descriptors()
-    address = proxied.listener.getsockname()
-    with contextlib.ExitStack() as fillers:
-        fillers.enter_context(support.connect(address))  # the backlog of 0 has room for one: the next SYN is dropped
-        client = support.connect(server.address)
-        support.wait_until(lambda: server.descriptors() == before + 2, "the proxy connects")
-        support.reset(client)
-        fillers.enter_context(proxied.accept())  # now there would be room
-        support.wait_until(lambda: server.descriptors() == before, "both sockets are closed")
-    with proxied.pair() as (client, upstream):  # what comes next is a client of now
-        client.sendall(b"hello")
-        assert support.receive(upstream, 5) == b"hello"
-
-
-def test_a_drain_of_the_proxy_lets_both_sides_finish(proxied: Proxied) -> None:
-    with proxied.pair() as (client, upstream):
-        client.sendall(b"question")
-        assert support.receive(upstream, 8) == b"question"
-        proxied.server.send_signal(signal.SIGTERM)
-        proxied.server.stderr.wait_for("draining")
-        proxied.server.wait_until_idle("it looks at its connections")
-        upstream.sendall(b"answer")
-        assert support.receive(client, 6) == b"answer"
-        for sock in (client, upstream):
-            sock.shutdown(socket.SHUT_WR)
-        assert proxied.server.wait() == 0
-        assert " 0 cut" in proxied.server.stderr.text
+def test_notes_of_many_clients_are_stored_one_after_the_other(tmp_path: pathlib.Path) -> None:
+    with recipe("notebook", tmp_path) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Lines(server)) for _ in range(8)]
+        for client in clients:
+            client.ask("one\ntwo\nthree")
+        answers = [[client.next() for _ in range(3)] for client in clients]
+        numbers = [[int(answer.removeprefix("note ")) for answer in of_one] for of_one in answers]
+        assert sorted(itertools.chain(*numbers)) == list(range(1, 25))
+        assert all(of_one == sorted(of_one) for of_one in numbers)
+        assert server.terminate() == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "notes.db")) as database:
+        stored = [text for (text,) in database.execute("SELECT text FROM notes ORDER BY rowid")]
+    assert sorted(stored) == sorted(["one", "two", "three"] * 8)
 
 
 # Publish and subscribe.

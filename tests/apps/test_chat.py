@@ -1,6 +1,5 @@
-"""Chat over real sockets: each line reaches all others, and a client that does not read harms no other."""
+"""Chat over real sockets: each line reaches all others in a room, and a client that does not read harms no other."""
 
-import contextlib
 import select
 import signal
 import socket
@@ -9,54 +8,10 @@ import threading
 import pytest
 
 from reactor.apps.chat import shown
-from tests.support import connect, receive_all, reset, serving, wait_until
+from tests.apps.talkers import Talker, comes, expect_closed, goes, room
+from tests.support import connect, receive_all, wait_until
 
 MIB = 1 << 20
-
-
-class Talker:
-    """A client in the chat room."""
-
-    def __init__(self, server):
-        self.socket = connect(server.address)
-        self.file = self.socket.makefile("rb")
-        self.greeting = self.hear()
-        self.name = self.greeting.split()[2]
-
-    def say(self, line):
-        self.socket.sendall(line + b"\n")
-
-    def hear(self):
-        return self.file.readline().rstrip(b"\n")
-
-    def hear_all(self, count):
-        return [self.hear() for _ in range(count)]
-
-    def leave(self):
-        self.file.close()
-        self.socket.close()
-
-    def vanish(self):
-        self.file.close()  # the socket stays open as long as this file
-        reset(self.socket)
-
-
-@contextlib.contextmanager
-def room(*options, talkers):
-    """A server and its clients, which have all heard each other come."""
-    with serving("chat", "--log-format", "json", *options) as server, contextlib.ExitStack() as stack:
-        inside = []
-        for _ in range(talkers):
-            inside.append(Talker(server))
-            stack.callback(inside[-1].leave)
-            for other in inside[:-1]:
-                assert other.hear() == inside[-1].name + b" comes"
-        yield server, inside
-
-
-def expect_closed(server, **reasons):
-    closed = lambda: server.statistics()["closed"]  # noqa: E731
-    wait_until(lambda: all(closed()[reason] == count for reason, count in reasons.items()), f"{reasons} ends")
 
 
 def test_everyone_hears_everyone_else_in_order_and_nobody_himself():
@@ -79,16 +34,17 @@ def test_everyone_hears_everyone_else_in_order_and_nobody_himself():
         assert server.terminate() == 0
 
 
-def test_who_comes_is_told_his_name_and_how_many_are_here_and_who_goes_is_missed():
+def test_newcomers_are_told_their_name_and_how_many_are_here_and_those_here_are_told_of_them():
     with room(talkers=1) as (server, (first,)):
+        assert first.greeting == b"# you are guest1, in lobby with 0 others; /help tells what you can do"
         with connect(server.address) as second, second.makefile("rb") as heard:
-            assert heard.readline() == b"you are 2 of 2 here\n"
-            assert first.hear() == b"2 comes"
-        assert first.hear() == b"2 goes"
+            assert heard.readline().startswith(b"# you are guest2, in lobby with 1 other;")
+            assert first.hear() == b"# guest2 comes"
+        assert first.hear() == b"# guest2 goes"
         third = Talker(server)
-        assert third.greeting == b"you are 3 of 2 here"
+        assert third.name == b"guest3"
         third.vanish()
-        assert first.hear_all(2) == [b"3 comes", b"3 goes"]
+        assert first.hear_all(2) == [comes(third), goes(third)]
 
 
 def test_a_line_is_a_line_however_it_was_sent():
@@ -109,7 +65,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS, ids=ascii)
 def test_text_of_every_script_is_said_as_it_is(text):
-    assert shown(text.encode()) == text.encode()
+    assert shown(text.encode()) == text
 
 
 def test_no_control_of_any_kind_is_said():
@@ -118,7 +74,7 @@ def test_no_control_of_any_kind_is_said():
     controls += [0xFEFF, 0x180E, 0x200B, 0x2060, 0x00AD, *range(0xE0000 + 0x20, 0xE0080), 0xE0001]  # invisible
     controls += [0xE000, 0xF0000, 0x10FFFD]  # private use: a terminal may show anything
     for control in controls:
-        assert shown(f"a{chr(control)}b".encode()) == "a\ufffdb".encode(), hex(control)
+        assert shown(f"a{chr(control)}b".encode()) == "a\ufffdb", hex(control)
 
 
 NO_UTF_8 = [bytes([byte]) for byte in range(0x80, 0x100)]
@@ -127,7 +83,7 @@ NO_UTF_8 += [b"\xc0\x9b", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80"]  # 
 
 @pytest.mark.parametrize("line", NO_UTF_8)
 def test_what_is_not_utf_8_is_no_text(line):
-    said = shown(b"a" + line + b"b").decode()
+    said = shown(b"a" + line + b"b")
     assert said.strip("\ufffd") == said and set(said[1:-1]) == {"\ufffd"}
 
 
@@ -138,18 +94,22 @@ def test_nobody_speaks_for_another_or_to_the_terminal():
         assert said == f"{speaker.name.decode()}: hi?9: I owe you everything?[2J?2J?2J?"
 
 
-def test_what_is_not_a_line_yet_when_its_speaker_goes_is_not_said():
-    with room(talkers=2) as (_, (speaker, listener)):
-        speaker.socket.sendall(b"said\nnot sai")
-        speaker.leave()
-        assert listener.hear_all(2) == [speaker.name + b": said", speaker.name + b" goes"]
+def test_words_without_a_newline_are_said_if_their_speaker_ends_and_not_if_it_breaks_off():
+    with room(talkers=3) as (_, (first, second, listener)):
+        for speaker in (first, second):
+            speaker.socket.sendall(b"one\nand two")
+            assert listener.hear() == speaker.name + b": one"
+        first.socket.shutdown(socket.SHUT_WR)
+        assert listener.hear_all(2) == [first.name + b": and two", goes(first)]
+        second.vanish()
+        assert listener.hear() == goes(second)
 
 
 def test_all_lines_in_front_of_a_farewell_are_said():
     with room(talkers=2) as (_, (speaker, listener)):
         speaker.socket.sendall(b"".join(b"%d\n" % number for number in range(2000)))  # more than one turn handles
         speaker.socket.shutdown(socket.SHUT_WR)
-        expected = [speaker.name + b": %d" % number for number in range(2000)] + [speaker.name + b" goes"]
+        expected = [speaker.name + b": %d" % number for number in range(2000)] + [goes(speaker)]
         assert listener.hear_all(2001) == expected
         assert receive_all(speaker.socket) == b""
 
@@ -158,11 +118,11 @@ def test_a_line_that_is_too_long_is_answered_and_ends_its_speaker_alone():
     with room("--frame-bytes", "1000", talkers=3) as (server, (speaker, second, third)):
         speaker.say(b"x" * 1000)
         speaker.socket.sendall(b"x" * 1001 + b"\n")
-        assert speaker.hear() == b"a frame is longer than 1000 bytes"
+        assert speaker.hear() == b"# a line has at most 1000 bytes"
         assert speaker.hear() == b""
         speaker.leave()
         for other in (second, third):
-            assert other.hear_all(2) == [speaker.name + b": " + b"x" * 1000, speaker.name + b" goes"]
+            assert other.hear_all(2) == [speaker.name + b": " + b"x" * 1000, goes(speaker)]
         second.say(b"well")
         assert third.hear() == second.name + b": well"
         expect_closed(server, frame_too_large=1)
@@ -201,9 +161,9 @@ def is_cut_off(client):
 def test_one_who_does_not_read_is_ended_at_the_hard_mark_and_the_others_hear_all():
     with room("--output-hard-bytes", str(MIB), talkers=3) as (server, (speaker, listener, slow)):
         news = speak_and_listen(speaker, listener, 16 * 1024)  # 16 MiB: the kernel holds some of them for `slow`
-        assert news in ([slow.name + b" goes"], [])
-        assert news or listener.hear() == slow.name + b" goes"
-        assert speaker.hear() == slow.name + b" goes"
+        assert news in ([goes(slow)], [])
+        assert news or listener.hear() == goes(slow)
+        assert speaker.hear() == goes(slow)
         wait_until(lambda: is_cut_off(slow.socket), "the reset at its end")
         speaker.say(b"are you still there?")
         assert listener.hear() == speaker.name + b": are you still there?"
@@ -217,7 +177,7 @@ def test_many_who_do_not_read_are_ended_when_together_they_cost_too_much():
         wait_until(lambda: all(is_cut_off(talker.socket) for talker in slow), "the end of all who do not read")
         while len(news) < len(slow):
             news.append(listener.hear())
-        assert sorted(news) == [talker.name + b" goes" for talker in slow]
+        assert sorted(news) == [goes(talker) for talker in slow]
         listener.say(b"I am")
         assert [line for line in speaker.hear_all(len(slow) + 1) if b":" in line] == [listener.name + b": I am"]
         expect_closed(server, memory=len(slow))
@@ -225,10 +185,11 @@ def test_many_who_do_not_read_are_ended_when_together_they_cost_too_much():
 
 
 def test_one_who_does_not_read_is_not_listened_to_either():
-    with room(talkers=3) as (_, (speaker, listener, slow)):
+    with room(talkers=3) as (server, (speaker, listener, slow)):
         lines = 8 * 1024
         assert speak_and_listen(speaker, listener, lines) == []
         slow.say(b"what?")
+        server.wait_until_idle("it has done what it does with that")
         speaker.say(b"anyone?")
         assert listener.hear() == speaker.name + b": anyone?"  # and not "what?", which was said earlier
         assert slow.hear_all(lines) == [speaker.name + b": " + LINE] * lines
@@ -241,7 +202,7 @@ def test_a_room_can_be_closed_with_everyone_in_it():
         server.send_signal(signal.SIGTERM)
         for talker in inside:
             while talker.hear():
-                pass  # "3 goes"
+                pass  # "# guest3 goes"
             talker.leave()
         assert server.wait() == 0
         assert "Traceback" not in server.stderr.text

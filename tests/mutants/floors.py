@@ -1,4 +1,4 @@
-"""Mutants of `reactor/net`, `reactor/service`, `reactor/apps`, the command line, and the scripts."""
+"""Mutants of `reactor/net`, `reactor/service`, the command line, and the scripts."""
 
 from __future__ import annotations
 
@@ -317,15 +317,7 @@ MUTANTS = (
            "    atexit",
            "tests/test_command_line.py::"
            "test_it_serves_with_standard_streams_closed_and_no_socket_takes_their_place"),
-    # Programs and scripts.
-    Mutant("the chat relays what moves a terminal's cursor", "reactor/apps/chat.py",
-           "        text = text.translate({",
-           "        _ = text.translate({",
-           "tests/apps/test_chat.py::test_no_control_of_any_kind_is_said"),
-    Mutant("the chat relays what turns the direction of writing", "reactor/apps/chat.py",
-           '"Cc", "Cf", ',
-           '"Cc", ',
-           "tests/apps/test_chat.py::test_no_control_of_any_kind_is_said"),
+    # Scripts.
     Mutant("a coroutine of the ladder reads on while there are bytes, and the others wait",
            "scripts/ladder/6_generators.py",
            "        await ready(connection, EVENT_READ)  # even if bytes are here: the others must have their turn\n"
