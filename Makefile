@@ -24,6 +24,9 @@
 ## make bench-instructions  instructions per echo, counted by valgrind
 ##     ARGS=           --profile: ours by function; --check 0.55: fail above it
 ## make bench-pictures  draw what the last bench saved
+## make bench-kv       our key-value server beside Redis, under redis-benchmark
+##     ROUNDS=5        how often each test is run on each
+##     ARGS=           more options of scripts/bench_kv.py: --tests set,get
 ## make test           run the tests; ARGS="-k echo -x" goes to pytest
 ## make coverage       which lines the tests run, and which the simulation;
 ##                     SEEDS= as for sim
@@ -64,7 +67,7 @@ MINUTES  = 10
 ARGS     =
 
 .DEFAULT_GOAL := help
-.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures test coverage sim mutants rivals soak lint clean
+.PHONY: help run-server run-clients ladder bench bench-rivals bench-instructions bench-pictures bench-kv test coverage sim mutants rivals soak lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -136,6 +139,10 @@ bench-instructions:
 bench-pictures:
 	@$(python) scripts/environment.py test bench
 	@exec .venv/bin/python scripts/bench.py pictures $(ARGS)
+
+bench-kv:
+	@$(python) scripts/environment.py test
+	@exec .venv/bin/python scripts/bench_kv.py --rounds $(call quote,$(ROUNDS)) $(ARGS)
 
 test:
 	@$(python) scripts/environment.py test

@@ -17,7 +17,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BENCH_TARGETS = ["bench", "bench-rivals", "bench-instructions", "bench-pictures"]
+BENCH_TARGETS = ["bench", "bench-rivals", "bench-instructions", "bench-pictures", "bench-kv"]
 TARGETS_THAT_NEED_PYTHON = [
     *BENCH_TARGETS, "run-server", "run-clients", "ladder", "test", "coverage", "sim", "rivals", "soak", "lint"
 ]
