@@ -195,8 +195,16 @@ def test_it_ends_too_when_the_loop_has_heard_the_first_signal_and_then_is_stuck(
     server.stderr.wait_for("SIGTERM again, and Stuck.data_received")
 
 
+SAYS_WHEN_A_SIGNAL_WAS_HANDLED = """
+        while not self.connection.reactor._signals._arrived: pass
+        print("handled", flush=True)
+        while True: pass
+"""
+
+
 def test_without_threads_it_ends_at_once(program):
-    with serving("stuck:Stuck", cwd=program("while True: pass", NO_THREADS + TELLS_OF_SIGNALS)) as server:
+    """The line is told at once, so the first handler must have returned."""
+    with serving("stuck:Stuck", cwd=program(SAYS_WHEN_A_SIGNAL_WAS_HANDLED, NO_THREADS)) as server:
         with stuck(server):
             server.send_signal(signal.SIGTERM)
             server.stdout.wait_for("handled")
