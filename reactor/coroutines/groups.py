@@ -14,11 +14,12 @@ tasks, since the group's scope lies inside the block's.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
-from .scopes import Cancelled, CancelScope, current_task
+from .scopes import Cancelled, CancelScope, current_task, get_current, without_cancelled
 from .task import Task
 from .waiting import WaitQueue
 
@@ -61,19 +62,31 @@ class TaskGroup:
     async def __aenter__(self) -> Self:
         if self._entered:
             raise RuntimeError("a group can be entered only once: make another one")
-        self._entered = True
-        host = self._host = current_task()
+        host = current_task()
         self.scope.__enter__()
-        host.groups = (*host.groups, self)
+        self._entered = True
+        self._take_host(host)
         return self
+
+    def _take_host(self, host: Task) -> None:
+        self._host = host
+        host.groups = (*host.groups, self)
+
+    def _leave_host(self) -> Task:
+        host, self._host = self._host, None
+        assert host is not None
+        host.groups = tuple(group for group in host.groups if group is not self)
+        return host
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> Task:
         """Run `function(*args)`, a coroutine, as a task of this group, from the next turn of the loop on.
 
-        RuntimeError outside the block. TypeError if `function(*args)` is no coroutine.
+        RuntimeError outside the block, or on another thread than the reactor's. TypeError if `function(*args)` is no
+        coroutine.
         """
         if self._host is None:
             raise RuntimeError("this group takes no tasks: its block was not entered, or has ended")
+        self._host.reactor.check_thread()
         task = Task(self._host.reactor, coroutine_of(function, args), self, self.scope)
         self.tasks[task] = None
         task.wake()
@@ -86,11 +99,10 @@ class TaskGroup:
     def task_ended(self, task: Task) -> None:
         """A task of the group has ended."""
         del self.tasks[task]
-        error = task.error
+        error, task.error = task.error, None
         if error is not None and not isinstance(error, Cancelled):
             if isinstance(error, Exception):
                 self._errors.append(error)
-            task.error = None
             self.scope.cancel()
         if not self.tasks:
             self._ended.wake()
@@ -98,9 +110,10 @@ class TaskGroup:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        host = self._host
-        assert host is not None
+        if get_current(None) is not self._host:
+            self._change_host()
         if exc is not None:
+            exc = without_cancelled(exc)
             self.scope.cancel()
             if isinstance(exc, Exception):
                 self._errors.append(exc)
@@ -108,8 +121,7 @@ class TaskGroup:
             with _UntilTheyEnd():
                 while self.tasks:
                     await self._ended.wait()
-        self._host = None
-        host.groups = host.groups[:-1]
+        host = self._leave_host()
         caught = self.scope.__exit__(kind, exc, trace)
         errors, self._errors = self._errors, []
         if errors and not leaves(exc):
@@ -120,6 +132,19 @@ class TaskGroup:
         if kind is None and host.doomed:
             raise Cancelled  # this was a wait, so it raises like one
         return caught
+
+    def _change_host(self) -> None:
+        """Another task leaves the block: Python closes a generator that was left in the middle.
+
+        The task that entered the block goes on outside. This one ends the others, and then is told of the mistake.
+        """
+        self._leave_host()
+        with contextlib.suppress(RuntimeError):  # it is raised at the end, by the second exit
+            self.scope.__exit__(None, None, None)
+        self._take_host(current_task())
+        self.scope.cancel()
+        for task in list(self.tasks):
+            task.cancel()
 
 
 def leaves(exc: BaseException | None) -> bool:

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 from ..connections.limits import Limits
 from ..connections.reactor import Reactor
+from ..loop.states import CLOSED
 from .groups import coroutine_of
 from .roots import roots_of
+from .scopes import Cancelled
 from .task import Task
 
 T = TypeVar("T")
@@ -38,7 +40,7 @@ def run(
     so that it can clean up, and then raises KeyboardInterrupt; a second one raises at once.
 
     TypeError if `function(*args)` is no coroutine, or if both `reactor` and `limits` are given. RuntimeError if the
-    reactor runs already, is closed, or is stopped before the coroutine has ended.
+    reactor runs already or is closed, or if it is stopped or closed before the coroutine has ended.
     """
     if reactor is not None and limits is not None:
         raise TypeError("give limits to the reactor: Reactor(limits=...)")
@@ -51,13 +53,16 @@ def run(
     task.wake()
     try:
         reactor.run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         finish(task)
-        raise
+        error, task.error = task.error, None
+        raise interrupt from (error if isinstance(error, Exception) else None)  # of the clean-up
     if not task.has_ended():
         finish(task)
         raise RuntimeError("the reactor was stopped before the coroutine had ended")
     error, task.error = task.error, None
+    if isinstance(error, Cancelled) and reactor.state is CLOSED:
+        raise RuntimeError("the reactor was closed before the coroutine had ended")
     if error is not None:
         try:
             raise error

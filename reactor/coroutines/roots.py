@@ -40,32 +40,45 @@ class Roots:
         self.outliving: dict[Task, None] = {}  # handlers whose connection has ended
         self.draining = Event()  # a server has begun to drain
         reactor.at_close.add(self._close)
-        self._former_hooks = sys.get_asyncgen_hooks()
         self._finalizer = self._finish_generator  # one object, to be known again
+        if reactor.thread_id is None and reactor.state is not CLOSED:
+            reactor.call_soon(self._set_hook)  # a thread has its own hook, and another one may run the reactor
+        else:
+            self._set_hook()
+
+    def _set_hook(self) -> None:
+        self._former_hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(finalizer=self._finalizer)
 
     def start(self, function: Callable[..., Any], *args: Any) -> Task:
         """Run `function(*args)`, a coroutine, from the next turn on."""
         task = Task(self.reactor, coroutine_of(function, args), self)
         self.tasks[task] = None
-        if self.reactor.state is CLOSED:
-            task.cancel_for_good()
         task.wake()
         return task
 
     def task_ended(self, task: Task) -> None:
         """A task of `start` has ended. Nothing else looks at its error, so it is logged."""
         del self.tasks[task]
-        if isinstance(task.error, Exception):
+        error, task.error = task.error, None
+        if isinstance(error, Exception):
             self.reactor.counters.callback_errors += 1
-            report(logger, logging.ERROR, "a task raised: %s", task, exc=task.error)
+            report(logger, logging.ERROR, "a task raised: %s", place_of(error), exc=error)
 
     def _close(self) -> None:
-        if sys.get_asyncgen_hooks().finalizer is self._finalizer:
-            sys.set_asyncgen_hooks(*self._former_hooks)
+        hooks = sys.get_asyncgen_hooks()
+        if hooks.finalizer is self._finalizer:
+            # Not to the hook of a reactor that was closed meanwhile.
+            while isinstance(roots := getattr(hooks.finalizer, "__self__", None), Roots) and roots.is_closed():
+                hooks = roots._former_hooks
+            sys.set_asyncgen_hooks(*hooks)
         for task in (*self.tasks, *self.outliving):
             task.cancel_for_good()
         make_last_calls(self.reactor)
+
+    def is_closed(self) -> bool:
+        """Whether its reactor is closed, so that it starts no tasks any more."""
+        return self.reactor.state is CLOSED
 
     def _finish_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         """The garbage collector has found a generator that was left in the middle. It may run on any thread."""
@@ -76,6 +89,15 @@ class Roots:
             self.start(_finish, generator)
         else:
             self.reactor.call_soon_threadsafe(self.start, _finish, generator)
+
+
+def place_of(error: BaseException) -> str:
+    """The function that raised `error`, or passed it on last, and its place."""
+    trace = error.__traceback__
+    if trace is None:
+        return "an unknown function"
+    code = trace.tb_frame.f_code
+    return f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
 
 
 async def _finish(generator: AsyncGenerator[Any, Any]) -> None:

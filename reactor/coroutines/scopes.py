@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 INFINITY = math.inf
 
@@ -36,6 +36,20 @@ class Cancelled(BaseException):
 
     It is no `Exception`, so that `except Exception` does not catch it.
     """
+
+
+def without_cancelled(exc: BaseException) -> BaseException:
+    """`exc` itself. Of a group, what is no `Cancelled`; a `Cancelled` if nothing is left.
+
+    `except*` makes one group of what its clauses raise and what they leave over. If a clause waits, a `Cancelled` may
+    be in it (PEP 654).
+    """
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc
+    cancelled, rest = exc.split(Cancelled)
+    if rest is None:
+        return Cancelled().with_traceback(exc.__traceback__)
+    return exc if cancelled is None else rest
 
 
 CURRENT: ContextVar[Any] = ContextVar("the task that runs")  # a `task.Task`, which is in a later file
@@ -51,8 +65,8 @@ class CancelScope:
     Attributes to read: `cancel_called`, whether it was cancelled; `cancelled_caught`, after the block, whether it was
     broken off by that; `deadline`, in seconds of the loop's clock.
 
-    ValueError for NaN. RuntimeError when a scope is entered twice, or outside a task, or when scopes are not left in
-    reverse order by the task that entered them.
+    ValueError for NaN, TypeError for what is no number. RuntimeError when a scope is entered twice, or outside a task,
+    or when scopes are not left in reverse order by the task that entered them.
     """
 
     __slots__ = ("shield", "cancel_called", "cancelled_caught", "deadline", "_seconds", "_task", "_parent")
@@ -60,6 +74,10 @@ class CancelScope:
     _raises = False  # TimeoutError, if it was cancelled
 
     def __init__(self, seconds: float = INFINITY, *, shield: bool = False) -> None:
+        try:
+            seconds = seconds + 0.0  # sums and comparisons of floats alone are the cheapest
+        except TypeError:
+            raise TypeError(f"the seconds of a scope must be a number, not {seconds!r}") from None
         if seconds != seconds:
             raise ValueError("the seconds of a scope must be a number, not NaN")
         self.shield = shield
@@ -89,34 +107,61 @@ class CancelScope:
     ) -> bool:
         task = self._task
         if task is None or task.scope is not self or get_current(None) is not task:
-            raise RuntimeError("scopes must be left in reverse order, by the task that entered them")
+            self._refuse_exit(task)
         self._task = None
         task.scope = self._parent
         if self.shield or self.cancel_called:
             task.doomed = task.scope.is_doomed()
-            # If a scope around this one is cancelled too, the exception has to go on to that one.
-            if self.cancel_called and isinstance(exc, Cancelled) and not task.doomed:
-                self.cancelled_caught = True
-                if self._raises:
-                    raise TimeoutError(f"not done within {self._seconds:g} seconds") from exc
-                return True
+            # If a scope around this one is cancelled too, the exception has to go on to that one. But behind a shield
+            # it comes from this one: what follows, often the rest of a clean-up, goes on.
+            if self.cancel_called and exc is not None and (self.shield or not task.doomed):
+                rest = without_cancelled(exc)
+                if isinstance(rest, Cancelled):
+                    self.cancelled_caught = True
+                    if self._raises:
+                        raise TimeoutError(f"not done within {self._seconds:g} seconds") from exc
+                    return True
+                if rest is not exc:
+                    raise rest from rest.__cause__
         return False
+
+    def _refuse_exit(self, task: Any) -> NoReturn:
+        """Raise for an exit in the wrong order.
+
+        If another task makes it (Python closes a generator that was left in the middle), the block is over. Then the
+        task that entered it must not stay inside.
+        """
+        if task is not None and get_current(None) is not task:
+            self._task = None
+            inner = task.scope  # None if the task has ended
+            if inner is self:
+                task.scope = self._parent
+            while inner is not None and inner is not self:
+                if inner._parent is self:
+                    inner._parent = self._parent
+                inner = inner._parent
+            task.doomed = task.scope is not None and task.scope.is_doomed()
+        raise RuntimeError("scopes must be left in reverse order, by the task that entered them")
 
     def cancel(self) -> None:
         """Make every wait inside raise `Cancelled`. A wait that has begun raises it in the next turn of the loop.
 
-        A second call does nothing. A scope may be cancelled before it is entered.
+        A second call does nothing. A scope may be cancelled before it is entered. RuntimeError on another thread than
+        the reactor's.
         """
         if not self.cancel_called:
+            if self._task is not None:
+                self._task.reactor.check_thread()
             self.cancel_called = True
             if self._task is not None:
                 self._task.note_cancelled()
 
     def is_doomed(self) -> bool:
         """Whether waits inside raise: this scope is cancelled, or one around it and there is no shield between them."""
-        if self.cancel_called or self.shield or self._parent is None:
-            return self.cancel_called
-        return self._parent.is_doomed()
+        scope = self
+        while not (scope.cancel_called or scope.shield or scope._parent is None):
+            scope = scope._parent
+        return scope.cancel_called
 
     def unshield(self) -> None:
         """Let the scopes around it cancel it from now on: the reactor closes."""

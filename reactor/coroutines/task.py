@@ -26,18 +26,20 @@ import math
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from ..connections.reactor import Reactor
 from ..loop.states import CLOSED
 from ..loop.timers import Handle
-from .scopes import CURRENT, Cancelled, CancelScope
+from .scopes import CURRENT, Cancelled, CancelScope, without_cancelled
 
 STEPS_PER_TURN = 256  # waits that are over at once, before the others have their turn; as `frames_per_iteration`
 
 
 class LastCalls(deque[Handle]):
     """The calls of a reactor's tasks while it closes: it takes no others then."""
+
+    are_made = False  # `make_last_calls` is at work
 
 
 class Owner(Protocol):
@@ -50,7 +52,8 @@ class Owner(Protocol):
 class Task(CancelScope):
     """A coroutine on its way. It is also the scope around all that the coroutine does.
 
-    Attributes to read: `reactor`; `error`, what the coroutine raised; `result`, what it returned.
+    Attributes to read: `reactor`; `result`, what the coroutine returned; `error`, what it raised. Its owner takes the
+    error away when the task has ended: an error refers to the frames that it went through, and these to the task.
     """
 
     __slots__ = ("reactor", "scope", "groups", "doomed", "next_look", "result", "error",
@@ -80,6 +83,9 @@ class Task(CancelScope):
         self._wake_up: Handle | None = None  # the call that resumes it, since `wake`
         self.steps = 0  # waits that were over at once since the last break (rule 6)
 
+    def __enter__(self) -> NoReturn:
+        raise RuntimeError("a task is no block: use CancelScope() or TaskGroup()")
+
     # Running.
 
     def resume(self, value: Any = None) -> None:
@@ -90,22 +96,17 @@ class Task(CancelScope):
             self._end(end)
         else:
             if foreign is not None:
-                self._refuse(foreign)
+                self.throw(_refusal(foreign))
 
     def throw(self, exc: BaseException) -> None:
         """Have its `pause` raise `exc`. For the loop alone (rule 1)."""
         try:
-            foreign = self._run(self.coroutine.throw, exc)
+            while (foreign := self._run(self.coroutine.throw, exc)) is not None:
+                exc = _refusal(foreign)
         except BaseException as end:
             self._end(end)
-        else:
-            if foreign is not None:
-                self._refuse(foreign)
-
-    def _refuse(self, foreign: object) -> None:
-        """It awaits something of another library, which nothing here would ever resume."""
-        name = type(foreign).__name__
-        self.throw(TypeError(f"a task of reactor cannot await this: {name} belongs to another event loop"))
+        finally:
+            del exc  # its traceback may lead to this frame, also if the coroutine has caught it: a cycle otherwise
 
     def has_ended(self) -> bool:
         """Whether the coroutine has returned or raised."""
@@ -116,6 +117,7 @@ class Task(CancelScope):
         if isinstance(end, StopIteration):
             self.result = end.value
         else:
+            end = without_cancelled(end)
             # Without the frame of `resume`, which refers to this task: it would be a cycle for the garbage collector.
             trace = end.__traceback__
             self.error = end.with_traceback(trace and trace.tb_next)
@@ -143,9 +145,13 @@ class Task(CancelScope):
         return self._wake_up
 
     def soon(self, callback: Callable[..., object], *args: object) -> Handle:
-        """Have the loop make this call in the next turn; if it closes, before its end."""
+        """Have the loop make this call in the next turn; if it closes, before its end.
+
+        In a loop that closes, the waits of a task that goes on raise, whatever it was that woke it.
+        """
         if self.reactor.state is not CLOSED:
             return self.reactor.call_soon(callback, *args)
+        self._lose_shields()
         call = Handle(callback, args, -math.inf, None)
         self.reactor.extensions.setdefault(LastCalls, LastCalls()).append(call)
         return call
@@ -154,12 +160,14 @@ class Task(CancelScope):
 
     def note_cancelled(self) -> None:
         """A scope around its present wait may be cancelled now. If so, it and all its children are told."""
-        if not self.doomed and not self.has_ended() and self.scope.is_doomed():
-            self.doomed = True
-            self.soon(self._break_off)
-        for group in self.groups:
-            for task in list(group.tasks):
-                task.note_cancelled()
+        tasks = [self]
+        for task in tasks:  # it grows meanwhile: children of children may be 1,000 deep, too deep for a recursion
+            if not task.doomed and not task.has_ended() and task.scope.is_doomed():
+                task.doomed = True
+                task.soon(task._break_off)
+            for group in task.groups:
+                if group.scope.is_doomed():  # else the cancelled scope lies inside the group's block
+                    tasks += group.tasks
 
     def _break_off(self) -> None:
         if self.doomed and not self.has_ended():
@@ -171,17 +179,23 @@ class Task(CancelScope):
 
     def cancel_for_good(self) -> None:
         """Cancel it and its children, and take their shields away: the reactor closes."""
-        for group in self.groups:
-            for task in list(group.tasks):
-                task.cancel_for_good()
+        tasks = [self]
+        for task in tasks:  # it grows meanwhile
+            for group in task.groups:
+                tasks += group.tasks
+        for task in reversed(tasks):
+            # The loop does not make the calls any more that it was asked for, neither to wake it nor to break it off.
+            if task._wake_up is not None and not task._wake_up.cancelled():
+                task.soon(task._wake_up.run)
+            task.soon(task._break_off)
+
+    def _lose_shields(self) -> None:
         scope: CancelScope | None = self.scope
         while scope is not None and scope is not self:
             scope.unshield()
             scope = scope._parent
-        if self._wake_up is not None and not self._wake_up.cancelled():
-            self.soon(self._wake_up.run)  # the loop does not make this call any more
         self.cancel_called = True
-        self.note_cancelled()
+        self.doomed = self.scope is not None and self.scope.is_doomed()
 
     # The deadlines of its scopes. No timer is moved when a scope is left, or entered again. So a deadline that is kept
     # costs no timer (as in `connections.deadlines`).
@@ -211,13 +225,25 @@ class Task(CancelScope):
 
 
 def make_last_calls(reactor: Reactor) -> None:
-    """Make the calls of the tasks of `reactor`, which closes, until none is left. SystemExit is raised at the end."""
+    """Make the calls of the tasks of `reactor`, which closes, until none is left. SystemExit is raised at the end.
+
+    Inside one of these calls, it does nothing: they are made one after the other (rule 1).
+    """
     calls, leaving = reactor.extensions.get(LastCalls), None
+    if calls is None or calls.are_made:
+        return
+    calls.are_made = True
     while calls:
         try:
             if not calls.popleft().run():
                 reactor.counters.callback_errors += 1
         except BaseException as exc:
             leaving = exc
+    calls.are_made = False
     if leaving is not None:
         raise leaving
+
+
+def _refusal(foreign: object) -> TypeError:
+    """For a task that awaits something of another library, which nothing here would ever resume."""
+    return TypeError(f"a task of reactor cannot await this: {type(foreign).__name__} belongs to another event loop")

@@ -36,21 +36,35 @@ async def run_in_thread(function: Callable[..., T], *args: Any, abandon: bool = 
         raise Cancelled
     done = Event()
     outcome: list[Future[T]] = []
+    # The thread takes this away when it begins, or the task does when it is cancelled before. Only one of them can.
+    to_begin = [function]
 
     def then(future: Future[T]) -> None:
         outcome.append(future)
         done.set()
 
+    def work() -> Any:
+        try:
+            begun = to_begin.pop()
+        except IndexError:
+            return None
+        return context.run(begun, *args)
+
     context = copy_context()
     context.run(CURRENT.set, None)  # the function is no part of the task: it cannot wait
-    call = task.reactor.run_in_thread(context.run, function, *args, then=then)
+    call = task.reactor.run_in_thread(work, then=then)
     try:
-        with CancelScope(shield=not abandon):
-            await done.wait()
+        await done.wait()
+    except Cancelled:
+        try:
+            to_begin.pop()
+        except IndexError:  # it has begun
+            if not abandon:
+                with CancelScope(shield=True):
+                    await done.wait()
+        raise
     finally:
         call.cancel()
-    if task.doomed:
-        raise Cancelled
     try:
         return outcome[0].result()
     finally:

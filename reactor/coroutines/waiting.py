@@ -4,14 +4,14 @@ All of these are built on one thing: a queue of tasks that wait to be woken, fir
 case is hard in each library of this kind: a task is woken, and before it goes on, it is cancelled. What it was woken
 for must then go to the next one, or it is lost (rule 3). `WaitQueue` does this in one place.
 
-The names are those of asyncio. None of these objects may be used by two threads. Put the calls in the loop by
-`Reactor.call_soon_threadsafe(event.set)`.
+The names are those of asyncio. None of these objects may be used by two threads: have the loop make the call, by
+`Reactor.call_soon_threadsafe(event.set)`. What wakes a task raises RuntimeError on another thread, and changes nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -40,7 +40,9 @@ class WaitQueue:
     __slots__ = ("_places",)
 
     def __init__(self) -> None:
-        self._places: dict[_Place, None] = {}  # a dict: the first is found at once, and so is one that leaves
+        # The first is found at once, and so is one that leaves. A dict would look for its first from the beginning,
+        # past all that have left: the more tasks wait, the longer each time.
+        self._places: OrderedDict[_Place, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -68,8 +70,8 @@ class WaitQueue:
     def wake(self) -> bool:
         """Have the first task go on in the next turn of the loop. Whether there was one."""
         for place in self._places:
+            place.call = place.task.wake()  # first: it raises on another thread
             del self._places[place]
-            place.call = place.task.wake()
             return True
         return False
 
@@ -102,7 +104,10 @@ def step() -> bool:
 
     Raises `Cancelled` as any wait does.
     """
-    task: Task = get_current()
+    try:
+        task: Task = get_current()
+    except LookupError:
+        task = current_task()  # raises
     if task.doomed:
         raise Cancelled
     if task.steps < STEPS_PER_TURN:
@@ -137,8 +142,8 @@ class Event:
 
     def set(self) -> None:
         """It has happened: all tasks that wait for it go on in the next turn. A second call does nothing."""
-        self._set = True
         self._waiting.wake_all()
+        self._set = True
 
     def clear(self) -> None:
         """It has not happened (any more): tasks wait again. A task that was woken already goes on."""
@@ -182,9 +187,9 @@ class Semaphore:
 
     def release(self) -> None:
         """Give a place back."""
-        self._free += 1
         if self._waiting.wake():
             self._promised += 1
+        self._free += 1
 
     def _pass_on(self) -> None:
         if not self._waiting.wake():
@@ -313,15 +318,14 @@ class Queue(Generic[T]):
         return self._take()
 
     def _add(self, thing: T) -> None:
-        self._things.append(thing)
         if self._getters.wake():
             self._promised += 1
+        self._things.append(thing)
 
     def _take(self) -> T:
-        thing = self._things.popleft()
         if self._putters.wake():
             self._reserved += 1
-        return thing
+        return self._things.popleft()
 
     def _pass_on_thing(self) -> None:
         if not self._getters.wake():
