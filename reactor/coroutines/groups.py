@@ -86,11 +86,10 @@ class TaskGroup:
     def task_ended(self, task: Task) -> None:
         """A task of the group has ended."""
         del self.tasks[task]
-        error = task.error
+        error, task.error = task.error, None
         if error is not None and not isinstance(error, Cancelled):
             if isinstance(error, Exception):
                 self._errors.append(error)
-            task.error = None
             self.scope.cancel()
         if not self.tasks:
             self._ended.wake()
