@@ -22,10 +22,10 @@ from scripts import output
 from scripts.command_line import Parser
 from scripts.proof.hunting import MOST_SEEDS, hunt
 from scripts.proof.mutants import MUTANTS as SIMULATED
-from tests.mutants import apps, core, floors
+from tests.mutants import apps, core, floors, streams
 from tests.mutants.hunting import check_sound, copy_checkout, is_caught
 
-TESTED = core.MUTANTS + floors.MUTANTS + apps.MUTANTS
+TESTED = core.MUTANTS + floors.MUTANTS + apps.MUTANTS + streams.MUTANTS
 
 
 def main() -> int:

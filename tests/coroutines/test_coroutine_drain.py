@@ -171,10 +171,10 @@ def test_a_clean_up_may_use_a_connection_that_it_has_opened(draining):
                 with shield():
                     await sleep(5)
                     await upstream.write(b"undo")
-                    await sleep(0)  # it leaves at the end of this turn
+                    await sleep(1)  # until it was read: the error ends this connection by a reset
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server_address = "%s:%d" % server.getsockname()
+        server_address = f"127.0.0.1:{server.getsockname()[1]}"
         _, peer = draining.connect(handler)
         upstream, _ = server.accept()
         upstream.settimeout(rig.DEADLINE_SECONDS)
@@ -187,6 +187,7 @@ def test_a_clean_up_may_use_a_connection_that_it_has_opened(draining):
         draining.tick()
         draining.pass_time(5)
         assert upstream.recv(4) == b"undo"
+        draining.pass_time(1)
         draining.expect_end()
 
 

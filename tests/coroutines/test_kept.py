@@ -23,6 +23,19 @@ def kept_of(*chunks):
     return kept
 
 
+def take_split(kept):
+    """The lines that were split off, in order. They are taken."""
+    lines = kept.lines[::-1]
+    kept.lines.clear()
+    return lines
+
+
+def split(kept, most):
+    """So many lines, in order. They are taken."""
+    assert kept.split(most, 1 << 20)
+    return take_split(kept)
+
+
 class Counting(bytes):
     """Bytes that count how many of them were copied or searched."""
 
@@ -75,14 +88,8 @@ def test_what_is_taken_are_bytes_also_after_more_was_added():
     kept = kept_of(b"ab", b"cd")
     assert type(kept.take(1)) is bytes and type(kept.take(3)) is bytes
     kept = kept_of(b"a\nb\n", b"c\nd\n")
-    lines = kept.take_lines(2, 3)
+    lines = split(kept, 3)
     assert lines == [b"a", b"b", b"c"] and {type(line) for line in lines} == {bytes}
-
-
-def test_what_is_dropped_is_taken_and_not_returned():
-    kept = Kept(b"line\r\nrest")
-    assert kept.take(6, 2) == b"line"
-    assert kept.take(4) == b"rest"
 
 
 @pytest.mark.parametrize("delimiter", [b"\n", b"\r\n", b"abab"])
@@ -93,8 +100,8 @@ def test_a_delimiter_is_found_however_it_is_cut(delimiter, chunk):
     for start in range(0, len(text), chunk):
         kept.add(text[start : start + chunk])
         while count := kept.find(delimiter):
-            lines.append(kept.take(count, len(delimiter)))
-    assert lines == text.split(delimiter)[:-1]
+            lines.append(kept.take(count))
+    assert lines == [line + delimiter for line in text.split(delimiter)[:-1]]
     assert kept.take(len(kept)) == text.split(delimiter)[-1]
 
 
@@ -119,22 +126,42 @@ def test_a_place_that_was_found_is_found_again_until_it_is_taken():
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 256])
 def test_lines_are_taken_up_to_so_many(most):
     kept = kept_of(b"1\n2", b"2\n\n4\nrest")
-    assert kept.take_lines(kept.find(b"\n"), most) == [b"1", b"22", b"", b"4"][:most]
+    assert split(kept, most) == [b"1", b"22", b"", b"4"][:most]
     assert kept.find(b"\n") == {1: 3, 2: 1, 3: 2}.get(most, 0)
+    assert kept.split(most, 100) is (most < 4)
+
+
+@pytest.mark.parametrize("most", [1, 256])
+def test_a_line_that_is_too_long_is_not_split_off_and_those_before_it_are(most):
+    kept = kept_of(b"1\n55555\n666666\n7\n")
+    lines = []
+    while kept.split(most, 5):
+        lines += take_split(kept)
+    assert lines == [b"1", b"55555"]
+    assert len(kept) == 9 and kept.take(9) == b"666666\n7\n"
+
+
+def test_lines_that_were_split_off_count_and_can_be_read_in_another_way():
+    kept = Kept(b"one\ntwo\nthree")
+    assert kept.split(256, 100) and len(kept) == 13
+    assert kept.lines.pop() == b"one" and len(kept) == 9
+    assert kept.take(2) == b"tw" and kept.lines == []
+    kept.add(b"\nfour\n")
+    assert split(kept, 256) == [b"o"] and split(kept, 256) == [b"three"] and len(kept) == 5
 
 
 def test_a_long_line_is_taken_whole_and_leaves_the_others_behind():
     long = b"x" * (3 * LINE_BYTES)
     kept = Kept(long + b"\n" + long + b"\n")
-    assert kept.take_lines(kept.find(b"\n"), 2) == [long]
-    assert kept.take_lines(kept.find(b"\n"), 2) == [long]
+    assert split(kept, 2) == [long]
+    assert split(kept, 2) == [long]
     assert len(kept) == 0
 
 
 def test_a_batch_holds_as_many_lines_of_usual_length_as_it_may():
     line = b"x" * (LINE_BYTES - 1) + b"\n"
     kept = Kept(line * 300)
-    assert len(kept.take_lines(kept.find(b"\n"), 256)) == 256
+    assert len(split(kept, 256)) == 256
     assert len(kept) == 44 * len(line)
 
 
@@ -152,14 +179,14 @@ def test_a_long_line_that_comes_byte_by_byte_is_searched_once():
 
 
 @pytest.mark.parametrize("take", [
-    lambda kept: kept.take(kept.find(b"\n"), 1),
-    lambda kept: kept.take_lines(kept.find(b"\n"), 1),
-], ids=["take", "take_lines"])  # fmt: skip
+    lambda kept: kept.take(kept.find(b"\n")),
+    lambda kept: split(kept, 1),
+], ids=["take", "split"])  # fmt: skip
 def test_many_lines_of_one_chunk_are_cut_off_without_moving_the_rest_each_time(take):
     work = [0]
     kept = Kept(Counting(b"x\n" * MANY, work))
     for _ in range(MANY):
-        assert take(kept) in (b"x", [b"x"])
+        assert take(kept) in (b"x\n", [b"x"])
     assert len(kept) == 0
     assert work[0] <= 2 * MANY * LINE_BYTES
 
@@ -168,7 +195,7 @@ def test_batches_of_lines_are_taken_without_moving_the_rest_each_time():
     work = [0]
     kept = Kept(Counting(b"\n" * MANY, work))
     while len(kept):
-        assert set(kept.take_lines(kept.find(b"\n"), 256)) == {b""}
+        assert set(split(kept, 256)) == {b""}
     assert work[0] <= 2 * MANY * LINE_BYTES
 
 

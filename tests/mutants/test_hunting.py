@@ -9,10 +9,10 @@ import pytest
 
 from scripts.proof import hunting
 from scripts.proof.mutants import MUTANTS as SIMULATED
-from tests.mutants import apps, core, floors
+from tests.mutants import apps, core, floors, streams
 from tests.mutants.hunting import ROOT, Broken, Mutant, check_sound, copy_checkout, is_caught, mutated
 
-MUTANTS = core.MUTANTS + floors.MUTANTS + apps.MUTANTS
+MUTANTS = core.MUTANTS + floors.MUTANTS + apps.MUTANTS + streams.MUTANTS
 LEAST_MUTANTS = 40
 TRIED_HERE = [
     "what comes to the top in the moment of a look is thrown away",
