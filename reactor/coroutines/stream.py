@@ -188,8 +188,10 @@ class Stream(Protocol):
             await sleep(0)
         if self._reader is not None:
             self._refuse()
+        if self._kept is not None:
+            self._note_taken()  # `lines` has perhaps taken the last one
         kept = self._kept
-        if kept is None:  # another task has read it during the break
+        if kept is None:  # or another task has read it during the break
             return await self.read()
         if len(kept):
             self._read_on()
@@ -326,7 +328,7 @@ class Stream(Protocol):
         assert kept is not None
         if connection._kept_bytes or connection._frame_since != NEVER:
             self._account(NEVER)
-        if not len(kept) and connection.state.delivers:
+        if not len(kept) and connection.state.delivers and self._lost is None:
             self._kept = None
 
     # Writing, and the rest.

@@ -559,7 +559,7 @@ def test_a_program_that_looks_again_and_again_does_not_give_the_peer_more_time(p
 def test_what_is_kept_is_counted_at_each_step(play):
     played = play()
     assert played.hear(b"one\ntwo\nthr") == [] and played.serving.buffered == 11
-    for call, left in [(until(), 7), (one_line, 3), (within(1, until()), 3)]:
+    for call, left in [(until(), 7), (until(), 3), (within(1, until()), 3)]:
         played.do(call)
         assert played.serving.buffered == left
     played.hear(b"ee\nfo")
@@ -575,6 +575,34 @@ def test_what_is_kept_is_counted_at_each_step(play):
     played.do(read)
     played.hear(b"direct")
     assert (played.outcomes[5], played.serving.buffered) == (b"direct", 0)
+
+
+def test_lines_that_are_in_the_hand_of_a_loop_count_until_it_asks_for_more(play):
+    async def slow(stream):
+        async for line in stream.lines():
+            got.append(line)
+            await sleep(1)
+
+    got = []
+    played = play()
+    played.do(slow)
+    played.hear(b"one\ntwo\nhalf")
+    assert (got, played.serving.buffered) == ([b"one"], 8)
+    played.serving.pass_time(1)
+    assert (got, played.serving.buffered) == ([b"one", b"two"], 8)
+    played.serving.pass_time(1)
+    assert played.serving.buffered == 4
+    played.hear(b"\n")
+    assert (got, played.serving.buffered) == ([b"one", b"two", b"half"], 0)
+
+
+@pytest.mark.parametrize("kept", [b"", b"two\n", b"half"])
+def test_after_the_last_line_of_a_loop_that_was_left_a_read_waits(play, kept):
+    played = play()
+    played.hear(b"one\n" + kept)
+    played.do(one_line, read)
+    assert played.hear(b"more")[0] == b"one"
+    assert played.outcomes[1] == (kept or b"more")
 
 
 @pytest.mark.parametrize("way", ["reset", "end", "abort", "close", "finish", "too long"])

@@ -29,8 +29,9 @@ MUTANTS = (
            "test_many_lines_of_one_chunk_are_cut_off_without_moving_the_rest_each_time"),
     # Reading.
     Mutant("a read that must not wait forgets that another task reads", "reactor/coroutines/stream.py",
-           "        if self._reader is not None:\n            self._refuse()\n        kept = self._kept\n",
-           "        kept = self._kept\n",
+           "        if self._reader is not None:\n            self._refuse()\n"
+           "        if self._kept is not None:\n            self._note",
+           "        if self._kept is not None:\n            self._note",
            READING + "test_the_second_reader_is_refused_and_the_first_goes_on"),
     Mutant("a line is too long as soon as half of its delimiter has come", "reactor/coroutines/stream.py",
            "                if len(kept) >= most + len(delimiter):",
