@@ -503,6 +503,17 @@ def test_each_line_has_its_own_time(play):
     assert played.serving.closed() == {}
 
 
+def test_what_a_peer_has_spent_on_one_line_is_not_charged_to_the_next(play):
+    played = play(frame_seconds=10, idle_seconds=60)
+    played.do(within(6, until()))
+    played.hear(b"half ")
+    played.serving.pass_time(6)
+    played.do(until(), until())
+    assert played.hear(b"line\nhalf ")[1:] == [b"half line\n"]
+    played.serving.pass_time(8)
+    assert played.hear(b"line\n")[2:] == [b"half line\n"]
+
+
 def test_a_line_whose_beginning_came_with_the_last_one_has_its_time_from_when_it_is_asked_for(play):
     played = play(frame_seconds=10, idle_seconds=60)
     played.do(until())

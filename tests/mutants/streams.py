@@ -48,7 +48,7 @@ MUTANTS = (
     Mutant("the time of one line is charged to the next", "reactor/coroutines/kept.py",
            "        self.spent = 0.0  # the next line begins now\n",
            "",
-           READING + "test_each_line_has_its_own_time"),
+           READING + "test_what_a_peer_has_spent_on_one_line_is_not_charged_to_the_next"),
     Mutant("input that nobody reads is taken without a bound", "reactor/coroutines/stream.py",
            "            connection.pause_reading()\n",
            "            pass\n",
