@@ -18,6 +18,7 @@ try:
     from .connections.protocol import Protocol
     from .connections.reactor import Reactor
     from .connections.states import CloseReason, State
+    from .coroutines.endings import IncompleteReadError
     from .coroutines.groups import TaskGroup
     from .coroutines.opening import Listener, open_stream
     from .coroutines.program import run, spawn
@@ -28,7 +29,7 @@ try:
         shield,
         timeout,
     )
-    from .coroutines.stream import IncompleteReadError, Stream
+    from .coroutines.stream import Stream
     from .coroutines.threads import run_in_thread
     from .coroutines.waiting import (
         Event,

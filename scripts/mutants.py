@@ -22,10 +22,12 @@ from scripts import output
 from scripts.command_line import Parser
 from scripts.proof.hunting import MOST_SEEDS, hunt
 from scripts.proof.mutants import MUTANTS as SIMULATED
-from tests.mutants import apps, core, coroutines, floors, kv
+from tests.mutants import apps, core, coroutines, floors, kv, streams
 from tests.mutants.hunting import check_sound, copy_checkout, is_caught
 
-TESTED = core.MUTANTS + coroutines.MUTANTS + floors.MUTANTS + apps.MUTANTS + kv.MUTANTS
+TESTED = [
+    mutant for each in (core, coroutines, streams, floors, apps, kv) for mutant in each.MUTANTS
+]
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ FLOORS = {
     "connections": "protocol states limits counters sockaddr buffers fields connection derived socket_options deadlines"
     " budgets access_log reaper dispatcher fast_path acceptor reactor",
     "net": "unix_paths addresses lookups connector splitters framing",
-    "coroutines": "pausing scopes task waiting groups threads kept roots stream handlers opening program tree",
+    "coroutines": "pausing scopes task waiting groups threads kept roots endings stream handlers opening program tree",
     "service": "stuck units lines sink log descriptors drain statistics_table server status",
     "apps": "kv.bounds kv.resp kv.replies kv.patterns kv.sorted_set kv.store kv.channels kv.client kv.table kv.strings"
     " kv.keys kv.lists kv.sets kv.hashes kv.sorted_sets kv.transactions kv.publishing kv.information kv.connection"

@@ -1,5 +1,5 @@
 """The second way to write a program: `async def`.
 
-The files, in reading order: `pausing`, `scopes`, `task`, `waiting`, `groups`, `threads`, `kept`, `roots`, `stream`,
-`handlers`, `opening`, `program`, `tree`.
+The files, in reading order: `pausing`, `scopes`, `task`, `waiting`, `groups`, `threads`, `kept`, `roots`,
+`endings`, `stream`, `handlers`, `opening`, `program`, `tree`.
 """

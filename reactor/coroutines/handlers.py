@@ -2,10 +2,12 @@
 
 The two end together. When the handler returns, what it has written is sent, and the connection is closed. When it
 raises, the connection alone ends, with a reset, and the error is logged once (E9). When the connection is lost, the
-handler is cancelled: it is not needed any more, but its clean-up runs.
+handler is cancelled: it is not needed any more, but its clean-up runs. One end is no loss: the handler has called
+`write_eof`, and then the peer has ended, too. What has come is all there, and the handler goes on with it.
 
 Some errors are the peer's doing and no mistake of the program. They end the connection without a traceback: a line that
-is too long, an end in the middle of `read_exactly`, and a ConnectionError after the connection was lost.
+is too long, an end in the middle of `read_exactly`, and a ConnectionError after the connection was lost. So does a
+group of them.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ from ..connections.connection import Connection
 from ..connections.states import CloseReason
 from ..loop.states import CLOSED
 from ..net.splitters import FrameTooLarge
+from .endings import IncompleteReadError, is_all
 from .groups import coroutine_of
 from .roots import roots_of
 from .scopes import Cancelled
-from .stream import IncompleteReadError, Stream
+from .stream import Stream
 from .task import Task, make_last_calls
 
 Handler = Callable[[Stream], Awaitable[Any]]
+OF_THE_PEER = (FrameTooLarge, IncompleteReadError)
 
 
 class ServedStream(Stream):
@@ -44,6 +48,7 @@ class ServedStream(Stream):
         self.task.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        closed = self._lost is not None  # by us: what the handler does now does not need the connection
         super().connection_lost(exc)
         if self.task is None:
             return
@@ -52,8 +57,13 @@ class ServedStream(Stream):
         if reactor.state is CLOSED:
             self.task.cancel_for_good()
             make_last_calls(reactor)
-        else:
+        elif closed or not isinstance(self._lost, BrokenPipeError):
             self.task.cancel()
+
+    def give_up_input(self) -> tuple[bytes, bool]:
+        if self.task is not None:
+            roots_of(self.connection.reactor).outliving[self.task] = None
+        return super().give_up_input()
 
     def owes_answer(self) -> bool:
         """Whether the handler is at work, so that a drain waits for it. While any task waits in a read, it is not."""
@@ -64,23 +74,16 @@ class ServedStream(Stream):
         connection, error = self.connection, task.error
         self.task = task.error = None
         roots_of(connection.reactor).outliving.pop(task, None)
-        if self._lost is not None and (error is None or is_all(error, (ConnectionError, Cancelled))):
+        if self._lost is not None and (error is None or is_all(error, (*OF_THE_PEER, ConnectionError, Cancelled))):
             return
-        if error is None or isinstance(error, IncompleteReadError):
+        if error is None or (is_all(error, (IncompleteReadError,)) and not connection.state.delivers):
             connection.close()
-        elif isinstance(error, FrameTooLarge):
-            connection._finish(CloseReason.FRAME_TOO_LARGE, error)
+        elif is_all(error, OF_THE_PEER) and not is_all(error, (IncompleteReadError,)):
+            connection._finish(CloseReason.FRAME_TOO_LARGE, error)  # type: ignore[arg-type]
         elif isinstance(error, Exception):
             connection._fail("the handler", error)
         else:  # cancelled, or SystemExit: the peer must not take what it has for the whole
             connection._end(CloseReason.ABORTED, None)
-
-
-def is_all(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
-    """Whether `error` is of one of `kinds`; if it is a group, whether all in it are."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(kinds)[1] is None
-    return isinstance(error, kinds)
 
 
 def is_handler(program: object) -> bool:
@@ -95,11 +98,37 @@ def handler_factory(handler: Callable[..., Any]) -> Callable[[], Stream]:
 
     TypeError if `handler` cannot be called with one argument, the stream.
     """
+    if not _takes(handler, 1):
+        name = name_of(handler)
+        raise TypeError(f"{name} must take one argument, the stream of its connection: {name}(stream)")
+    return lambda: ServedStream(handler)
+
+
+def mistake_in_handler(program: object) -> str | None:
+    """What is wrong with `program`, if it was probably meant as a handler and is none; None if nothing is seen."""
+    if inspect.iscoroutine(program):
+        program.close()  # else it would also warn that it was never awaited
+        name = program.__qualname__
+        return f"give the function {name}, not the coroutine {name}(...): each connection has its own"
+    if inspect.isasyncgenfunction(program):
+        return f"{name_of(program)} is an async generator, because it has a `yield`: a handler must not have one"
+    if inspect.isroutine(program) and not is_handler(program) and not _takes(program, 0) and _takes(program, 1):
+        name = name_of(program)
+        return f"{name} takes an argument: write `async def {name}(stream)`; a factory of protocols takes none"
+    return None
+
+
+def name_of(program: Any) -> str:
+    """Its name in a message."""
+    return str(getattr(program, "__qualname__", program))
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether it can be called with `count` arguments, as far as that can be seen."""
     try:
-        inspect.signature(handler).bind(None)
+        inspect.signature(function).bind(*[None] * count)
     except TypeError:
-        name = getattr(handler, "__qualname__", handler)
-        raise TypeError(f"{name} must take one argument, the stream of its connection: {name}(stream)") from None
+        return False
     except ValueError:  # it has no signature that can be read
         pass
-    return lambda: ServedStream(handler)
+    return True

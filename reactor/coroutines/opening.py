@@ -12,7 +12,8 @@ on, it is cancelled. Then nobody would own the stream, so it is aborted.
 
 from __future__ import annotations
 
-from collections import deque
+import errno
+from collections import OrderedDict
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -71,11 +72,13 @@ async def open_stream(address: str | Sequence[Endpoint], limits: Limits | None =
 class Listener:
     """The connections that come to `address`, as streams: `async for stream in listener`, in an `async with` block.
 
-    `addresses` has the real addresses inside the block, with ports, as text. A stream that nobody has taken yet counts
-    for `max_connections`, and reads no more than `frame_bytes`. At the end of the block the listener stops, and streams
-    that nobody has taken are aborted. The others go on.
+    `addresses` has the real addresses inside the block, with ports, as text. Several tasks may wait for streams; each
+    stream goes to one of them. A stream that nobody has taken yet counts for `max_connections`, and stops reading at
+    `frame_bytes`. At the end of the block the listener stops, and streams that nobody has taken are aborted. The others
+    go on. An `async for` in another task ends then.
 
-    ValueError for a wrong address. OSError, when the block is entered, if it is not available.
+    ValueError for a wrong address. OSError, when the block is entered, if it is not available. RuntimeError when it is
+    entered twice, or used outside its block.
     """
 
     def __init__(self, address: str, limits: Limits | None = None) -> None:
@@ -84,7 +87,7 @@ class Listener:
         self._limits = limits
         self._sockets: list[ListeningSocket] = []
         self._path: OwnPath | None = None
-        self._streams: deque[Stream] = deque()  # that nobody has taken
+        self._streams: OrderedDict[Stream, None] = OrderedDict()  # that nobody has taken; each may leave at any time
         self._waiting = WaitQueue()
         self._reactor: Reactor | None = None
 
@@ -92,6 +95,8 @@ class Listener:
         if self._reactor is not None:
             raise RuntimeError("a listener can be entered only once: make another one")
         reactor = self._reactor = current_task().reactor
+        if self._address.fd in reactor.poller.handlers:
+            raise OSError(errno.EBUSY, f"cannot listen on {self._address}: this program has it in use already")
         sockets = bind(self._address, reactor.socket_factory)
         try:
             if self._address.path is not None:
@@ -101,7 +106,7 @@ class Listener:
                 del sockets[0]  # the reactor owns it now
         except BaseException:
             for sock in sockets:
-                sock.close()
+                sock.close() if self._address.fd is None else sock.detach()  # one that was handed in stays open
             self._stop()
             raise
         self.addresses = [describe(listening.address) for listening in self._sockets]
@@ -111,8 +116,10 @@ class Listener:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
-        while self._streams:
-            self._streams.pop().abort()
+        for stream in list(self._streams):
+            stream.abort()
+        self._streams.clear()
+        self._waiting.wake_all()
 
     def _stop(self) -> None:
         if self._path is not None:
@@ -131,11 +138,15 @@ class Listener:
         return self
 
     async def __anext__(self) -> Stream:
+        if self._reactor is None:
+            raise RuntimeError("use a listener inside its block: `async with Listener(...) as listener:`")
         if self._streams:
             await take_a_break()
         while not self._streams:
+            if not self._sockets:
+                raise StopAsyncIteration
             await self._waiting.wait()
-        return self._streams.popleft()
+        return self._streams.popitem(last=False)[0]
 
 
 class _Accepted(Stream):
@@ -143,12 +154,11 @@ class _Accepted(Stream):
 
     __slots__ = ("_queue",)
 
-    def __init__(self, queue: deque[Stream]) -> None:
+    def __init__(self, queue: OrderedDict[Stream, None]) -> None:
         super().__init__()
         self._queue = queue
-        queue.append(self)
+        queue[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self in self._queue:
-            self._queue.remove(self)
+        self._queue.pop(self, None)

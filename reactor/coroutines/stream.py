@@ -11,19 +11,20 @@ The peer's end is told as often as it is asked for: `read` returns b"". If the c
 raise a ConnectionError, and the task that serves it is cancelled.
 
 What is kept is bounded and counted as in `net.framing`: `frame_bytes` for one line, `memory_bytes` for all connections.
-While a read waits for the rest of a line, the peer has `frame_seconds` for it (R3, R4).
+A peer has `frame_seconds` for the rest of a line, and only the time counts in which a read waits for it (R3, R4).
 """
 
 from __future__ import annotations
 
+import types
 from collections.abc import AsyncGenerator, Awaitable, Generator
-from types import TracebackType
 from typing import Any, Self
 
 from ..connections.connection import Connection
 from ..connections.protocol import Protocol
 from ..connections.states import ENDED, FLUSHING, HALF_CLOSED_REMOTE, NEVER
 from ..net.splitters import FrameTooLarge
+from .endings import CLOSED_BY_US, HANDED_OVER, IncompleteReadError, anew, error_of
 from .kept import Kept
 from .pausing import DONE, pause, suspending
 from .roots import roots_of
@@ -32,15 +33,12 @@ from .task import STEPS_PER_TURN, Task
 from .waiting import Event, WaitQueue, sleep, step
 
 
-class IncompleteReadError(EOFError):
-    """The peer ended its side before `read_exactly` had its bytes. They stay to be read."""
-
-
 class Stream(Protocol):
     """One connection, for coroutines. `connection` is the `Connection` below it.
 
     Only one task may read at a time: RuntimeError for a second one. Several may write. With `async with`, it closes
-    itself at the end of the block; if the block raises, it aborts.
+    itself at the end of the block; if the block raises, it aborts. After `Connection.set_protocol` it has no connection
+    any more: reads and writes raise ConnectionAbortedError, and `close` and `abort` do nothing.
     """
 
     __slots__ = ("connection", "_reader", "_kept", "_held", "_writers", "_lost")
@@ -51,7 +49,7 @@ class Stream(Protocol):
         self._kept: Kept | None = None  # None while nothing is kept and more may come
         self._held = False  # a write has to wait, or to raise
         self._writers: WaitQueue | None = None  # tasks that wait to write
-        self._lost: ConnectionError | None = None  # why no more can be read or written
+        self._lost: ConnectionError | None = None  # what writes raise now; reads too, unless it is a BrokenPipeError
 
     # What the connection tells.
 
@@ -67,14 +65,15 @@ class Stream(Protocol):
         else:
             self._keep(data)
         if self._reader is None:
-            self._note_kept()
+            self._hold_back()
 
     def eof_received(self) -> bool:
+        self._kept = self._kept or Kept()
         self._tell_reader_of_end()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(exc)
+        self._lose(error_of(self.connection, exc))
         self._tell_reader_of_end()
 
     def pause_writing(self) -> None:
@@ -86,37 +85,29 @@ class Stream(Protocol):
             self._writers.wake_all()
 
     def give_up_input(self) -> tuple[bytes, bool]:
-        """Called by `Connection.set_protocol`: what is kept, and whether the peer has ended. Reads raise afterwards."""
-        kept = self._take_rest()
-        ended = self.connection.state is HALF_CLOSED_REMOTE or self.connection.state is FLUSHING
-        self._lose(ConnectionAbortedError("the connection was handed over to another protocol"))
-        self._kept = Kept()
-        if self._reader is not None:
-            self._reader.soon(self._tell_reader_of_end)
-        return kept, ended
+        """Called by `Connection.set_protocol`: what is kept, and whether the peer has ended. After `close`: nothing."""
+        state = self.connection.state
+        told = self._take_rest(), self._lost is None and (state is HALF_CLOSED_REMOTE or state is FLUSHING)
+        self._read_on()
+        self._lose(HANDED_OVER)
+        return told
 
-    def _lose(self, exc: Exception | None) -> None:
-        if self._lost is None:
-            if isinstance(exc, OSError) and exc.errno:
-                self._lost = ConnectionResetError(exc.errno, exc.strerror)
-            elif isinstance(exc, ConnectionAbortedError):
-                self._lost = exc
-            else:  # not its text: a program's exception may have none
-                reason = self.connection.close_reason
-                self._lost = ConnectionAbortedError(f"the connection has ended: {reason and reason.value}")
+    def _lose(self, why: ConnectionError) -> None:
+        self._lost = self._lost or why
+        self._kept = self._kept or Kept()
         self._held = True
         if self._writers is not None:
             self._writers.wake_all()
+        if self._reader is not None:  # not now: perhaps a task runs
+            self._reader.soon(self._tell_reader_of_end)
 
     def _tell_reader_of_end(self) -> None:
-        if self._kept is None:
-            self._kept = Kept()
         if self._reader is None:
             return
-        if self._lost is None:
+        if self._lost is None or isinstance(self._lost, BrokenPipeError):
             self._reader.resume(b"")
         else:
-            self._reader.throw(self._lost_error(self._lost))
+            self._reader.throw(anew(self._lost))
 
     # Reading.
 
@@ -148,13 +139,15 @@ class Stream(Protocol):
             raise ValueError(f"the count of bytes must be 0 or more, not {count}")
         if count > self.connection.limits.frame_bytes:
             raise FrameTooLarge(f"{count} bytes are more than frame_bytes ({self.connection.limits.frame_bytes})")
-        if self._kept is not None and step():
-            await sleep(0)
-        while self._kept is None or len(self._kept) < count:
+        if self._kept is not None:
+            if step():
+                await sleep(0)
+            if self._reader is not None:
+                self._refuse()
+        while (have := len(self._kept or b"")) < count:
             if not await self._more():
-                have = len(self._kept or b"")
                 raise IncompleteReadError(f"the peer has ended its side after {have} of {count} bytes")
-        return self._take(count)
+        return self._take(count) if count else b""
 
     async def read_until(self, delimiter: bytes = b"\n", most: int | None = None) -> bytes:
         """The bytes up to `delimiter`, and the delimiter. At the peer's end: what is left, without a delimiter, or b"".
@@ -166,10 +159,10 @@ class Stream(Protocol):
         return self._take(count) if count else self._take_rest()
 
     async def read_lines(self, most: int = STEPS_PER_TURN) -> list[bytes]:
-        """The whole lines that have come, without their newlines: one to `most` of them; [] at the peer's end.
+        """Whole lines that have come, without their newlines: at least one, at most `most`; [] at the peer's end.
 
-        A carriage return before the newline stays. An unfinished last line comes too. FrameTooLarge if a line is longer
-        than `frame_bytes`. ValueError unless `most` is 1 or more.
+        A carriage return before the newline stays. An unfinished last line comes too. FrameTooLarge if the first line
+        is longer than `frame_bytes`. ValueError unless `most` is 1 or more.
         """
         if most < 1:
             raise ValueError(f"the number of lines must be 1 or more, not {most}")
@@ -193,8 +186,12 @@ class Stream(Protocol):
     async def _read_kept(self) -> bytes:
         if step():
             await sleep(0)
+        if self._reader is not None:
+            self._refuse()
+        if self._kept is not None:
+            self._note_taken()  # `lines` has perhaps taken the last one
         kept = self._kept
-        if kept is None:  # another task has read it during the break
+        if kept is None:  # or another task has read it during the break
             return await self.read()
         if len(kept):
             self._read_on()
@@ -208,18 +205,25 @@ class Stream(Protocol):
             raise ValueError("a delimiter must have at least one byte")
         if most is None:
             most = self.connection.limits.frame_bytes
-        if self._kept is not None and step():
-            await sleep(0)
+        if self._kept is not None:
+            if step():
+                await sleep(0)
+            if self._reader is not None:
+                self._refuse()
         while True:
             kept = self._kept
             if kept is not None:
-                count = kept.find(delimiter)
-                if (count or len(kept)) > most + (len(delimiter) if count else 0):
-                    raise FrameTooLarge(f"more than {most} bytes before {delimiter!r}")
-                if count:
+                if count := kept.find(delimiter):
+                    if count > most + len(delimiter):
+                        break
                     return count
+                if len(kept) >= most + len(delimiter):  # its last bytes may be the beginning of the delimiter
+                    break
             if not await self._more():
-                return 0
+                if kept is None or len(kept) <= most:
+                    return 0
+                break
+        raise FrameTooLarge(f"more than {most} bytes before {delimiter!r}")
 
     async def _split_lines(self, most: int) -> list[bytes]:
         """Wait until a whole line has come. The lines that have come, the first one last; [] at the peer's end.
@@ -231,6 +235,8 @@ class Stream(Protocol):
             self._note_taken()
             if step():
                 await sleep(0)
+            if self._reader is not None:
+                self._refuse()
         while self._kept is None or not self._kept.split(most, longest):
             if len(self._kept or b"") > longest:
                 raise FrameTooLarge(f"more than {longest} bytes before b'\\n'")
@@ -243,24 +249,24 @@ class Stream(Protocol):
 
     async def _more(self) -> bool:
         """Wait for more input, and put it behind what is kept. False at the peer's end."""
-        connection = self.connection
+        connection, kept = self.connection, self._kept
         if self._lost is not None or not connection.state.delivers:
             self._raise_if_lost()
             return False
         task = get_current()
-        if self._reader is not None:
+        if task.doomed or self._reader is not None:
             self._refuse()
-        if task.doomed:
-            raise Cancelled
-        if self._kept is not None and len(self._kept):  # the peer owes us the rest from now on
+        if kept is not None and len(kept):  # the peer owes us the rest from now on
             since = connection._frame_since
-            self._account(connection.reactor.timers.now if since == NEVER else since)
+            self._account(connection.reactor.timers.now - kept.spent if since == NEVER else since)
         self._read_on()
-        self._reader = task
+        self._reader, data = task, b""
         try:
             data = await pause()
         finally:
             self._reader = None
+            if not data:
+                self._stop_clock()
         if data:
             self._keep(data)
         return bool(data)
@@ -271,12 +277,12 @@ class Stream(Protocol):
         raise RuntimeError("another task is reading from this stream")
 
     def _raise_if_lost(self) -> None:
-        if self._lost is not None:
-            raise self._lost_error(self._lost)
-
-    def _lost_error(self, lost: ConnectionError) -> ConnectionError:
-        """A new exception each time: if one were raised twice, it would collect the tracebacks of both."""
-        return type(lost)(*lost.args)
+        """For a read: raise if the connection did not end in order."""
+        lost = self._lost
+        if lost is None and self.connection.state is ENDED:  # `connection_lost` comes later in this turn
+            lost = error_of(self.connection, self.connection._error)
+        if lost is not None and not isinstance(lost, BrokenPipeError):
+            raise anew(lost)
 
     def _read_on(self) -> None:
         if self.connection._reading_paused:
@@ -288,12 +294,19 @@ class Stream(Protocol):
         else:
             self._kept.add(data)
 
-    def _note_kept(self) -> None:
-        """Something is kept, and no task waits for more. The peer is not late now."""
-        self._account(NEVER)
+    def _hold_back(self) -> None:
+        """Something is kept, and no task waits for more. The peer is not late now, and must not send much more."""
+        self._stop_clock()
         connection = self.connection
         if self._kept is not None and len(self._kept) > connection.limits.frame_bytes and connection.state.delivers:
             connection.pause_reading()
+
+    def _stop_clock(self) -> None:
+        """No task waits for the rest of a line now. The time that the peer had so far is not forgotten (R3)."""
+        connection = self.connection
+        if self._kept is not None and connection._frame_since != NEVER:
+            self._kept.spent = connection.reactor.timers.now - connection._frame_since
+        self._account(NEVER)
 
     def _account(self, since: float) -> None:
         """Count what is kept. `since` is when the peer began to owe us the rest of a line; NEVER if it does not."""
@@ -302,9 +315,8 @@ class Stream(Protocol):
             connection._keep_input(len(self._kept or b""), since)
 
     def _take(self, count: int) -> bytes:
-        kept = self._kept
-        assert kept is not None
-        piece = kept.take(count)
+        assert self._kept is not None
+        piece = self._kept.take(count)
         self._note_taken()
         return piece
 
@@ -313,9 +325,10 @@ class Stream(Protocol):
 
     def _note_taken(self) -> None:
         connection, kept = self.connection, self._kept
+        assert kept is not None
         if connection._kept_bytes or connection._frame_since != NEVER:
             self._account(NEVER)
-        if kept is not None and not len(kept) and connection.state.delivers:
+        if not len(kept) and connection.state.delivers and self._lost is None:
             self._kept = None
 
     # Writing, and the rest.
@@ -323,32 +336,44 @@ class Stream(Protocol):
     def write(self, data: bytes | bytearray | memoryview) -> Awaitable[None]:
         """Send all of `data` behind what was written before. Await it, to be held back while the peer does not read.
 
-        The data is queued in any case. ConnectionError when it is awaited and the connection was lost. The other errors
-        are those of `Connection.write`.
+        The data is queued in any case. ConnectionError when it is awaited and the connection was lost, or was closed by
+        us. The other errors are those of `Connection.write`.
         """
-        self.connection.write(data)
-        return self._until_taken() if self._held else DONE
+        connection = self.connection
+        if connection._steady and connection._attended and not (connection._unsent or self._held):
+            if type(data) is bytes:
+                connection._unsent = data  # as `Connection.write` does in this case: that call costs 350 instructions
+                return DONE
+        if self._lost is not HANDED_OVER:
+            connection.write(data)
+        return self._until_taken() if self._held or not connection.state.writes else DONE
 
-    async def _until_taken(self) -> None:
-        while self._held:
-            self._raise_if_lost()
+    @types.coroutine  # not `async def`: nobody is warned if it is not awaited
+    def _until_taken(self) -> Generator[None, None, None]:
+        # A write that was dropped waits too. Else a task that only writes would never let the loop tell it of the end.
+        while self._held or self.connection.is_closing():
+            if self._lost is not None:
+                raise anew(self._lost)
             if self._writers is None:
                 self._writers = WaitQueue()
-            await self._writers.wait()
+            yield from self._writers.wait().__await__()
 
     def write_eof(self) -> None:
         """End our side after all that was written. Reading goes on."""
-        self.connection.write_eof()
+        if self._lost is None:
+            self.connection.write_eof()
 
     def close(self) -> None:
-        """Send what was written, then end the connection. Reads return b"". A second call does nothing."""
-        self.connection.close()
-        if self._kept is None:
-            self._kept = Kept()
+        """Send what was written, then end the connection. Reads return b"", and writes raise. Again does nothing."""
+        if self._lost is None:
+            self.connection.close()
+            self._take_rest()
+            self._lose(CLOSED_BY_US)
 
     def abort(self) -> None:
         """End the connection now. The peer sees a reset."""
-        self.connection.abort()
+        if self._lost is not HANDED_OVER:
+            self.connection.abort()
 
     @property
     def peername(self) -> Any:
@@ -367,11 +392,8 @@ class Stream(Protocol):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
         else:
             self.abort()
-

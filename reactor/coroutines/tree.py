@@ -4,16 +4,16 @@ A server that stands still has one question: what does it wait for? A thread sho
 none. But each coroutine knows what it awaits. So this follows the chain from the task's function to its innermost wait,
 and the groups from a task to its children.
 
-    handler of 127.0.0.1:50312
-        serve (chat.py:41) > run_in_thread (threads.py:48)
-        relay
-            relay (chat.py:60) > get (waiting.py:270)
+    handler of <Connection 7 open peer=127.0.0.1:50312>: serve (chat.py:41) > run_in_thread (threads.py:48)
+        relay: relay (chat.py:60) > get (waiting.py:270)
 
-SIGUSR1 logs it (`service.server`).
+SIGUSR1 logs it (`service.server`). The cost: one line for each task, as far as there is room for them.
 """
 
 from __future__ import annotations
 
+import gc
+import inspect
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -24,46 +24,57 @@ from .roots import Roots, roots_of
 from .task import Task
 
 MOST_LINES = 200  # a log line for each of 10,000 clients helps nobody
+MOST_PLACES = 12  # of one task: a deep recursion would fill the log with one line
 
 
 def task_tree(reactor: Reactor, most: int = MOST_LINES) -> list[str]:
-    """A line for each task of `reactor` and what it waits for, children below their parents. At most `most` lines."""
-    lines: list[str] = []
-    count = 0
-    for title, task in _roots(reactor):
-        for line in _lines(task, title, 0):
-            count += 1
-            if count <= most:
-                lines.append(line)
-    if count > most:
-        lines.append(f"... and {count - most} more tasks")
+    """A line for each task of `reactor` and what it waits for, children below their parents. At most `most` lines.
+
+    If there are more tasks, the last line says how many.
+    """
+    tasks = [*_walk(reactor)]
+    shown = tasks if len(tasks) <= most else tasks[: most - 1]
+    lines = [f"{'    ' * depth}{_title(task, of)}: {_places(task)}" for task, of, depth in shown]
+    if len(tasks) > len(shown):
+        lines.append(f"... and {len(tasks) - len(shown)} more tasks")
     return lines
 
 
-def count_tasks(reactor: Reactor) -> int:
-    """How many tasks `reactor` has, without their children."""
-    return sum(1 for _ in _roots(reactor))
+def _walk(reactor: Reactor) -> Iterator[tuple[Task, object, int]]:
+    """Each task, what it is of, and how deep it stands in the tree. Without recursion: groups may be nested deeply."""
+    left = [(task, of, 0) for task, of in _roots(reactor)][::-1]
+    while left:
+        task, _, depth = found = left.pop()
+        yield found
+        left += [(child, None, depth + 1) for group in reversed(task.groups) for child in reversed(group.tasks)]
 
 
-def _roots(reactor: Reactor) -> Iterator[tuple[str, Task]]:
+def _roots(reactor: Reactor) -> Iterator[tuple[Task, object]]:
     if Roots not in reactor.extensions:
         return
     roots = roots_of(reactor)
     for task in roots.tasks:
-        yield name_of(task), task
+        yield task, None
     for connection in reactor.dispatcher.connections():
         protocol = connection.get_protocol()
-        if isinstance(protocol, ServedStream) and protocol.task is not None and protocol.task not in roots.outliving:
-            yield f"handler of {connection}", protocol.task
+        if isinstance(protocol, ServedStream) and protocol.task is not None:
+            yield protocol.task, connection
     for task in roots.outliving:
-        yield f"{name_of(task)}, whose connection has ended", task
+        yield task, ENDED_CONNECTION
 
 
-def _lines(task: Task, title: str, depth: int) -> Iterator[str]:
-    yield f"{'    ' * depth}{title}: {' > '.join(stack_of(task)) or 'has not begun'}"
-    for group in task.groups:
-        for child in group.tasks:
-            yield from _lines(child, name_of(child), depth + 1)
+ENDED_CONNECTION = "a connection that has ended, or was handed over"
+
+
+def _title(task: Task, of: object) -> str:
+    return name_of(task) if of is None else f"handler of {of}"
+
+
+def _places(task: Task) -> str:
+    places = stack_of(task)
+    if len(places) > MOST_PLACES:
+        places[MOST_PLACES // 2 : -MOST_PLACES // 2] = [f"... {len(places) - MOST_PLACES} more ..."]
+    return " > ".join(places) or "has not begun"
 
 
 def name_of(task: Task) -> str:
@@ -73,21 +84,25 @@ def name_of(task: Task) -> str:
 
 def stack_of(task: Task) -> list[str]:
     """Where `task` is suspended, from its function to its innermost wait: `name (file:line)` each."""
-    places, waits = [], task.coroutine
+    places: list[str] = []
+    waits: Any = task.coroutine
     while waits is not None:
-        frame, following = _frame_and_next(waits)
-        if frame is None:
-            break
-        code = frame.f_code
-        if frame.f_lasti >= 0:
+        frame, waits = _frame_and_next(waits)
+        if frame is not None:
+            code = frame.f_code
             places.append(f"{code.co_name} ({os.path.basename(code.co_filename)}:{frame.f_lineno})")
-        waits = following
     return places
 
 
 def _frame_and_next(waits: Any) -> tuple[Any, Any]:
-    """The frame of a coroutine, generator or async generator that waits, and what it waits for."""
-    for prefix, awaited in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
-        if hasattr(waits, f"{prefix}_frame"):
-            return getattr(waits, f"{prefix}_frame"), getattr(waits, awaited)
-    return None, None
+    """The frame of a coroutine, generator or async generator that has begun, and what it waits for."""
+    if inspect.iscoroutine(waits):
+        begun = inspect.getcoroutinestate(waits) != inspect.CORO_CREATED
+        return waits.cr_frame if begun else None, waits.cr_await
+    if inspect.isgenerator(waits):
+        return waits.gi_frame, waits.gi_yieldfrom
+    if inspect.isasyncgen(waits):
+        return waits.ag_frame, waits.ag_await
+    # What `__await__` of a coroutine and `__anext__` of an async generator return does not say whose it is.
+    inside = [each for each in gc.get_referents(waits) if inspect.iscoroutine(each) or inspect.isasyncgen(each)]
+    return None, inside[0] if type(waits).__module__ == "builtins" and inside else None

@@ -88,11 +88,12 @@ class Drain:
         following = self._reactor.call_later(DRAIN_TICK_SECONDS, self._look)
         connections = self._reactor.dispatcher.connections()
         calling = bool(self._unanswered(connections))
-        if not self._reactor.counters.open and not calling and not outliving(self._reactor):
+        outlive = bool(outliving(self._reactor))  # their clean-up may need a connection that we opened
+        if not self._reactor.counters.open and not calling and not outlive:
             following.cancel()
             self._reactor.stop()
             return
-        answering = calling or any(_is_held(connection) for connection in connections)
+        answering = calling or outlive or any(_is_held(connection) for connection in connections)
         for connection in connections:
             if connection.state is LINGERING:
                 self._look_at_lingering(connection)

@@ -26,7 +26,7 @@ from ..connections.limits import Limits
 from ..connections.protocol import Protocol, check_program
 from ..connections.reactor import Reactor
 from ..connections.sockaddr import describe
-from ..coroutines.handlers import Handler, handler_factory, is_handler
+from ..coroutines.handlers import Handler, handler_factory, is_handler, mistake_in_handler
 from ..coroutines.tree import task_tree
 from ..loop.reports import lost, report
 from ..loop.watchdog import Watchdog
@@ -327,6 +327,8 @@ class Server:
 
 def _factory_of(program: object) -> Callable[[], Protocol]:
     """What makes a protocol for each connection. TypeError if `program` has a mistake that can be seen."""
+    if mistake := mistake_in_handler(program):
+        raise TypeError(mistake)
     if not callable(program):
         raise TypeError(f"program must be a Protocol class, a factory of them or an async function, not {program!r}")
     if is_handler(program):

@@ -9,10 +9,12 @@ import pytest
 
 from scripts.proof import hunting
 from scripts.proof.mutants import MUTANTS as SIMULATED
-from tests.mutants import apps, core, coroutines, floors, kv
+from tests.mutants import apps, core, coroutines, floors, kv, streams
 from tests.mutants.hunting import ROOT, Broken, Mutant, check_sound, copy_checkout, is_caught, mutated
 
-MUTANTS = core.MUTANTS + coroutines.MUTANTS + floors.MUTANTS + apps.MUTANTS + kv.MUTANTS
+MUTANTS = [
+    mutant for each in (core, coroutines, streams, floors, apps, kv) for mutant in each.MUTANTS
+]
 LEAST_MUTANTS = 40
 TRIED_HERE = [
     "what comes to the top in the moment of a look is thrown away",

@@ -55,8 +55,8 @@ _thread.start_new_thread = threading._start_new_thread = refuse
 """
 
 
-# Of two signals that wait for Python's handler, Python makes one, or takes them in the order of their numbers. So a test
-# waits until the first was handled. `os.write`, because the handler may interrupt a `print`.
+# Of two signals that wait for Python's handler, Python makes one, or takes them in the order of their numbers. So a
+# test waits until the first was handled. `os.write`, because the handler may interrupt a `print`.
 TELLS_OF_SIGNALS = """
 import os
 from reactor.service.stuck import WayOut
