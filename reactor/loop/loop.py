@@ -467,11 +467,8 @@ class Loop:
                 source.socket.close()
         self.timers.clear()
         self.threads.abandon()
-        self._ready.clear()
-        self._foreign.clear()
-        self._watches.clear()
-        self.at_close.clear()
-        self.extensions.clear()
+        for kept in (self._ready, self._foreign, self._watches, self.at_close, self.extensions):
+            kept.clear()
         self._waker.abandon()
         self.poller.close()
 
