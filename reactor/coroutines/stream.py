@@ -181,8 +181,6 @@ class Stream(Protocol):
             while lines:
                 yield lines.pop()
 
-    # Parts of these.
-
     async def _read_kept(self) -> bytes:
         if step():
             await sleep(0)
@@ -340,11 +338,14 @@ class Stream(Protocol):
         us. The other errors are those of `Connection.write`.
         """
         connection = self.connection
-        if connection._steady and connection._attended and not (connection._unsent or self._held):
-            if type(data) is bytes:
+        if not self._held:
+            if not connection._unsent and connection._steady and connection._attended and type(data) is bytes:
                 connection._unsent = data  # as `Connection.write` does in this case: that call costs 350 instructions
                 return DONE
-        if self._lost is not HANDED_OVER:
+            connection.write(data)
+            if connection._steady:  # so it takes writes, and has not just paused them
+                return DONE
+        elif self._lost is not HANDED_OVER:
             connection.write(data)
         return self._until_taken() if self._held or not connection.state.writes else DONE
 
