@@ -339,9 +339,6 @@ class Stream(Protocol):
         """
         connection = self.connection
         if not self._held:
-            if not connection._unsent and connection._steady and connection._attended and type(data) is bytes:
-                connection._unsent = data  # as `Connection.write` does in this case: that call costs 350 instructions
-                return DONE
             connection.write(data)
             if connection._steady:  # so it takes writes, and has not just paused them
                 return DONE
