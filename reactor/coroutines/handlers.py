@@ -24,6 +24,9 @@ from .scopes import Cancelled
 from .stream import IncompleteReadError, Stream
 from .task import Task, make_last_calls
 
+# What a handler may raise without a mistake of its own, once its connection is lost.
+NO_MISTAKE = (ConnectionError, Cancelled, FrameTooLarge, IncompleteReadError)
+
 Handler = Callable[[Stream], Awaitable[Any]]
 
 
@@ -44,16 +47,21 @@ class ServedStream(Stream):
         self.task.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        reactor, task = self.connection.reactor, self.task
+        if task is not None:
+            roots_of(reactor).outliving[task] = None
+            if reactor.state is CLOSED:  # first: when its read raises, it must not begin to wait again
+                task.cancel_for_good()
         super().connection_lost(exc)
-        if self.task is None:
-            return
-        reactor = self.connection.reactor
-        roots_of(reactor).outliving[self.task] = None
         if reactor.state is CLOSED:
-            self.task.cancel_for_good()
             make_last_calls(reactor)
-        else:
-            self.task.cancel()
+        elif task is not None:
+            task.cancel()
+
+    def give_up_input(self) -> tuple[bytes, bool]:
+        if self.task is not None:  # the new protocol hears of the connection's end, so nothing cancels the handler
+            roots_of(self.connection.reactor).outliving[self.task] = None
+        return super().give_up_input()
 
     def owes_answer(self) -> bool:
         """Whether the handler is at work, so that a drain waits for it. While any task waits in a read, it is not."""
@@ -64,8 +72,8 @@ class ServedStream(Stream):
         connection, error = self.connection, task.error
         self.task = task.error = None
         roots_of(connection.reactor).outliving.pop(task, None)
-        if self._lost is not None and (error is None or is_all(error, (ConnectionError, Cancelled))):
-            return
+        if self._lost is not None and (error is None or is_all(error, NO_MISTAKE)):
+            return  # also if the connection was handed over: it is not ours to close
         if error is None or isinstance(error, IncompleteReadError):
             connection.close()
         elif isinstance(error, FrameTooLarge):

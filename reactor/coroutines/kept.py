@@ -15,13 +15,14 @@ from __future__ import annotations
 class Kept:
     """Bytes in order: they are added at the end, and taken at the beginning."""
 
-    __slots__ = ("lines", "_data", "_start", "_searched", "_one_by_one")
+    __slots__ = ("lines", "_data", "_start", "_searched", "_sought", "_one_by_one")
 
     def __init__(self, data: bytes = b"") -> None:
         self.lines: list[bytes] = []  # whole lines before `_data`, without their newlines; the first one is the last
         self._data: bytes | bytearray = data  # a chunk as it came; a bytearray once something was added to it
         self._start = 0  # up to here it was taken
-        self._searched = 0  # no delimiter begins between `_start` and this
+        self._searched = 0  # no delimiter begins between `_start` and this; the delimiter is `_sought`
+        self._sought = b""
         self._one_by_one = False  # lines are split off one by one
 
     def __len__(self) -> int:
@@ -42,6 +43,8 @@ class Kept:
     def find(self, delimiter: bytes) -> int:
         """How many bytes there are up to the end of `delimiter`; 0 if it is not there."""
         self._join()
+        if delimiter != self._sought:
+            self._sought, self._searched = delimiter, 0
         position = self._data.find(delimiter, max(self._start, self._searched))
         if position < 0:
             # The delimiter may have begun already: its last byte is still to come.

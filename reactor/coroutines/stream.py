@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from ..connections.connection import Connection
 from ..connections.protocol import Protocol
-from ..connections.states import ENDED, FLUSHING, HALF_CLOSED_REMOTE, NEVER
+from ..connections.states import ENDED, HALF_CLOSED_REMOTE, NEVER
 from ..net.splitters import FrameTooLarge
 from .kept import Kept
 from .pausing import DONE, pause, suspending
@@ -86,11 +86,16 @@ class Stream(Protocol):
             self._writers.wake_all()
 
     def give_up_input(self) -> tuple[bytes, bool]:
-        """Called by `Connection.set_protocol`: what is kept, and whether the peer has ended. Reads raise afterwards."""
-        kept = self._take_rest()
-        ended = self.connection.state is HALF_CLOSED_REMOTE or self.connection.state is FLUSHING
+        """Called by `Connection.set_protocol`: what is kept, and whether the peer has ended. After `close`: nothing.
+
+        Reads raise afterwards.
+        """
+        kept, ended = self._take_rest(), self.connection.state is HALF_CLOSED_REMOTE
+        if self.connection.is_closing():
+            kept = b""
         self._lose(ConnectionAbortedError("the connection was handed over to another protocol"))
         self._kept = Kept()
+        self._read_on()  # the other protocol has not paused it
         if self._reader is not None:
             self._reader.soon(self._tell_reader_of_end)
         return kept, ended
@@ -148,6 +153,8 @@ class Stream(Protocol):
             raise ValueError(f"the count of bytes must be 0 or more, not {count}")
         if count > self.connection.limits.frame_bytes:
             raise FrameTooLarge(f"{count} bytes are more than frame_bytes ({self.connection.limits.frame_bytes})")
+        if self._reader is not None:
+            self._refuse()
         if self._kept is not None and step():
             await sleep(0)
         while self._kept is None or len(self._kept) < count:
@@ -191,6 +198,8 @@ class Stream(Protocol):
     # Parts of these.
 
     async def _read_kept(self) -> bytes:
+        if self._reader is not None:
+            self._refuse()
         if step():
             await sleep(0)
         kept = self._kept
@@ -208,6 +217,8 @@ class Stream(Protocol):
             raise ValueError("a delimiter must have at least one byte")
         if most is None:
             most = self.connection.limits.frame_bytes
+        if self._reader is not None:
+            self._refuse()
         if self._kept is not None and step():
             await sleep(0)
         while True:
@@ -227,6 +238,8 @@ class Stream(Protocol):
         They still belong to `_kept`: to take a line is to take it off this list.
         """
         longest = self.connection.limits.frame_bytes
+        if self._reader is not None:
+            self._refuse()
         if self._kept is not None:
             self._note_taken()
             if step():
@@ -243,15 +256,14 @@ class Stream(Protocol):
 
     async def _more(self) -> bool:
         """Wait for more input, and put it behind what is kept. False at the peer's end."""
-        connection = self.connection
-        if self._lost is not None or not connection.state.delivers:
-            self._raise_if_lost()
-            return False
-        task = get_current()
+        connection, task = self.connection, get_current()
         if self._reader is not None:
             self._refuse()
         if task.doomed:
             raise Cancelled
+        if self._lost is not None or not connection.state.delivers:
+            self._raise_if_lost()
+            return False
         if self._kept is not None and len(self._kept):  # the peer owes us the rest from now on
             since = connection._frame_since
             self._account(connection.reactor.timers.now if since == NEVER else since)

@@ -181,6 +181,8 @@ class Task(CancelScope):
         if self._wake_up is not None and not self._wake_up.cancelled():
             self.soon(self._wake_up.run)  # the loop does not make this call any more
         self.cancel_called = True
+        if self.doomed:  # likewise: it was told a moment ago, and that call does not come
+            self.soon(self._break_off)
         self.note_cancelled()
 
     # The deadlines of its scopes. No timer is moved when a scope is left, or entered again. So a deadline that is kept
