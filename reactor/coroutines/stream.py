@@ -155,8 +155,10 @@ class Stream(Protocol):
             raise FrameTooLarge(f"{count} bytes are more than frame_bytes ({self.connection.limits.frame_bytes})")
         if self._reader is not None:
             self._refuse()
-        if self._kept is not None and step():
+        if (self._kept is not None or not count) and step():
             await sleep(0)
+        if not count:  # which needs no input to come
+            return b""
         while self._kept is None or len(self._kept) < count:
             if not await self._more():
                 have = len(self._kept or b"")
@@ -225,7 +227,7 @@ class Stream(Protocol):
             kept = self._kept
             if kept is not None:
                 count = kept.find(delimiter)
-                if (count or len(kept)) > most + (len(delimiter) if count else 0):
+                if (count or len(kept)) > most + len(delimiter) - (not count):  # all but its last byte may be there
                     raise FrameTooLarge(f"more than {most} bytes before {delimiter!r}")
                 if count:
                     return count
