@@ -202,6 +202,7 @@ class Stream(Protocol):
     async def _read_kept(self) -> bytes:
         if self._reader is not None:
             self._refuse()
+        self._note_taken()  # `lines` does not tell of each line: it may have taken the last one
         if step():
             await sleep(0)
         kept = self._kept
@@ -329,7 +330,7 @@ class Stream(Protocol):
         connection, kept = self.connection, self._kept
         if connection._kept_bytes or connection._frame_since != NEVER:
             self._account(NEVER)
-        if kept is not None and not len(kept) and connection.state.delivers:
+        if kept is not None and not len(kept) and connection.state.delivers and self._lost is None:
             self._kept = None
 
     # Writing, and the rest.

@@ -44,6 +44,8 @@ class Frames:
             del arrivals[0]
         arrivals.append((witness.delivered, witness.world.loop_time))
 
+    batch = 0  # bytes that were handed over and may still be counted
+
     def was_told(self) -> None:
         """The program was told of it."""
 

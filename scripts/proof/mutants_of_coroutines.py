@@ -101,8 +101,8 @@ MUTANTS = (
            "        if delimiter != self._sought:",
            "        if False:"),
     Mutant("a line of a batch may be longer than the limit", "coroutines/kept.py",
-           "        if len(data) > longest and",
-           "        if False and"),
+           "        if len(data) > longest:\n",
+           "        if False:\n"),
     # Streams.
     Mutant("a read that was broken off stays the reader", "coroutines/stream.py",
            "            return (yield)\n        finally:\n            self._reader = None\n",
@@ -140,12 +140,12 @@ MUTANTS = (
            "(count or len(kept)) > most +",
            "(count or len(kept)) >= most +"),
     Mutant("a read in a cancelled scope tells an end", "coroutines/stream.py",
-           "        if task.doomed or self._reader is not None:\n            self._refuse(task)\n"
+           "        if task.doomed:\n            raise Cancelled\n"
            "        if self._lost is not None or not connection.state.delivers:\n"
            "            self._raise_if_lost()\n            return False\n",
            "        if self._lost is not None or not connection.state.delivers:\n"
            "            self._raise_if_lost()\n            return False\n"
-           "        if task.doomed or self._reader is not None:\n            self._refuse(task)\n"),
+           "        if task.doomed:\n            raise Cancelled\n"),
     Mutant("a stream that is handed over leaves reading paused", "coroutines/stream.py",
            "        self._read_on()  # the other",
            "        pass  # the other"),

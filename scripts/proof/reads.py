@@ -65,7 +65,7 @@ class Ask:
 class Reads:
     """The reads of one stream. It stands in the place of `frames.Frames`."""
 
-    __slots__ = ("witness", "begin", "reader", "since", "refused", "handler", "ended")
+    __slots__ = ("witness", "begin", "reader", "since", "refused", "handler", "ended", "batch")
 
     def __init__(self, witness: Witness) -> None:
         self.witness = witness
@@ -75,6 +75,7 @@ class Reads:
         self.refused = False  # the handler has ended because something was too long
         self.handler: Life | None = None
         self.ended = False  # it had a handler
+        self.batch = 0  # bytes of lines that `lines` has given, and that may be counted until the batch is over
 
     def stream(self) -> bytearray:
         """All that the peer has sent."""
@@ -142,6 +143,7 @@ class Reads:
         """Laws 5 and 6: `read`, `read_exactly` or `read_until` has returned `data`; `whole`: with its delimiter."""
         require, where = self.witness.world.tasks.require, self.witness.connection
         self.took(data)
+        self.batch = 0
         if not ask.delimiter and data:
             right = self.begin == self.witness.delivered if not ask.count else len(data) == ask.count
             require(right, 5, "{} has read {} bytes, and asked for {}", where, len(data), ask.count)
@@ -178,7 +180,7 @@ class Reads:
         """It was delivered: the callback has returned. Law 6: what is kept is bounded."""
         limits, kept = self.witness.world.limits, self.kept()
         if not self.is_awaited():
-            self.since = NEVER
+            self.since, self.batch = NEVER, 0
         most = limits.frame_bytes + limits.receive_bytes
         self.witness.world.tasks.require(kept <= most, 6, "{} keeps {} bytes, and {} may be", self.witness.connection,
                                          kept, most)  # fmt: skip

@@ -111,15 +111,19 @@ class Talk:
 
     async def _read_by_lines(self, most: int) -> bytes:
         lines, found = self.stream.lines(), b""
-        for _ in range(most):
-            ask = Ask(self.reads, b"\n")
-            try:
-                line = await self._checked(ask, lines.__anext__)
-            except StopAsyncIteration:
-                self.reads.got(ask, b"", False)
-                break
-            self._took_line(ask, line)
-            found += line + b"\n"
+        try:
+            for _ in range(most):
+                ask = Ask(self.reads, b"\n")
+                try:  # only the first line of a batch is a wait
+                    line = await self._checked(ask, lines.__anext__, may_be_none=True)
+                except StopAsyncIteration:
+                    self.reads.got(ask, b"", False)
+                    break
+                self._took_line(ask, line)
+                self.reads.batch += len(line) + 1
+                found += line + b"\n"
+        finally:
+            await lines.aclose()
         return found
 
     def _took_line(self, ask: Ask, line: bytes) -> None:
@@ -130,7 +134,7 @@ class Talk:
         self.tasks.require(ended or (line and not reads.kept() and reads.may_end()), 5, "a line {!r} has no end", line)
         self.tasks.require(len(line) <= ask.most, 6, "a line of {} bytes is read, and {} may be", len(line), ask.most)
 
-    async def _checked(self, ask: Ask, function: Callable[..., Any], *args: Any) -> Any:
+    async def _checked(self, ask: Ask, function: Callable[..., Any], *args: Any, may_be_none: bool = False) -> Any:
         life, reads = self.tasks.current(), self.reads
         if reads.reader is not None and not reads.reader.in_break:
             return await self._refused(function, *args)
@@ -138,7 +142,7 @@ class Talk:
             raise Refused
         reads.begins(life, ask)
         try:
-            return await self.tasks.wait("input", function, *args, ready=ask.is_there)
+            return await self.tasks.wait("input", function, *args, ready=ask.is_there, may_be_none=may_be_none)
         except FrameTooLarge:
             reads.too_large(ask)
             raise

@@ -138,7 +138,7 @@ class Witness(Protocol):
             return 0, self.waiting() + frames if self.ended_in == phase else 0
         waiting = self.waiting()
         surely = 0 if self.wrote_in == phase or waiting <= self.fresh else waiting
-        return frames + surely, frames + waiting
+        return frames + surely, frames + waiting + (self.frames.batch if self.frames is not None else 0)
 
     def check_paused(self) -> None:
         """Law 4: a connection with more waiting output than the high mark was asked to pause.
