@@ -244,7 +244,8 @@ class Stream(Protocol):
         if self._reader is not None:
             self._refuse()
         if self._kept is not None:
-            self._note_taken()
+            if len(self._kept) != self.connection._kept_bytes:  # else the peer would have its time again (R3)
+                self._note_taken()
             if step():
                 await sleep(0)
         while self._kept is None or not self._kept.split(most, longest):
