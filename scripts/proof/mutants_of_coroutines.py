@@ -152,6 +152,12 @@ MUTANTS = (
     Mutant("a stream hands over its input after a close", "coroutines/stream.py",
            "        if self.connection.is_closing():\n            kept = b\"\"\n",
            ""),
+    Mutant("a read behind the last line of a batch tells an end", "coroutines/stream.py",
+           "        self._note_taken()  # `lines`",
+           "        pass  # `lines`"),
+    Mutant("lines that are waited for again give the peer its time again", "coroutines/stream.py",
+           "            if len(self._kept) != self.connection._kept_bytes:",
+           "            if True:"),
     # Handlers.
     Mutant("a lost connection does not cancel its handler", "coroutines/handlers.py",
            "            task.cancel()\n",
