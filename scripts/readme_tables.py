@@ -54,7 +54,9 @@ from reactor.connections.states import NEXT, State  # noqa: E402
 from reactor.net.splitters import DelimitedFrames, PrefixedFrames  # noqa: E402
 from reactor.service.statistics_table import FIGURES  # noqa: E402
 from tests.failures.table import failures  # noqa: E402
+from tests.transcripts.harness import Difference  # noqa: E402
 from tests.transcripts.scripts import DIFFERENCES, SCRIPTS  # noqa: E402
+from tests.transcripts.stream_scripts import STREAM_DIFFERENCES, STREAM_SCRIPTS  # noqa: E402
 
 
 def states() -> str:
@@ -90,16 +92,16 @@ def reasons() -> str:
     return "\n".join([*rows, *(f"| `{name}` | {meaning} |" for name, meaning in lines)])
 
 
-def differences() -> str:
-    """Where a protocol sees something else than on asyncio, with the reason."""
+def differences(found: dict[str, Difference], scripts: int) -> str:
+    """Where a program sees something else than on asyncio, with the reason."""
     by_reason: dict[str, list[str]] = {}
-    for name, difference in DIFFERENCES.items():
+    for name, difference in found.items():
         by_reason.setdefault(difference.reason, []).append(name)
-    rows = [f"Of {len(SCRIPTS)} scripts {len(SCRIPTS) - len(DIFFERENCES)} are the same to the letter.", ""]
+    rows = [f"Of {scripts} scripts {scripts - len(found)} are the same to the letter.", ""]
     rows += ["| in the scripts | differs, because |", "|---|---|"]
     for reason, names in by_reason.items():
-        scripts = "; ".join(names) if len(names) <= 3 else f"{names[0]}; and {len(names) - 1} more"
-        rows.append(f"| {scripts} | {reason} |")
+        those = "; ".join(names) if len(names) <= 3 else f"{names[0]}; and {len(names) - 1} more"
+        rows.append(f"| {those} | {reason} |")
     return "\n".join(rows)
 
 
@@ -205,7 +207,9 @@ def _arguments(member: object) -> str:
 
 
 PAGES = tuple(ROOT / folder / "README.md" for folder in (".", "reactor", "tests/transcripts", "tests/failures"))
-TABLES = {"states": states, "limits": limits, "differences": differences, "failures": failures, "others": others}
+TABLES = {"states": states, "limits": limits, "failures": failures, "others": others}
+TABLES["differences"] = functools.partial(differences, DIFFERENCES, len(SCRIPTS))
+TABLES["stream-differences"] = functools.partial(differences, STREAM_DIFFERENCES, len(STREAM_SCRIPTS))
 TABLES |= {"tasks": tasks, "shared": shared, "errors": errors}
 TABLES |= {"statistics": statistics, "reasons": reasons}
 TABLES |= {name: functools.partial(api, of) for name, of in API.items()}

@@ -1,6 +1,7 @@
 """Run the simulation: many seeds, one seed with its trace, or the mutants.
 
-A seed is a whole scenario. "Is everything well?" runs many seeds. It ends with a summary, or with the first failure:
+A seed is a whole scenario. "Is everything well?" runs many seeds, and with every fourth one more, whose programs are
+coroutines. It ends with a summary, or with the first failure:
 its seed, the law that it breaks, the last events before it, and the same failure made as small as possible. "What
 happens in this one?" shows a single seed with its trace. "How much would it notice?" breaks the reactor on purpose,
 one bug after the other, and says how soon each bug is found.
@@ -21,8 +22,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from scripts import output
 from scripts.command_line import Parser
-from scripts.proof.hunting import MOST_SEEDS, hunt
+from scripts.proof.hunting import hunt, seeds_for
 from scripts.proof.mutants import MUTANTS
+from scripts.proof.scenarios import with_coroutines
 from scripts.proof.summary import Summary, explain_seed, survey
 
 PROGRESS_SECONDS = 2.0
@@ -73,16 +75,17 @@ def whole_number(text: str, least: int) -> int:
 
 
 def show_survey(seeds: range) -> int:
-    """Run `seeds` and show progress; end with the summary or with the first failure."""
+    """Run `seeds`, a fourth more with coroutines, and show progress; end with the summary or the first failure."""
+    numbers = [*with_coroutines(seeds)]
     began = time.process_time()
     told_at = [time.monotonic()]
 
     def tell(summary: Summary) -> None:
         if time.monotonic() - told_at[0] >= PROGRESS_SECONDS:
             told_at[0] = time.monotonic()
-            output.tell(f"{summary.scenarios:,} of {len(seeds):,} scenarios")
+            output.tell(f"{summary.scenarios:,} of {len(numbers):,} scenarios")
 
-    summary, failed = survey(seeds, tell)
+    summary, failed = survey(numbers, tell)
     for line in summary.lines(time.process_time() - began):
         output.show(line)
     if failed is None:
@@ -108,7 +111,7 @@ def show_mutants() -> int:
     missed = 0
     output.show(f"{'law':>3} {'seeds':>6}  mutant")
     for mutant in MUTANTS:
-        caught = hunt(mutant, range(MOST_SEEDS))
+        caught = hunt(mutant, seeds_for(mutant))
         missed += not caught.law
         output.show(
             f"{caught.law or '-':>3} {caught.seeds:>6}  {mutant.name}" + ("" if caught.law else "  NOT CAUGHT"),

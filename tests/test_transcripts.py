@@ -1,4 +1,4 @@
-"""The same protocol classes and the same client on asyncio and on the reactor: the callbacks must be the same."""
+"""The same programs and the same client on asyncio and on the reactor: what the programs see must be the same."""
 
 import difflib
 import re
@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+from tests.transcripts import streams
 from tests.transcripts.harness import on_asyncio, on_reactor, play
 from tests.transcripts.scripts import DIFFERENCES, SCRIPTS
+from tests.transcripts.stream_scripts import STREAM_DIFFERENCES, STREAM_SCRIPTS
 
 LETTERS = {"connection_made": "m", "data_received": "d", "eof_received": "e", "connection_lost": "l"}
 FLOW_LETTERS = {"pause_writing": "p", "resume_writing": "r"}
@@ -37,12 +39,25 @@ def test_a_protocol_sees_the_same_on_asyncio_and_here(script):
     assert re.fullmatch("(pr)*p?", flow), transcript.lines()
 
 
-def test_every_script_has_a_name_of_its_own():
-    names = [script.name for script in SCRIPTS]
+@pytest.mark.parametrize("script", STREAM_SCRIPTS, ids=lambda script: script.name)
+def test_a_coroutine_sees_the_same_on_the_streams_of_asyncio_and_on_ours(script):
+    expected = STREAM_DIFFERENCES.get(script.name)
+    ours = streams.play(script, streams.on_reactor)
+    theirs = [] if expected and expected.asyncio is None else streams.play(script, streams.on_asyncio)
+    if expected is None:
+        assert ours == theirs
+    else:
+        assert differing(theirs, ours) == (expected.asyncio or (), expected.reactor)
+
+
+@pytest.mark.parametrize("scripts", [SCRIPTS, STREAM_SCRIPTS], ids=["protocols", "streams"])
+def test_every_script_has_a_name_of_its_own(scripts):
+    names = [script.name for script in scripts]
     assert len(names) == len(set(names))
 
 
 def test_every_intended_difference_is_of_a_script_and_has_a_reason():
     assert set(DIFFERENCES) <= {script.name for script in SCRIPTS}
-    for difference in DIFFERENCES.values():
+    assert set(STREAM_DIFFERENCES) <= {script.name for script in STREAM_SCRIPTS}
+    for difference in (*DIFFERENCES.values(), *STREAM_DIFFERENCES.values()):
         assert difference.reason and (difference.asyncio or difference.reactor)

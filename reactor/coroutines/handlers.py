@@ -20,7 +20,7 @@ from ..connections.connection import Connection
 from ..connections.states import CloseReason
 from ..loop.states import CLOSED
 from ..net.splitters import FrameTooLarge
-from .endings import IncompleteReadError, is_all
+from .endings import IncompleteReadError, error_of, is_all
 from .groups import coroutine_of
 from .roots import roots_of
 from .scopes import Cancelled
@@ -48,17 +48,18 @@ class ServedStream(Stream):
         self.task.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        reactor, task = self.connection.reactor, self.task
         closed = self._lost is not None  # by us: what the handler does now does not need the connection
+        if task is not None:
+            roots_of(reactor).outliving[task] = None
+            if reactor.state is CLOSED:
+                self._lose(error_of(self.connection, exc))  # a write that waits raises this, and not `Cancelled`
+                task.cancel_for_good()  # before a read raises: the task must not begin to wait again
         super().connection_lost(exc)
-        if self.task is None:
-            return
-        reactor = self.connection.reactor
-        roots_of(reactor).outliving[self.task] = None
         if reactor.state is CLOSED:
-            self.task.cancel_for_good()
             make_last_calls(reactor)
-        elif closed or not isinstance(self._lost, BrokenPipeError):
-            self.task.cancel()
+        elif task is not None and (closed or not isinstance(self._lost, BrokenPipeError)):
+            task.cancel()
 
     def give_up_input(self) -> tuple[bytes, bool]:
         if self.task is not None:

@@ -139,11 +139,10 @@ class Stream(Protocol):
             raise ValueError(f"the count of bytes must be 0 or more, not {count}")
         if count > self.connection.limits.frame_bytes:
             raise FrameTooLarge(f"{count} bytes are more than frame_bytes ({self.connection.limits.frame_bytes})")
-        if self._kept is not None:
-            if step():
-                await sleep(0)
-            if self._reader is not None:
-                self._refuse()
+        if (self._kept is not None or not count) and step():
+            await sleep(0)
+        if self._reader is not None:
+            self._refuse()
         while (have := len(self._kept or b"")) < count:
             if not await self._more():
                 raise IncompleteReadError(f"the peer has ended its side after {have} of {count} bytes")
@@ -169,7 +168,8 @@ class Stream(Protocol):
         lines = await self._split_lines(most)
         taken = lines[: -most - 1 : -1]
         del lines[-most:]
-        self._note_taken()
+        if self._kept is not None:  # it is None at the peer's end
+            self._note_taken()
         return taken
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
@@ -247,13 +247,12 @@ class Stream(Protocol):
 
     async def _more(self) -> bool:
         """Wait for more input, and put it behind what is kept. False at the peer's end."""
-        connection, kept = self.connection, self._kept
+        connection, kept, task = self.connection, self._kept, get_current()
+        if task.doomed or self._reader is not None:
+            self._refuse()
         if self._lost is not None or not connection.state.delivers:
             self._raise_if_lost()
             return False
-        task = get_current()
-        if task.doomed or self._reader is not None:
-            self._refuse()
         if kept is not None and len(kept):  # the peer owes us the rest from now on
             since = connection._frame_since
             self._account(connection.reactor.timers.now - kept.spent if since == NEVER else since)

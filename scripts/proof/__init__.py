@@ -5,7 +5,8 @@ program serves them, what goes wrong, and when.
 
 Reading order; each file needs only those before it: `laws` (what must hold), `frames` and `witness` (the
 observers of one connection), `watched` (the connection that a program sees), `lines`, `programs`, `restless` and
-`chaos` (what is served), `foreign` (code of a program that runs at unexpected moments), `threads` and `logs` (the
+`chaos` (what is served), `tasks` and `reads` (the observers of coroutines), `talk` and `coroutines` (what is served by
+tasks), `foreign` (code of a program that runs at unexpected moments), `threads` and `logs` (the
 rest of the process), `neighbours` (other reactors in it), `dials` and `upstreams` (connections that we open),
 `scenarios` (everything from one number), `promises` (timers and queued calls), `memory` (what is buffered), `books`
 (the account of system calls), `doors` (the listeners), `servings` (a server and its drain), `turns` (what is

@@ -180,6 +180,7 @@ class Books(Watcher):
     def balance(self) -> None:
         """The reactor is closed: everything was done, or there is a reason why not."""
         world = self.world
+        world.tasks.check_over()
         require(not world.live, 3, "{} connections were not told of their end", len(world.live))
         left = world.table.own()
         require(not left, 7, "descriptors are left open: {}", sorted(left))

@@ -44,6 +44,23 @@ class Frames:
             del arrivals[0]
         arrivals.append((witness.delivered, witness.world.loop_time))
 
+    batch = 0  # bytes that were handed over and may still be counted
+
+    def was_told(self) -> None:
+        """The program was told of it."""
+
+    def owes_answer(self) -> bool:
+        """Whether a drain waits for its program: not for one that only takes frames."""
+        return False
+
+    def given_up_from(self) -> int:
+        """From where on a successor gets the input."""
+        return self.begin
+
+    def tells_end_again(self) -> bool:
+        """Whether a successor is told of an end that this program has heard of."""
+        return True
+
     def handed_over(self, frame: bytes) -> None:
         """Laws 5, 6 and 8: the program was given `frame`."""
         witness, limits = self.witness, self.witness.world.limits

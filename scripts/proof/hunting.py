@@ -24,6 +24,8 @@ from typing import NamedTuple
 
 import reactor
 
+from .scenarios import COROUTINES_FROM
+
 PACKAGE = pathlib.Path(reactor.__file__).resolve().parent
 IMPORTED_AGAIN = ("reactor", __package__)
 MOST_SEEDS = 10_000  # tried for one mutant: as many as `make sim` runs
@@ -107,6 +109,12 @@ def mutated(mutant: Mutant) -> str:
     if count != 1:
         raise ValueError(f"mutant {mutant.name!r}: its text is {count} times in {mutant.file}, and must be there once")
     return text.replace(mutant.old, mutant.new)
+
+
+def seeds_for(mutant: Mutant) -> range:
+    """The scenarios in which it is hunted: those with coroutines if it is a bug of these."""
+    first = COROUTINES_FROM if mutant.file.startswith("coroutines/") else 0
+    return range(first, first + MOST_SEEDS)
 
 
 def hunt(mutant: Mutant, seeds: range) -> Caught:

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from reactor.connections.connection import Connection
 from reactor.net.framing import FramedProtocol
-from reactor.net.splitters import DelimitedFrames, FrameTooLarge, PrefixedFrames, Splitter
+from reactor.net.splitters import (
+    DelimitedFrames,
+    FrameTooLarge,
+    PrefixedFrames,
+    Splitter,
+)
 
 if TYPE_CHECKING:
     from .world import World

@@ -40,8 +40,9 @@ class Log(logging.Handler):
         if record.levelno >= logging.ERROR:
             self._errors += 1
             exc = record.exc_info[1] if record.exc_info else None
-            require(isinstance(exc, Mishap) and exc.__traceback__, 9, "an error is logged without its traceback: {!r}",
-                    record.getMessage())  # fmt: skip
+            expected = isinstance(exc, Mishap) or exc in self._world.tasks.raised
+            shown = exc is not None and expected and exc.__traceback__
+            require(shown, 9, "an error is logged without its traceback: {!r}", record.getMessage())
         world, habit = self._world, self._world.scenario.log
         if habit:
             world.table.count(f"log {habit}")

@@ -9,6 +9,9 @@ waits, two descriptors. Most scenarios have a few such edges. None has all of th
 would get far enough. All sizes of a scenario follow one scale. So the bytes that are written are about as many as
 those that fit, and no scenario takes a thousand turns where ten show as much. Many small scenarios find more bugs.
 
+The scenarios from COROUTINES_FROM on have the worlds of the first ones, and other programs: handlers that are
+coroutines. Their numbers lie so far apart that a new kind of program changes no scenario that is known.
+
 Only `random.Random(seed).random()` is used: Python promises the same values for the same seed.
 """
 
@@ -17,12 +20,14 @@ from __future__ import annotations
 import errno
 import math
 import random
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from reactor.simulation.peers import PeerPlan, Step
 from reactor.simulation.sockets import Faults
 
 from .chaos import Chaos
+from .coroutines import Coroutines
 from .logs import HABITS
 from .neighbours import NeighbourPlan
 from .programs import PROGRAMS
@@ -31,6 +36,8 @@ from .threads import ERRANDS
 from .upstreams import ANSWERS, DialPlan
 
 ALL_PROGRAMS: dict[str, Any] = {program.__name__: program for program in (*PROGRAMS, Stopper, Fickle, Sluggish, Chaos)}
+SERVED = ALL_PROGRAMS | {"Coroutines": Coroutines}
+COROUTINES_FROM = 1_000_000  # scenarios from this number on serve programs that are coroutines
 # What is drawn. Programs with more that can go wrong, or with their own law, come more often.
 DRAWN_PROGRAMS = (*ALL_PROGRAMS, "Lines", "Lines", "Lines", "Pauser", "Doorkeeper", "Source", "Timed")
 # The longest frame for `Lines`: after a length, which in the bytes of peers is 10 or 97 to 122; and as a line.
@@ -59,6 +66,14 @@ class Scenario(NamedTuple):
     faults: Faults
     neighbours: tuple[NeighbourPlan, ...]  # other reactors in this process
     close_at: float  # when the reactor is closed, in seconds from the start; 0: when nothing will happen any more
+
+
+def with_coroutines(seeds: Iterable[int]) -> Iterator[int]:
+    """`seeds`, and behind each fourth of them one with coroutines."""
+    for seed in seeds:
+        yield seed
+        if seed % 4 == 0 and seed < COROUTINES_FROM:
+            yield COROUTINES_FROM + seed // 4
 
 
 class Draw:
@@ -99,6 +114,18 @@ class Draw:
 
 def make(seed: int) -> Scenario:
     """The scenario with this number."""
+    return _of_callbacks(seed) if seed < COROUTINES_FROM else _of_coroutines(seed)
+
+
+def _of_coroutines(seed: int) -> Scenario:
+    """The same world as for callbacks, with a program of coroutines, and limits for what it reads."""
+    scenario, draw = _of_callbacks(seed), Draw(seed + 7)
+    limits = dict(scenario.limits) | {"frame_bytes": draw.one_of((9, 20, 60, 65536))}
+    upstreams = tuple(_upstream(draw)._replace(cancel=0.0) for _ in range(draw.one_of((0, 0, 1, 2))))
+    return scenario._replace(program="Coroutines", limits=tuple(limits.items()), upstreams=upstreams)
+
+
+def _of_callbacks(seed: int) -> Scenario:
     draw = Draw(seed)
     program = "Chaos" if draw.chance(0.3) else draw.one_of(DRAWN_PROGRAMS)
     crowded = program == "Sluggish"

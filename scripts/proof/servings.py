@@ -58,11 +58,14 @@ class Serving:
 
     def _noted(self, look: Callable[[], None]) -> Callable[[], None]:
         def noted() -> None:
-            self._looking = True
+            self._looking, stopped = True, self._world.stop_asked
             try:
                 look()
             finally:
                 self._looking = False
+            handlers = self._world.tasks.handlers()
+            over = self._world.stop_asked and not stopped
+            require(not over or not handlers, 5, "a drain ends, and {} handlers are at work", handlers)
 
         return noted
 
@@ -92,7 +95,7 @@ class Serving:
         if state not in WRITING and state not in DELIVERING:
             return False
         unseen = state in DELIVERING and not witness.reading_paused and witness.heard_at < self.begun_at
-        return witness.held > 0 or bool(unseen and endpoint.incoming)
+        return witness.is_at_work() or bool(unseen and endpoint.incoming)
 
     def ends(self, witness: Witness, reason: str) -> None:
         """Law 10: a connection of a server ends. Find out whether this is a cut, and whether a cut is right."""
@@ -102,7 +105,8 @@ class Serving:
         if reason == "drain_timeout":
             require(over and self.owes(witness), 10, "{} is cut, and owes nothing or has time", witness.connection)
         refuses = witness.state == "LINGERING" and bool(witness.endpoint.incoming)
-        witness.cut = reason == "drain_timeout" or (reason == "shutdown" and (refuses or self.owes(witness)))
+        last = reason == "shutdown" or (reason == "aborted" and self._world.phase == "close")  # by a task's clean-up
+        witness.cut = reason == "drain_timeout" or (last and (refuses or self.owes(witness)))
         self._cut += witness.cut
 
     def is_over(self) -> bool:
@@ -137,7 +141,7 @@ class Serving:
         require(not world.doors.any_open(), 3, "somebody may still come in during a drain")
         now = world.network.now
         require(until - now <= TICK_SECONDS + slack, 6, "a drain is not looked at until {:.3f}", until)
-        answering = any(witness.held for witness in world.live if witness.state in WRITING | DELIVERING)
+        answering = any(witness.is_at_work() for witness in world.live if witness.state in WRITING | DELIVERING)
         for witness in world.live:
             last = max(witness.since, witness.heard_at, witness.progress_at, self.begun_at, witness.released_at)
             idle = witness.state in WRITING | DELIVERING and not self.owes(witness) and not answering

@@ -189,6 +189,7 @@ class Turns:
         world = self._world
         if world.phase in ("timers", "ready"):
             world.promises.check_made(world.phase)
+            world.tasks.phase_ends(world.phase)
         if world.phase == "flush":
             world.memory.flushed()
         if self._stirred == world.network.stirred:
@@ -285,6 +286,7 @@ class Turns:
         require(until <= world.promises.next_when() + slack, 6, "the loop sleeps past a timer, until {:.3f}", until)
         world.memory.loop_sleeps()
         world.serving.loop_sleeps(until, slack)
+        world.tasks.loop_sleeps(until, slack)
         for dial in world.upstreams.dials:
             dial.loop_sleeps(until, slack)
         self.still_sleeps()
@@ -318,7 +320,7 @@ class Turns:
 
     def _somebody_is_there(self) -> bool:
         world = self._world
-        if world.doors.somebody_waits() or world.promises.next_when() < math.inf:
+        if world.doors.somebody_waits() or world.promises.next_when() < math.inf or world.tasks.lives:
             return True
         if world.network.now <= world.table.full_until + REST_SECONDS:
             return True  # the kernel had no room to watch a listener, so the listener rests

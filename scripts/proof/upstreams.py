@@ -58,11 +58,11 @@ class Upstreams:
         self._connected = 0
         self._places = threading.BoundedSemaphore(MOST_LOOK_UPS)
 
-    def dial(self, make_program: Callable[[], Any], failed: Callable[[OSError], object]) -> None:
+    def dial(self, make_program: Callable[[], Any], failed: Callable[[OSError], object]) -> Dial | None:
         """Open a connection to the next server. `make_program` is called when it is there, or `failed`."""
         world = self._world
         if world.phase == "close" or not self._plans:
-            return
+            return None
         plan = self._plans[len(self.dials) % len(self._plans)]
         dial = Dial(world, [family for family, _, _ in plan.tries], plan.look_up != 0)
         self.dials.append(dial)
@@ -81,6 +81,7 @@ class Upstreams:
         dial.begun = True
         if plan.cancel:
             world.later(plan.cancel, dial.cancel)
+        return dial
 
     def _addresses(self, number: int) -> list[Address]:
         """The addresses of the dial with this number."""

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from reactor.connections.connection import Connection
 from reactor.connections.protocol import Protocol
+from reactor.coroutines.stream import Stream
 from reactor.simulation.network import Endpoint
 
 from .frames import Frames
 from .laws import DELIVERING, NEVER, OVER, WRITING, check_lost, require
+from .reads import Reads
 
 if TYPE_CHECKING:
     from .programs import Program
@@ -67,7 +69,7 @@ class Witness(Protocol):
         self.high, self.low = world.limits.output_high_bytes, world.limits.output_low_bytes
         self.reading_paused = False  # by the program
         self.reading_since = -1.0  # since which iteration it reads
-        self.frames: Frames | None = None  # if the program takes its input in frames
+        self.frames: Frames | Reads | None = None  # if the program takes its input in frames
         self.end_due = False  # the end was read, and the program must hear of it
         self.between = self.in_send = False  # foreign code runs inside a call on its socket; that is `send`
         self.fresh = 0  # how many bytes were written during the last `send`, which did not offer them
@@ -101,14 +103,24 @@ class Witness(Protocol):
         self.held, self.paused = former.held, False
         self.reading_paused, self.reading_since = self.connection._reading_paused, world.iteration
         if self.frames is not None:
-            self.known, self.delivered, self.frames = self.delivered, self.frames.begin, None
-            if self.life == "eof":
+            again = self.frames.tells_end_again()
+            self.known, self.delivered, self.frames = self.delivered, self.frames.given_up_from(), None
+            if self.life == "eof" and again:
                 self.life, self.end_due = "made", False  # it hears of the end before the loop sleeps
 
     def give_up_input(self) -> tuple[bytes, bool]:
         """What the program gives up; nothing if it has no such method."""
         give_up_input = getattr(self.program, "give_up_input", None)
         return give_up_input() if give_up_input is not None else (b"", False)
+
+    def owes_answer(self) -> bool:
+        """As the program says; a program without such a method does not."""
+        owes_answer = getattr(self.program, "owes_answer", None)
+        return owes_answer is not None and bool(owes_answer())
+
+    def is_at_work(self) -> bool:
+        """Whether an answer is still to come: the program holds the connection, or its handler is at work."""
+        return self.held > 0 or (self.frames is not None and self.frames.owes_answer())
 
     def waiting(self) -> int:
         """How many written bytes the kernel has not taken."""
@@ -126,7 +138,7 @@ class Witness(Protocol):
             return 0, self.waiting() + frames if self.ended_in == phase else 0
         waiting = self.waiting()
         surely = 0 if self.wrote_in == phase or waiting <= self.fresh else waiting
-        return frames + surely, frames + waiting
+        return frames + surely, frames + waiting + (self.frames.batch if self.frames is not None else 0)
 
     def check_paused(self) -> None:
         """Law 4: a connection with more waiting output than the high mark was asked to pause.
@@ -152,6 +164,9 @@ class Witness(Protocol):
         self.world.live.append(self)
         ours, theirs = self.endpoint.address, self.endpoint.peer.address
         require(ours != theirs, 10, "{} is connected to itself", connection)
+        program: object = self.program
+        if isinstance(program, Stream):
+            self.frames = self.world.reads[program] = Reads(self)
         self._call("connection_made", connection)
 
     def data_received(self, data: bytes) -> None:
@@ -168,6 +183,8 @@ class Witness(Protocol):
         if self.frames is not None:
             self.frames.arrived()
         self._call("data_received", data)
+        if self.frames is not None:
+            self.frames.was_told()
 
     def eof_received(self) -> bool | None:
         require(self.life == "made", 4, "eof_received came in the life {!r}", self.life)
@@ -224,8 +241,8 @@ class Witness(Protocol):
 
     def wants_frames(self, prefixed: bool) -> Frames:
         """The program takes its input in frames: after a length if `prefixed`, else up to a line feed."""
-        self.frames = Frames(self, prefixed)
-        return self.frames
+        self.frames = frames = Frames(self, prefixed)
+        return frames
 
     # The system calls.
 

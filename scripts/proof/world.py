@@ -25,6 +25,7 @@ from reactor.connections import connection as connection_module
 from reactor.connections.connection import Connection
 from reactor.connections.limits import Limits
 from reactor.connections.protocol import Protocol
+from reactor.coroutines.stream import Stream
 from reactor.loop import loop, poller
 from reactor.loop.states import CLOSED
 from reactor.simulation.demultiplexers import make_poller
@@ -43,8 +44,10 @@ from .memory import Memory
 from .neighbours import Neighbour
 from .programs import Interruption, Mishap, Pauser
 from .promises import Promises
-from .scenarios import ALL_PROGRAMS, Scenario, make
+from .reads import Reads
+from .scenarios import SERVED, Scenario, make
 from .servings import Serving
+from .tasks import Tasks
 from .threads import Threads
 from .turns import Turns, WatchedReactor
 from .upstreams import Upstreams
@@ -101,6 +104,8 @@ class World:
         self.dropped = 0  # writes after the end
         self.mishaps = self.loop_mishaps = 0  # exceptions of programs; of these, those that the loop counts
         self.memory = Memory(self)
+        self.tasks = Tasks(self)
+        self.reads: dict[Stream, Reads] = {}  # of the programs that are streams
         self.doors = Doors(self)
         self.peers = [
             Peer(self.network, index, plan, self.books.peer_reads, endpoint_class(self.doors.family_of(plan)))
@@ -136,7 +141,7 @@ class World:
             with hang.alarm(self.scenario.seed, hang.HANG_SECONDS):
                 self._live_watched()
         except LawBroken as last:
-            broken = last.first()
+            broken = self.tasks.broken or last.first()
             law, text, hung = broken.number, str(broken), isinstance(broken, hang.Hung)
         except AssertionError as exc:
             law, text = 2, f"law 2, an assertion of the core does not hold: {exc!r}"
@@ -144,6 +149,7 @@ class World:
             law, text = 9, f"law 9, an exception has left the loop: {exc!r}"
         finally:
             self.reactor.state = CLOSED
+            self.tasks.abandon()
         counters = self.reactor.counters
         return Outcome(
             law, text, self.iteration, len(self.witnesses), counters.bytes_received, counters.bytes_sent,
@@ -183,7 +189,7 @@ class World:
         if self.scenario.program == "Raiser" and self._draw() < 0.1:
             self.mishaps += 1
             raise Mishap("the factory")
-        return self.witness_of(ALL_PROGRAMS[self.scenario.program](self))
+        return self.witness_of(SERVED[self.scenario.program](self))
 
     def make_connection(self, sock: Any, peername: Any, limits: Limits, reactor: Any, attention: Any) -> Any:
         """The connection class of all dispatchers; that of this world makes watched connections."""
@@ -268,6 +274,7 @@ def _watched_core(world: World) -> Iterator[None]:
         (loop, "EVENTS_PER_POLL", world.scenario.batch),
         *world.upstreams.replacements(),
         *world.serving.replacements(),
+        *world.tasks.replacements(),
     ]
     before = [getattr(module, name) for module, name, _ in replaced]
     for module, name, value in replaced:

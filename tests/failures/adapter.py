@@ -154,6 +154,7 @@ class Adapter:
     unix_sockets = True
     longest_backlog = 65535  # the longest queue of connections that it can have
     never_meets: dict[str, str] = {}  # errors that cannot be injected into its system calls, and why
+    unread_end = ""  # why a program is not told of a peer's end while it does not read
     switched_on = ""  # other documented remedies against these troubles, with which it runs
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
@@ -223,14 +224,43 @@ class ReactorAdapter(Adapter):
     name = "reactor"
     has_statistics = True
     switched_on = "`Limits`: as the row sets them, else their defaults; `FramedProtocol`; nothing by hand"
+    served = "reactor_programs"  # the module of its programs
+
+    def name_of(self, program: str) -> str:
+        """The name of a program in that module."""
+        return class_name(program)
 
     def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
         if program == "interrupts":
             return [sys.executable, str(PROGRAMS_FOLDER / "reactor_interrupts.py"), bind]
         options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-        served = f"tests.failures.programs.reactor_programs:{class_name(program)}"
+        served = f"tests.failures.programs.{self.served}:{self.name_of(program)}"
         command = [sys.executable, "-m", "reactor", "serve", served, "--bind", bind]
         return [*command, "--log-format", "json", *options]  # for its statistics
+
+
+class CoroutinesAdapter(ReactorAdapter):
+    """Ours, with programs that are coroutines."""
+
+    name = "coroutines"
+    switched_on = "`Limits`: as the row sets them, else their defaults; nothing by hand"
+    served = "reactor_coroutines"
+    unread_end = "a peer that has ended its side may still read: a handler is told of that by its next read"
+    lacks = {
+        "deeds": "a handler has no callbacks that could call each other",
+        "tandem": "a handler has no callbacks that could call each other",
+        "timer_order": "its loop is the reactor's: see there",
+        "interrupts": "its loop is the reactor's: see there",
+    }
+
+    def command(self, program: str, bind: str, settings: dict[str, Any]) -> list[str]:
+        if program in self.lacks:
+            raise NotApplicable(self.lacks[program])
+        return super().command(program, bind, settings)
+
+    def name_of(self, program: str) -> str:
+        """A program has the name of its handler."""
+        return "raise_by_request" if program == "raise" else program
 
 
 # What asyncio's protocols have, and what `programs/by_hand.py` writes for them. uvloop's protocols have the same.
@@ -278,4 +308,5 @@ class LadderAdapter(Adapter):
         wait_until(lambda: any("eventpoll" in name for name in server.open_files()), "its selector")
 
 
-ADAPTERS = {adapter.name: adapter for adapter in (ReactorAdapter(), AsyncioAdapter(), LadderAdapter())}
+FIRST = (ReactorAdapter(), CoroutinesAdapter(), AsyncioAdapter(), LadderAdapter())
+ADAPTERS = {adapter.name: adapter for adapter in FIRST}

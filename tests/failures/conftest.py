@@ -1,4 +1,4 @@
-"""`pytest tests/failures --server NAME`: the same tests against another server."""
+"""`pytest tests/failures --server NAME`: the same tests against another server. Without it, both of ours are tested."""
 
 import contextlib
 
@@ -7,13 +7,15 @@ import pytest
 from tests.failures.adapter import NotApplicable
 from tests.failures.rivals import ADAPTERS
 
+OURS = ("reactor", "coroutines")  # with callbacks, and with coroutines
+
 
 def pytest_addoption(parser):
-    parser.addoption("--server", choices=list(ADAPTERS), help="the server to test (reactor)")
+    parser.addoption("--server", choices=list(ADAPTERS), help="the server to test (each of ours)")
 
 
 def pytest_report_header(config):
-    return f"failures: against {chosen(config).name}"
+    return f"failures: against {config.getoption('--server', default=None) or ' and '.join(OURS)}"
 
 
 def chosen(config):
@@ -21,10 +23,15 @@ def chosen(config):
     return ADAPTERS[config.getoption("--server", default=None) or "reactor"]
 
 
+def pytest_generate_tests(metafunc):
+    if "adapter" in metafunc.fixturenames and metafunc.config.getoption("--server", default=None) is None:
+        metafunc.parametrize("adapter", OURS, indirect=True)
+
+
 @pytest.fixture
 def adapter(request):
-    """How to start the chosen server."""
-    return chosen(request.config)
+    """How to start the chosen server; without a choice, each of ours."""
+    return ADAPTERS[request.param] if hasattr(request, "param") else chosen(request.config)
 
 
 @pytest.fixture

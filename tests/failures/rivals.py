@@ -255,8 +255,8 @@ RIVALS = (
     *(GeventAdapter(), SocketserverAdapter(), FirstStep(), SecondStep(), ThirdStep()),
 )
 ORDER = (
-    *("reactor", "asyncio", "streams", "uvloop", "twisted", "tornado", "trio", "curio", "gevent", "socketserver"),
-    *("ladder1", "ladder2", "ladder3"),
+    *("reactor", "coroutines", "asyncio", "streams", "uvloop", "twisted", "tornado", "trio", "curio", "gevent"),
+    *("socketserver", "ladder1", "ladder2", "ladder3"),
 )
 EVERYONE = FIRST | {rival.name: rival for rival in RIVALS}
 ADAPTERS = {name: EVERYONE[name] for name in ORDER}

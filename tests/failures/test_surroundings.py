@@ -32,7 +32,7 @@ def serve_into(adapter):
     def start(fd, **options):
         address = ("127.0.0.1", free_port())
         command = adapter.command("echo", f"127.0.0.1:{address[1]}", {})
-        command += LINES_OF_A_LOG if adapter.name == "reactor" else []
+        command += LINES_OF_A_LOG if adapter.has_statistics else []
         environment = {**package_environment(), "TERM": "xterm"}
         environment.pop("PYTHONUNBUFFERED", None)  # the usual case: its buffers keep what it could not write
         streams = {"stdin": subprocess.DEVNULL, "stdout": fd, "stderr": fd}

@@ -13,7 +13,7 @@ from reactor.connections.connection import Connection
 from reactor.connections.states import CloseReason
 from reactor.simulation.sockets import Faults
 from scripts.proof.laws import STEP_COUNT, STEPS
-from scripts.proof.scenarios import ALL_PROGRAMS, make
+from scripts.proof.scenarios import ALL_PROGRAMS, COROUTINES_FROM, make, with_coroutines
 from scripts.proof.summary import Summary, explain_seed, survey
 from scripts.proof.world import simulate
 from tests.support import package_path
@@ -23,10 +23,11 @@ CHUNKS = 5  # `make sim` runs more of them
 # The digest of the first 200 seeds, on every machine and version of Python. An intended change of the core, or of
 # what is drawn, changes it: then write down the new one.
 FIRST_SEEDS, THEIR_DIGEST = range(200), "f5e1ee57"
+FIRST_COROUTINES, THEIR_OWN_DIGEST = range(COROUTINES_FROM, COROUTINES_FROM + 100), "38278716"
 totals = Summary()
 
 
-@pytest.mark.parametrize("first", range(0, CHUNK * CHUNKS, CHUNK))
+@pytest.mark.parametrize("first", [*range(0, CHUNK * CHUNKS, CHUNK), COROUTINES_FROM])
 def test_every_law_holds(first):
     summary, failed = survey(range(first, first + CHUNK))
     totals.add_all(summary)
@@ -34,7 +35,7 @@ def test_every_law_holds(first):
 
 
 def test_all_of_them_together_have_been_everywhere():
-    if totals.scenarios < CHUNK * CHUNKS:
+    if totals.scenarios < CHUNK * (CHUNKS + 1):
         pytest.skip("only when all of the scenarios above were run")
     assert {(before, after) for before, following in STEPS.items() for after in following} == totals.steps
     assert len(totals.steps) == STEP_COUNT
@@ -58,10 +59,16 @@ def test_every_program_and_both_demultiplexers_are_drawn():
         assert len({getattr(scenario.faults, name) for scenario in scenarios}) > 1, name
 
 
+def test_every_fourth_seed_has_one_with_coroutines_beside_it():
+    numbers = [*with_coroutines(range(3, 9))]
+    assert numbers == [3, 4, COROUTINES_FROM + 1, 5, 6, 7, 8, COROUTINES_FROM + 2]
+    assert {make(seed).program for seed in numbers if seed >= COROUTINES_FROM} == {"Coroutines"}
+
+
 def test_a_seed_is_the_same_scenario_in_any_process():
     program = (
         "from scripts.proof.summary import survey, explain_seed\n"
-        "summary, _ = survey(range(60))\n"
+        "summary, _ = survey([*range(60), *range(1_000_000, 1_000_030)])\n"
         "print(summary.digest, *explain_seed(8), sep='\\n')"
     )
     runs = [
@@ -72,12 +79,14 @@ def test_a_seed_is_the_same_scenario_in_any_process():
         for number in ("1", "2")
     ]  # fmt: skip
     assert runs[0] == runs[1]
-    assert runs[0].startswith(f"{survey(range(60))[0].digest}\n")
+    assert runs[0].startswith(f"{survey([*range(60), *range(1_000_000, 1_000_030)])[0].digest}\n")
 
 
 def test_a_seed_is_the_same_scenario_on_every_machine_and_version_of_python():
     summary, _ = survey(FIRST_SEEDS)
     assert f"{summary.digest:08x}" == THEIR_DIGEST
+    summary, _ = survey(FIRST_COROUTINES)
+    assert f"{summary.digest:08x}" == THEIR_OWN_DIGEST
 
 
 def test_looking_on_changes_nothing():
@@ -102,7 +111,7 @@ def surroundings():
 
 def test_afterwards_all_is_as_it_was():
     before = surroundings()
-    for seed in range(30):
+    for seed in [*range(30), *range(COROUTINES_FROM, COROUTINES_FROM + 30)]:
         simulate(seed)
     assert dispatcher.Connection is Connection
     assert surroundings() == before

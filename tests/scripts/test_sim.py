@@ -19,7 +19,7 @@ def test_many_seeds_end_with_a_summary(monkeypatch, capsys):
     status, text = run(monkeypatch, capsys, "--seeds", "60", "--first", "100")
     assert status == 0
     for word in (
-        "scenarios    60",
+        "scenarios    75",
         "iterations",
         "connections",
         "bytes",
