@@ -251,7 +251,7 @@ def test_a_run_saves_its_figures_and_prints_them(tmp_path, capsys):
     words = ["rounds", "--rounds", "1", "--scale", str(SCALE), "--rows", "echo", "--servers", "reactor,asyncio Prot"]
     assert bench.main([*words, "--output", str(output)]) == 0
     saved = json.loads(output.read_text())
-    assert saved["contenders"] == ["reactor", "asyncio Protocol"]
+    assert saved["contenders"] == ["reactor", "asyncio Protocol", "reactor streams"]
     assert saved["machine"]["python"] == sys.version.split()[0]
     printed = capsys.readouterr().out
     assert "CPU per echo, 100 connections, 64 bytes:" in printed
@@ -262,7 +262,7 @@ def test_a_rival_that_is_not_installed_is_left_out_and_named(monkeypatch, tools)
     monkeypatch.setattr(contenders, "version", lambda package, python="": None)
     options = bench._parse(["rounds", "--rivals", "--servers", "reactor,curio"])
     found, notes = bench._contenders(options, tools)
-    assert [who.name for who in found] == ["reactor"]
+    assert [who.name for who in found] == ["reactor", "reactor streams"]
     assert notes == ["curio is not installed: left out"]
 
 
