@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import math
 import pathlib
 import shutil
 import socket
@@ -167,9 +168,12 @@ def run_benchmark(server: ServerProcess, test: str, pipeline: int, requests: int
     used = (server.usage(at_rest=True) - before).cpu
     row = list(csv.reader(done.stdout.splitlines()))[-1]  # LRANGE is preceded by the LPUSH that it needs
     try:
-        return float(row[1]), used
+        rate = float(row[1])
     except (IndexError, ValueError):
         raise MeasurementError(f"redis-benchmark said {done.stdout.strip()!r}") from None
+    if not 0 < rate < math.inf or used <= 0:  # it counts milliseconds
+        raise MeasurementError(f"{requests} requests are over too soon to be measured: take more (--requests)")
+    return rate, used
 
 
 def table(rows: list[dict[str, str]], pipeline: int, options: argparse.Namespace) -> str:

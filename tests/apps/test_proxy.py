@@ -140,8 +140,8 @@ def test_a_reset_is_passed_on_past_what_the_other_side_has_not_read(proxied: Pro
         one.shutdown(socket.SHUT_RDWR)  # ends the sender's call
         sender.join(support.DEADLINE_SECONDS)
         support.reset(one)
-        other.sendall(b"!")  # if it was not told of the reset yet, it is answered by one
         with pytest.raises(ConnectionError):
+            other.sendall(b"!")  # if it was not told of the reset yet, it is answered by one
             support.receive_all(other)
         assert "Traceback" not in proxied.server.stderr.text
 

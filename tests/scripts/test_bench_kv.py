@@ -26,9 +26,9 @@ def bench(*arguments, **variables):
     not (shutil.which("redis-server") and shutil.which("redis-benchmark")), reason="Redis is not installed"
 )
 def test_it_shows_a_row_for_each_test_and_a_table_for_each_pipeline():
-    done = bench("--rounds", "1", "--requests", "300", "--tests", "get,lrange_100", "--pipeline", "1,8")
+    done = bench("--rounds", "1", "--requests", "5000", "--tests", "get,lrange_100", "--pipeline", "1,8")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "50 clients, one request at a time from each, 300 requests a run, 1 round:" in done.stdout
+    assert "50 clients, one request at a time from each, 5,000 requests a run, 1 round:" in done.stdout
     assert "50 clients, 8 requests at once from each" in done.stdout
     rows = re.findall(r"^\| (GET|LRANGE_100) +\| +([\d,]+) \| +([\d,]+) \| +([\d.]+) \|", done.stdout, re.MULTILINE)
     assert [name for name, *_ in rows] == ["GET", "LRANGE_100"] * 2
