@@ -202,8 +202,11 @@ class Client:
         self.socket = socket.socket()
         self.socket.settimeout(DEADLINE_SECONDS)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BYTES)
-        with contextlib.suppress(ConnectionResetError):  # a server may be so quick; `connection_lost` tells it
+        self.was_reset = False  # already in `connect`: a server may be so quick, and the kernel tells it only once
+        try:
             self.socket.connect(address)
+        except ConnectionResetError:
+            self.was_reset = True
         self.transcript = transcript
         self.on_server = on_server
         self.received = bytearray()
@@ -224,7 +227,7 @@ class Client:
         try:
             while data := self.socket.recv(1 << 16):
                 self.received += data
-            self.end = "the end"
+            self.end = "a reset" if self.was_reset else "the end"
         except ConnectionResetError:
             self.end = "a reset"
 
