@@ -1,9 +1,14 @@
 """A connection and the task that serves it: `Server(handler)` for an `async def handler(stream)`.
 
 The two end together. When the handler returns, what it has written is sent, and the connection is closed. When it
-raises, the connection alone ends, with a reset, and the error is logged once (E9). When the connection is lost, the
-handler is cancelled: it is not needed any more, but its clean-up runs. One end is no loss: the handler has called
-`write_eof`, and then the peer has ended, too. What has come is all there, and the handler goes on with it.
+raises an exception, the connection alone ends, with a reset, and the error is logged once (E9). When the connection is
+lost, the handler is cancelled: it is not needed any more, but its clean-up runs. There is one exception. If the handler
+has called `write_eof`, and then the peer ends its side too, both have ended in order. All input is there, and the
+handler goes on with it.
+
+A drain waits for a handler, but not while a task waits in a read of its stream: it may wait for ever. So a handler that
+reads in one task and answers in another must say that an answer is to come: `stream.connection.hold()`, and `release()`
+behind the answer. When a drain closes a connection, a read that waits raises ConnectionAbortedError.
 
 Some errors are the peer's doing and no mistake of the program. They end the connection without a traceback: a line that
 is too long, an end in the middle of `read_exactly`, and a ConnectionError after the connection was lost. So does a

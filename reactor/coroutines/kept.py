@@ -24,7 +24,7 @@ class Kept:
     __slots__ = ("lines", "spent", "_data", "_start", "_searched", "_delimiter", "_one_by_one")
 
     def __init__(self, data: bytes = b"") -> None:
-        self.lines: list[bytes] = []  # whole lines before `_data`, without their newlines; the first one is the last
+        self.lines: list[bytes] = []  # whole lines before `_data`, without newlines, in reverse order
         self.spent = 0.0  # how many seconds the peer had for the rest of a line, before the present wait for it
         self._data: bytes | bytearray = data  # a chunk as it came; a bytearray once something was added to it
         self._start = 0  # up to here it was taken

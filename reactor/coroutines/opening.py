@@ -3,7 +3,12 @@
 `open_stream` is `net.connector.connect` as a wait. One moment is hard: the connection is made, and before the task goes
 on, it is cancelled. Then nobody would own the stream, so it is aborted.
 
-`Listener` hands over each connection that comes in, in place of a handler for each:
+`Listener` hands over each connection that comes in, in place of a handler for each. Nothing else ends such a stream,
+neither the end of the function that gets it nor the end of the block. So the function ends it, here by `async with`:
+
+    async def serve(stream):
+        async with stream:
+            ...
 
     async with TaskGroup() as group, Listener("127.0.0.1:9000") as listener:
         async for stream in listener:

@@ -32,7 +32,7 @@ logger = logging.getLogger("reactor.coroutines")
 
 
 class Roots:
-    """The tasks of `reactor` that belong to no group, as far as no connection knows them."""
+    """The tasks of `reactor` that belong to no group and to no open connection."""
 
     def __init__(self, reactor: Reactor) -> None:
         self.reactor = reactor

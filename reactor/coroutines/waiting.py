@@ -233,8 +233,8 @@ class Lock:
         """Give it back."""
         if self._owner is not current_task():
             raise RuntimeError("this task does not have the lock")
+        self._place.release()  # first: it may raise, and then the lock is still ours
         self._owner = None
-        self._place.release()
 
     async def __aenter__(self) -> Self:
         await self.acquire()

@@ -262,3 +262,20 @@ def test_a_lock_is_never_lost_when_the_next_is_cancelled_in_the_same_turn(order)
     simulate(main)
     expected = ["first", "second"] if order.startswith("release") else ["second"]
     assert [name for what, name in seen if what == "has"] == expected
+
+
+def test_a_lock_whose_release_is_refused_is_still_held():
+    async def main():
+        lock, reactor = Lock(), current_task().reactor
+        async with TaskGroup() as group:
+            async with lock:
+                group.start_soon(lock.acquire)
+                await turns(2)
+                ours, reactor.thread_id = reactor.thread_id, -1  # as if another thread ran the loop
+                with pytest.raises(RuntimeError, match="another thread"):
+                    lock.release()
+                reactor.thread_id = ours
+                assert lock.locked()
+        assert lock.locked(), "the one that waited has it now"
+
+    simulate(main)
