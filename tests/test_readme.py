@@ -36,6 +36,7 @@ EXCHANGES = {
     "echo": (b"hello", b"hello"),
     "register": (b"ann\nparis\n", b"your name?\nyour town?\nwelcome, ann of paris\n"),
     "ticker": (b"", b"tick\n"),
+    "polite": (b"hello\n", b"you said hello\n"),
     "notebook": (b"milk\n", b"note 1\n"),
     "proxy": (b"hello", b"hello"),  # the upstream is an echo
     "Calculator": (b"1+2\n", b"3\n"),

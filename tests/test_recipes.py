@@ -93,6 +93,19 @@ def test_the_ticker_ticks(tmp_path: pathlib.Path) -> None:
         server.wait_until_idle("its client has left")
 
 
+def test_a_drain_lets_one_that_reads_say_goodbye(tmp_path: pathlib.Path) -> None:
+    with recipe("polite", tmp_path) as server, Lines(server) as client, Lines(server) as other:
+        client.ask("hello")
+        assert client.next() == "you said hello"
+        other.socket.shutdown(socket.SHUT_WR)
+        assert other.next() == "", "when its client ends, the handler does"
+        server.send_signal(signal.SIGTERM)
+        assert (client.next(), client.next()) == ("goodbye", "")
+        client.socket.shutdown(socket.SHUT_WR)
+        assert server.wait() == 0
+        assert " 0 cut" in server.stderr.text
+
+
 # A worker thread.
 
 
