@@ -15,6 +15,7 @@ a generator is collected (PEP 525), and here a task runs the rest of it.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -97,7 +98,7 @@ def place_of(error: BaseException) -> str:
     if trace is None:
         return "an unknown function"
     code = trace.tb_frame.f_code
-    return f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
+    return f"{code.co_qualname} ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"
 
 
 async def _finish(generator: AsyncGenerator[Any, Any]) -> None:

@@ -231,4 +231,4 @@ def test_what_is_logged_names_the_function(caplog):
         spawn(reactor, breaks_down)
         turn_until(reactor, lambda: reactor.counters.callback_errors, "the error")
     (record,) = caplog.records
-    assert record.levelno == logging.ERROR and f"breaks_down ({__file__}:" in record.getMessage()
+    assert record.levelno == logging.ERROR and "breaks_down (test_roots_generators.py:" in record.getMessage()

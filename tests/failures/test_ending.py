@@ -339,9 +339,11 @@ def test_e8_no_byte_of_a_short_connection_reaches_another_one(serve):
             thread.join()
         assert not failures, failures
         assert "an ended connection is open again" not in server.stderr.text
-        statistics = server.statistics()
-        if statistics is not None:
-            assert statistics["accepted"] == SHORT_CONNECTIONS // E8_THREADS * E8_THREADS
+        if server.statistics() is not None:
+            all_of_them = SHORT_CONNECTIONS // E8_THREADS * E8_THREADS
+            # The last one may still wait in the kernel's queue: its client has left without a word.
+            wait_until(lambda: server.statistics()["accepted"] >= all_of_them, "the last one is accepted")
+            assert server.statistics()["accepted"] == all_of_them
 
 
 RAISES = {
