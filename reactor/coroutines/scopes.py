@@ -15,7 +15,7 @@ This design is the one of trio.
 
 A scope with a *shield* is not cancelled from outside. A clean-up that must wait needs one, and should have a deadline.
 
-Only waits raise `Cancelled`. A task that computes, or whose waits are all over at once, is not interrupted.
+Only waits raise `Cancelled`. A task that computes is not interrupted, nor is a `write` that is not held back.
 
 A deadline costs no timer. It is a number, and each task has one timer for all its scopes, which looks at these numbers
 (see `task`). So a scope that is left in time, as nearly all are, costs two calls and one reading of the clock.
@@ -112,8 +112,8 @@ class CancelScope:
         task.scope = self._parent
         if self.shield or self.cancel_called:
             task.doomed = task.scope.is_doomed()
-            # If a scope around this one is cancelled too, the exception has to go on to that one. But behind a shield
-            # it comes from this one: what follows, often the rest of a clean-up, goes on.
+            # If a scope around this one is cancelled too, the exception has to go on to that one. But a scope with a
+            # shield catches its own: so the rest of a clean-up runs behind it.
             if self.cancel_called and exc is not None and (self.shield or not task.doomed):
                 rest = without_cancelled(exc)
                 if isinstance(rest, Cancelled):

@@ -17,7 +17,8 @@ Rule 3: a wait that is over has no second wake-up. What was queued for it is can
 Rule 4: cancelling is a state of a scope (`scopes`). A wait raises `Cancelled` before it begins if its task is doomed.
 Rule 5: a task belongs to a connection, to a `TaskGroup` or to the reactor. No group and no handler ends before its
         tasks.
-Rule 6: what need not wait goes on at once, but not for ever: after 256 such steps the others have their turn.
+Rule 6: what need not wait goes on at once, but not for ever: after 256 such steps the others have their turn. A `write`
+        that is not held back, and the end of a group without tasks, do not count as steps.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Task(CancelScope):
     """A coroutine on its way. It is also the scope around all that the coroutine does.
 
     Attributes to read: `reactor`; `result`, what the coroutine returned; `error`, what it raised. Its owner takes the
-    error away when the task has ended: an error refers to the frames that it went through, and these to the task.
+    error away when the task has ended, because the error refers to the task again, which would be a cycle.
     """
 
     __slots__ = ("reactor", "scope", "groups", "doomed", "next_look", "result", "error",

@@ -4,8 +4,8 @@ A server that stands still has one question: what does it wait for? A thread sho
 none. But each coroutine knows what it awaits. So this follows the chain from the task's function to its innermost wait,
 and the groups from a task to its children.
 
-    handler of <Connection 7 open peer=127.0.0.1:50312>: serve (chat.py:41) > run_in_thread (threads.py:48)
-        relay: relay (chat.py:60) > get (waiting.py:270)
+    handler of <Connection 7 open peer=127.0.0.1:50312>: serve (mine.py:41) > read (stream.py:130)
+        relay: relay (mine.py:60) > get (waiting.py:308) > wait (waiting.py:59) > pause (pausing.py:27)
 
 SIGUSR1 logs it (`service.server`). The cost: one line for each task, as far as there is room for them.
 """

@@ -8,7 +8,7 @@ Does a connection owe something? Three parties each know a part of the answer:
 
 - The program. It may *hold* a connection (`Connection.hold`) because its answer comes later, from a timer, a thread or
   another server. Only the program can know that (E12). A protocol may also have a method `owes_answer`, which says so:
-  a coroutine that serves a connection owes one while it does not wait in a read. While a call of `run_in_thread` is
+  a coroutine that serves a connection owes one while no task waits in a read of it. While a call of `run_in_thread` is
   not answered, no connection is closed for being idle: it may be the one that waits for the answer. This is so for
   calls from before the drain, and for those that input from before the drain brings. Later ones, such as those of a
   timer, hold nothing.
